@@ -1,0 +1,1 @@
+"""The training node's instruction-set model."""

@@ -1,0 +1,143 @@
+"""Parameters of the machine and its named presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+__all__ = ["LINE_BYTES", "PRESETS", "NodeParams", "preset"]
+
+#: Bytes of an SRAM line: one row of one bank, and the payload of one packet.
+LINE_BYTES = 64
+
+
+def _is_power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeParams:
+    """Everything that fixes the shape of one training node.
+
+    Parameters
+    ----------
+    name
+        What the preset is called.
+    matrix_rows, matrix_cols, matrix_depth
+        R, C and K of the matrix unit: one step multiplies an R x K tile by a K x C tile. R equals
+        C, so that both operand tiles fill one vector register, and K is 4, the number of products
+        in the fused dot-product block.
+    accumulators
+        R x C FP32 accumulators in each thread.
+    threads
+        Hardware threads.
+    sram_bytes
+        Bytes of SRAM.
+    sram_banks
+        Banks of single-ported SRAM; consecutive lines are in consecutive banks.
+    dot_fraction_bits
+        F: fraction bits kept by the fused dot product below the largest exponent
+        (docs/numerics.md). At most 26, so that the sum fits 32 bits.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range; the message names it and its value.
+
+    """
+
+    name: str
+    matrix_rows: int
+    matrix_cols: int
+    matrix_depth: int = 4
+    accumulators: int = 8
+    threads: int = 1
+    sram_bytes: int
+    sram_banks: int
+    dot_fraction_bits: int = 25
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "name" and (not isinstance(value, int) or value <= 0):
+                raise ValueError(f"{field.name} must be a positive integer, not {value!r}")
+        if self.matrix_rows not in (2, 4, 8):
+            raise ValueError(f"matrix_rows must be 2, 4 or 8, not {self.matrix_rows!r}")
+        if self.matrix_cols != self.matrix_rows:
+            raise ValueError(
+                f"matrix_cols must equal matrix_rows ({self.matrix_rows}), not {self.matrix_cols!r}"
+            )
+        if self.matrix_depth != 4:
+            raise ValueError(f"matrix_depth must be 4, not {self.matrix_depth!r}")
+        if not 8 <= self.accumulators <= 16:
+            raise ValueError(f"accumulators must be in 8..16, not {self.accumulators!r}")
+        if self.threads > 4:
+            raise ValueError(f"threads must be in 1..4, not {self.threads!r}")
+        if not _is_power_of_two(self.sram_banks) or self.sram_banks < 2:
+            raise ValueError(
+                f"sram_banks must be a power of two of at least 2, not {self.sram_banks!r}"
+            )
+        if self.sram_bytes % (self.sram_banks * LINE_BYTES) or self.sram_bytes > 1 << 23:
+            raise ValueError(
+                f"sram_bytes must be a multiple of {self.sram_banks * LINE_BYTES} (banks x line) "
+                f"and at most {1 << 23}, not {self.sram_bytes!r}"
+            )
+        if not 16 <= self.dot_fraction_bits <= 26:
+            raise ValueError(f"dot_fraction_bits must be in 16..26, not {self.dot_fraction_bits!r}")
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes of a vector register: one R x K tile of BF16."""
+        return self.matrix_rows * self.matrix_depth * 2
+
+    @property
+    def fp32_lanes(self) -> int:
+        """FP32 lanes of a vector register."""
+        return self.vector_bytes // 4
+
+    @property
+    def accumulator_bytes(self) -> int:
+        """Bytes of one accumulator: R x C FP32."""
+        return self.matrix_rows * self.matrix_cols * 4
+
+    @property
+    def accumulator_parts(self) -> int:
+        """Vector registers that one accumulator fills."""
+        return self.accumulator_bytes // self.vector_bytes
+
+    @property
+    def macs_per_step(self) -> int:
+        """Multiply-accumulates of one matrix instruction: R x C x K."""
+        return self.matrix_rows * self.matrix_cols * self.matrix_depth
+
+    @property
+    def bank_lines(self) -> int:
+        """Lines in one SRAM bank."""
+        return self.sram_bytes // (self.sram_banks * LINE_BYTES)
+
+
+#: The named presets. `d1` is the machine itself, `fpga` fits an ECP5-85F, `tiny` is the smallest
+#: node that exercises every path.
+PRESETS: dict[str, NodeParams] = {
+    params.name: params
+    for params in (
+        NodeParams(name="d1", matrix_rows=8, matrix_cols=8, sram_bytes=1280 * 1024, sram_banks=8),
+        NodeParams(name="fpga", matrix_rows=4, matrix_cols=4, sram_bytes=256 * 1024, sram_banks=4),
+        NodeParams(name="tiny", matrix_rows=2, matrix_cols=2, sram_bytes=64 * 1024, sram_banks=4),
+    )
+}
+
+
+def preset(name: str) -> NodeParams:
+    """Return the preset called `name`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset; the message lists those that exist.
+
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        known = ", ".join(sorted(PRESETS))
+        raise ValueError(f"preset must be one of {known}, not {name!r}") from None

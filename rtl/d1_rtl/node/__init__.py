@@ -1,0 +1,1 @@
+"""The training node, one file for each part of its block diagram."""

@@ -1,0 +1,1 @@
+"""Floating-point units: the fused dot product, the matrix array and the format converters."""

@@ -1,0 +1,1 @@
+"""Cocotb agents for the D1 node and the testbenches built from them."""
