@@ -1,0 +1,188 @@
+"""The shapes and signatures by which the parts of a node are connected.
+
+Every layout follows from :mod:`d1_golden`: packets from `packet.FIELDS`, registers from
+`memory_map`, widths from :class:`d1_golden.params.NodeParams`.
+"""
+
+from __future__ import annotations
+
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+from d1_golden import memory_map, packet
+from d1_golden.params import LINE_BYTES, NodeParams
+
+__all__ = [
+    "ControlSignature",
+    "Opcode",
+    "RetireSignature",
+    "SramReadSignature",
+    "SramWriteSignature",
+    "ThreadSignature",
+    "ThreadStatus",
+    "line_address_bits",
+    "packet_layout",
+    "sram_write_layout",
+]
+
+
+class Opcode(enum.Enum, shape=8):
+    """Packet opcodes: those of :class:`d1_golden.packet.Opcode`."""
+
+    READ = packet.Opcode.READ
+    WRITE = packet.Opcode.WRITE
+    READ_REPLY = packet.Opcode.READ_REPLY
+    FAULT_REPLY = packet.Opcode.FAULT_REPLY
+
+
+class ThreadStatus(enum.Enum, shape=2):
+    """Thread states: those of :class:`d1_golden.memory_map.ThreadStatus`."""
+
+    IDLE = memory_map.ThreadStatus.IDLE
+    RUNNING = memory_map.ThreadStatus.RUNNING
+    HALTED = memory_map.ThreadStatus.HALTED
+    FAULTED = memory_map.ThreadStatus.FAULTED
+
+
+def packet_layout() -> data.StructLayout:
+    """Return the layout of a packet, bit for bit `d1_golden.packet.PACKET_DTYPE`."""
+    return data.StructLayout(
+        {f.name: Opcode if f.name == "opcode" else f.bits for f in packet.FIELDS}
+    )
+
+
+def line_address_bits(params: NodeParams) -> int:
+    """Return the bits of an SRAM line number."""
+    return (params.sram_bytes // LINE_BYTES - 1).bit_length()
+
+
+def sram_write_layout(params: NodeParams) -> data.StructLayout:
+    """Return the layout of a write to SRAM: line number, byte mask and the line."""
+    return data.StructLayout(
+        {"line": line_address_bits(params), "mask": LINE_BYTES, "data": 8 * LINE_BYTES}
+    )
+
+
+class SramReadSignature(wiring.Signature):
+    """A client's port for reading lines from SRAM, seen from the client.
+
+    The number of a line is transferred over `request`, at most one a cycle; `ready` is low while
+    another client has the bank. The number must be less than the number of lines (the client
+    reports an access fault otherwise). `data` is the line in the cycle after the transfer, and
+    only then; it cannot be held off.
+
+    Members
+    -------
+    request : Out(stream.Signature(line number))
+    data : In(512)
+    """
+
+    def __init__(self, params: NodeParams):
+        super().__init__(
+            {
+                "request": Out(stream.Signature(line_address_bits(params))),
+                "data": In(8 * LINE_BYTES),
+            }
+        )
+
+
+class SramWriteSignature(wiring.Signature):
+    """A client's port for writing bytes of a line to SRAM, seen from the client.
+
+    A write is in SRAM for every read that is transferred in a later cycle.
+
+    Members
+    -------
+    request : Out(stream.Signature(sram_write_layout(params)))
+    """
+
+    def __init__(self, params: NodeParams):
+        super().__init__({"request": Out(stream.Signature(sram_write_layout(params)))})
+
+
+class ControlSignature(wiring.Signature):
+    """Access to one 64-bit control register, seen from the one who accesses.
+
+    `address` is the offset from `memory_map.CONTROL_BASE` in bytes, a multiple of 8. The answer,
+    `data` and `fault` (no such register), is there in the cycle after the transfer, and only then.
+
+    Members
+    -------
+    request : Out(stream of {address, write, data})
+    data : In(64)
+    fault : In(1)
+    """
+
+    def __init__(self) -> None:
+        layout = data.StructLayout({"address": memory_map.LOCAL_BITS - 1, "write": 1, "data": 64})
+        super().__init__({"request": Out(stream.Signature(layout)), "data": In(64), "fault": In(1)})
+
+
+class ThreadSignature(wiring.Signature):
+    """How the control block runs one thread, seen from the control block.
+
+    Members
+    -------
+    start : Out(1)
+        For one cycle: begin to run at `pc` with x10 = `arg`. Only while not `running`.
+    pc, arg : Out(64)
+    stop : Out(1)
+        For one cycle: finish what was issued, then leave `running` low with `stopped_status` IDLE.
+    running : In(1)
+        High from the cycle after `start` until everything the thread issued is done: every store
+        is in SRAM and every accumulator written.
+    stopped_status : In(ThreadStatus)
+        Why the thread is not running; with `cause`, `fault_pc` and `fault_value` held until the
+        next start.
+    cause : In(6)
+    fault_pc, fault_value : In(64)
+    instruction_retired, matrix_step, bank_conflict, issue_stall : In(1)
+        High in every cycle in which the event of that counter happens.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "start": Out(1),
+                "pc": Out(64),
+                "arg": Out(64),
+                "stop": Out(1),
+                "running": In(1),
+                "stopped_status": In(ThreadStatus),
+                "cause": In(6),
+                "fault_pc": In(64),
+                "fault_value": In(64),
+                "instruction_retired": In(1),
+                "matrix_step": In(1),
+                "bank_conflict": In(1),
+                "issue_stall": In(1),
+            }
+        )
+
+
+class RetireSignature(wiring.Signature):
+    """The trace of retired instructions, one a cycle at most, in program order.
+
+    An instruction that traps or stops the thread does not retire. Scalar results are shown when
+    the instruction has one and rd is not x0.
+
+    Members
+    -------
+    valid : Out(1)
+    pc : Out(64)
+    insn : Out(32)
+    rd_valid : Out(1)
+    rd : Out(5)
+    value : Out(64)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "valid": Out(1),
+                "pc": Out(64),
+                "insn": Out(32),
+                "rd_valid": Out(1),
+                "rd": Out(5),
+                "value": Out(64),
+            }
+        )
