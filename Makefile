@@ -1,0 +1,68 @@
+# Everything a newcomer needs: `make demo` and `make test`. `make help` lists the rest.
+# Overrides: PYTHON=the Python to build .venv with, JOBS=processes of `make test`.
+
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+# The environment is renewed when the lock, the packaging, the place or the Python changes.
+KEY := $(shell { cat requirements.lock pyproject.toml; echo '$(CURDIR) $(PYTHON)'; } | sha256sum | cut -c1-16)
+INSTALLED := $(VENV)/installed-$(KEY)
+
+SEED ?= 1
+N ?= 20
+PRESET ?= tiny
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench regression verilog docs lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+$(INSTALLED):
+	@command -v $(PYTHON) >/dev/null || { echo "error: no $(PYTHON) on PATH: package python3" >&2; exit 1; }
+	@$(PYTHON) tools/check_host.py
+	@echo "== Setting up $(VENV), once: about 2 minutes, or as long as 500 MB take to download"
+	@start=$$(date +%s) \
+	  && $(PYTHON) -m venv $(VENV) \
+	  && $(BIN)/python -m pip install --disable-pip-version-check --quiet --requirement requirements.lock \
+	  && $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable . \
+	  && rm -f $(VENV)/installed-* && touch $@ \
+	  && echo "== $(VENV) is ready after $$(( $$(date +%s) - start )) s"
+
+demo: $(INSTALLED) ## train a classifier with every matmul on the simulated node
+	$(BIN)/d1 demo
+
+test: $(INSTALLED) ## run every test
+	@mkdir -p build/junit
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --junitxml build/junit/test.xml $(TESTS)
+
+lint: $(INSTALLED) ## check style and types; warnings are errors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## bring the sources into the style that lint asks for
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED) ## measure; writes build/bench.json, docs/benchmarks.md and README's table
+	$(BIN)/d1 bench --json build/bench.json --docs
+
+regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET=
+	$(BIN)/d1 regression --seed $(SEED) --count $(N) --preset $(PRESET)
+
+verilog: $(INSTALLED) ## write build/verilog/PRESET.v for every preset
+	$(BIN)/python tools/write_verilog.py build/verilog
+
+docs: $(INSTALLED) ## write the generated pages of docs/ anew
+	$(BIN)/python tools/write_docs.py
+
+lock: ## renew requirements.lock with the newest versions that pyproject.toml allows
+	$(PYTHON) tools/check_host.py
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet --editable .[dev]
+	build/lock/bin/python tools/write_lock.py requirements.lock
+
+clean: ## remove what was built here; caches of built models stay (`d1 info` shows them)
+	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache
