@@ -12,7 +12,9 @@ from d1_golden import memory_map, packet
 from d1_golden.params import LINE_BYTES, NodeParams
 
 __all__ = [
+    "ControlLineSignature",
     "ControlSignature",
+    "DoorEventsSignature",
     "Opcode",
     "RetireSignature",
     "SramReadSignature",
@@ -56,9 +58,12 @@ def line_address_bits(params: NodeParams) -> int:
 
 
 def sram_write_layout(params: NodeParams) -> data.StructLayout:
-    """Return the layout of a write to SRAM: line number, byte mask and the line."""
+    """Return the layout of a write to SRAM: the line, byte mask and line number.
+
+    The line comes first so that its words are aligned to those of a simulator.
+    """
     return data.StructLayout(
-        {"line": line_address_bits(params), "mask": LINE_BYTES, "data": 8 * LINE_BYTES}
+        {"data": 8 * LINE_BYTES, "mask": LINE_BYTES, "line": line_address_bits(params)}
     )
 
 
@@ -115,6 +120,52 @@ class ControlSignature(wiring.Signature):
     def __init__(self) -> None:
         layout = data.StructLayout({"address": memory_map.LOCAL_BITS - 1, "write": 1, "data": 64})
         super().__init__({"request": Out(stream.Signature(layout)), "data": In(64), "fault": In(1)})
+
+
+class ControlLineSignature(wiring.Signature):
+    """Access to one line of control registers, seen from the one who accesses.
+
+    `line` is the offset from `memory_map.CONTROL_BASE` in lines. A write changes the registers
+    whose bit in `mask` is set. The answer, `data` and `fault` (no such line), is there in the
+    cycle after the transfer, and only then.
+
+    Members
+    -------
+    request : Out(stream of {data, mask, write, line})
+    data : In(512)
+    fault : In(1)
+    """
+
+    def __init__(self) -> None:
+        layout = data.StructLayout(
+            {
+                "data": 8 * LINE_BYTES,
+                "mask": LINE_BYTES // 8,
+                "write": 1,
+                "line": memory_map.LOCAL_BITS - 1 - (LINE_BYTES - 1).bit_length(),
+            }
+        )
+        super().__init__(
+            {
+                "request": Out(stream.Signature(layout)),
+                "data": In(8 * LINE_BYTES),
+                "fault": In(1),
+            }
+        )
+
+
+class DoorEventsSignature(wiring.Signature):
+    """What the packet door tells the counters, seen from the door.
+
+    Members
+    -------
+    request, reply, fault_reply : Out(1)
+        High in every cycle in which a request is carried out, a reply made, a fault reply made
+        (which is a reply too).
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"request": Out(1), "reply": Out(1), "fault_reply": Out(1)})
 
 
 class ThreadSignature(wiring.Signature):
