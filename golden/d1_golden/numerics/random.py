@@ -1,12 +1,23 @@
 """Random bits for stochastic rounding: a hash of a counter, no state but the seed register.
 
 The 64-bit seed is ``{key: upper 32, counter: lower 32}``. Lane `i` of an instruction draws the hash
-of ``counter + i``; afterwards the instruction adds the number of lanes to the counter. The same
-seed therefore gives the same bits whatever ran before, lanes need no state of their own, and for
-one key the 2^32 counters give every 32-bit word exactly once.
+of ``{key, counter + i}``; afterwards the instruction adds the number of lanes to the counter, which
+wraps. The same seed therefore gives the same bits whatever ran before, and lanes need no state of
+their own.
 
-Ref: Robert Jenkins' 32-bit integer hash of six shifts, as quoted in Thomas Wang, "Integer Hash
-Function". Additions, shifts and exclusive-ors only; the key enters between its two halves.
+The hash is eight rounds of one 32-bit addition, two rotations and two exclusive-ors:
+
+    x, y = counter + lane, key
+    for i in range(8):
+        x = (rotate_right(x, 8) + y) ^ i
+        y = rotate_left(y, 3) ^ x
+    return x
+
+Fewer rounds do not mix: up to six leave pairs of upper bits of successive lanes visibly uneven,
+seven are the first to pass, one is in reserve (docs/numerics.md).
+
+Ref: Beaulieu et al., "The SIMON and SPECK Families of Lightweight Block Ciphers", IACR ePrint
+2013/404, section 4: the round of SPECK with 32-bit words, here with the round number as its key.
 """
 
 import numpy as np
@@ -14,6 +25,13 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 _WORD = 0xFFFFFFFF
+_ROUNDS = 8
+
+
+@njit(cache=True)
+def _rotate_left(word, distance):
+    left = word << np.uint64(distance)
+    return (left | word >> np.uint64(32 - distance)) & np.uint64(_WORD)
 
 
 @njit(cache=True)
@@ -27,16 +45,12 @@ def random_bits(seed: np.uint64, lane: int) -> np.uint32:
     lane : int
         Number of the lane, from 0.
     """
-    word = np.uint64(_WORD)
-    state = (np.uint64(seed) + np.uint64(lane)) & word
-    state = (state + np.uint64(0x7ED55D16) + (state << np.uint64(12))) & word
-    state = state ^ np.uint64(0xC761C23C) ^ (state >> np.uint64(19))
-    state = (state + np.uint64(0x165667B1) + (state << np.uint64(5))) & word
-    state = state ^ (np.uint64(seed) >> np.uint64(32))
-    state = ((state + np.uint64(0xD3A2646C)) ^ (state << np.uint64(9))) & word
-    state = (state + np.uint64(0xFD7046C5) + (state << np.uint64(3))) & word
-    state = state ^ np.uint64(0xB55A4F09) ^ (state >> np.uint64(16))
-    return np.uint32(state)
+    x = (np.uint64(seed) + np.uint64(lane)) & np.uint64(_WORD)
+    y = np.uint64(seed) >> np.uint64(32)
+    for i in range(_ROUNDS):
+        x = ((_rotate_left(x, 24) + y) & np.uint64(_WORD)) ^ np.uint64(i)
+        y = _rotate_left(y, 3) ^ x
+    return np.uint32(x)
 
 
 @njit(cache=True)
