@@ -1,0 +1,156 @@
+"""Write the generated tables of docs/ from the specification in d1_golden.
+
+A table stands between `<!-- NAME -->` and `<!-- end -->`; NAME is a key of SECTIONS.
+With --check nothing is written, and the exit code is 1 if a page is out of date.
+"""
+
+import argparse
+import enum
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from d1_golden import packet
+from d1_golden.csr import CSRS, Cause
+from d1_golden.isa import INSTRUCTIONS, OPERANDS, Extension, Instruction, Operand
+from d1_golden.memory_map import REGISTERS, Command, ThreadStatus
+from d1_golden.params import PRESETS
+
+ROOT = Path(__file__).parents[1]
+SECTION = re.compile(r"<!-- ([a-z0-9 ]+) -->\n(.*?)<!-- end -->", re.DOTALL)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
+
+
+def fill(text: str, sections: dict[str, Callable[[], str]]) -> str:
+    """Return a page with the sections named in `sections` written anew, the others as they are."""
+
+    def write(match: re.Match[str]) -> str:
+        name = match[1]
+        body = f"\n{sections[name]()}\n" if name in sections else match[2]
+        return f"<!-- {name} -->\n{body}<!-- end -->"
+
+    return SECTION.sub(write, text)
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("|", "\\|") + "`" if text else ""
+
+
+def _packet_fields() -> str:
+    rows = []
+    lsb = 0
+    for field in packet.FIELDS:
+        rows.append((f"{lsb + field.bits - 1}..{lsb}", _code(field.name), field.doc))
+        lsb += field.bits
+    return table(("bits", "field", "meaning"), rows)
+
+
+def _enumeration(members: Iterable[enum.Enum]) -> str:
+    return table(("value", "name"), ((m.value, m.name) for m in members))
+
+
+def _packet_opcodes() -> str:
+    return _enumeration(packet.Opcode)
+
+
+def _control_registers() -> str:
+    rows = ((f"{r.address:#08x}", _code(r.name), r.access.value) for r in REGISTERS)
+    commands = ", ".join(f"{c.value} {c.name}" for c in Command)
+    statuses = ", ".join(f"{s.value} {s.name}" for s in ThreadStatus)
+    return (
+        table(("offset", "register", "access"), rows)
+        + f"\n`thread.command`: {commands}. `thread.status`: {statuses}.\n"
+    )
+
+
+def _instructions(extension: Extension) -> Callable[[], str]:
+    def row(i: Instruction) -> tuple[str, ...]:
+        meaning = _code(i.semantics) + (f" {i.doc}" if i.doc else "")
+        syntax = _code(f"{i.name} {i.syntax}".rstrip())
+        return syntax, _code(f"{i.match:#010x} / {i.mask:#010x}"), meaning
+
+    rows = [row(i) for i in INSTRUCTIONS if i.extension is extension]
+    return lambda: table(("instruction", "match / mask", "meaning"), rows)
+
+
+def _operands() -> str:
+    def slices(operand: Operand) -> str:
+        return ", ".join(
+            f"{lsb + width - 1}..{lsb} → {value_lsb + width - 1}..{value_lsb}"
+            for lsb, width, value_lsb in operand.slices
+        )
+
+    rows = (
+        (_code(o.name), o.kind.value, slices(o), f"{o.minimum}..{o.maximum}")
+        for o in OPERANDS.values()
+    )
+    return table(("operand", "kind", "bits of the word → of the value", "range"), rows)
+
+
+def _csrs() -> str:
+    rows = (
+        (f"{c.number:#05x}", _code(c.name), f"{c.reset:#x}", f"{c.write_mask:#x}", c.doc)
+        for c in CSRS
+    )
+    return table(("number", "name", "reset", "writable bits", "meaning"), rows)
+
+
+def _causes() -> str:
+    return _enumeration(Cause)
+
+
+def _presets() -> str:
+    rows = (
+        (
+            f"`{p.name}`",
+            f"{p.matrix_rows} x {p.matrix_cols} x {p.matrix_depth}",
+            f"{p.vector_bytes} B",
+            f"{p.accumulators} x {p.matrix_rows} x {p.matrix_cols} FP32",
+            p.threads,
+            f"{p.sram_bytes // 1024} KiB in {p.sram_banks} banks",
+            p.dot_fraction_bits,
+        )
+        for p in PRESETS.values()
+    )
+    head = ("preset", "matrix unit", "vector", "accumulators", "threads", "SRAM", "F")
+    return table(head, rows)
+
+
+#: What each generated section holds.
+SECTIONS: dict[str, Callable[[], str]] = {
+    "packet fields": _packet_fields,
+    "packet opcodes": _packet_opcodes,
+    "control registers": _control_registers,
+    "operands": _operands,
+    "csrs": _csrs,
+    "causes": _causes,
+    "presets": _presets,
+} | {f"instructions {e.name.lower()}": _instructions(e) for e in Extension}
+
+
+def main() -> int:
+    """Write or check every page; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, report stale pages")
+    check = parser.parse_args().check
+    stale = 0
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        text = page.read_text()
+        new = fill(text, SECTIONS)
+        if new != text:
+            stale += 1
+            print(f"{page.relative_to(ROOT)}: {'is out of date' if check else 'written'}")
+            if not check:
+                page.write_text(new)
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
