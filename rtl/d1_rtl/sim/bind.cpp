@@ -1,0 +1,59 @@
+// Binds one Verilated design to the native driver. ports.h is written for it and lists the members
+// of Vtop that are ports: D1_PORTS(X) with X(member, width).
+#include "Vtop.h"
+#include "native.h"
+#include "ports.h"
+#include "verilated.h"
+#if VM_TRACE_FST
+#include "verilated_fst_c.h"
+using Trace = VerilatedFstC;
+#elif VM_TRACE_VCD
+#include "verilated_vcd_c.h"
+using Trace = VerilatedVcdC;
+#endif
+
+namespace {
+
+class Bound final : public d1::Model {
+ public:
+  Bound() : top_(&context_, "") {
+#define D1_PORT(member, width) ports.push_back({&top_.member, width});
+    D1_PORTS(D1_PORT)
+#undef D1_PORT
+#if VM_TRACE
+    context_.traceEverOn(true);
+#endif
+  }
+  ~Bound() override {
+    stop_trace();
+    top_.final();
+  }
+
+  void eval() override { top_.eval(); }
+
+#if VM_TRACE
+  bool open_trace(const char* path) override {
+    trace_ = std::make_unique<Trace>();
+    top_.trace(trace_.get(), 99);
+    trace_->open(path);
+    return trace_->isOpen();
+  }
+  void dump_trace(uint64_t time) override { trace_->dump(time); }
+  void close_trace() override { trace_->close(); }
+#else
+  bool open_trace(const char*) override { return false; }
+  void dump_trace(uint64_t) override {}
+  void close_trace() override {}
+#endif
+
+ private:
+  VerilatedContext context_;
+  Vtop top_;
+#if VM_TRACE
+  std::unique_ptr<Trace> trace_;
+#endif
+};
+
+}  // namespace
+
+extern "C" d1::Model* d1_new() { return new Bound; }

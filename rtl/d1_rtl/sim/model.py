@@ -1,0 +1,247 @@
+"""Compile Verilog with Verilator into libraries that every driver can be linked with.
+
+Three kinds of cache entry: `runtime`, Verilator's own library and the generic part of the native
+driver, once for all models; `model`, the objects of one design; and the program or shared library
+that a driver links from both. cocotb and the native driver therefore run the same objects, and a
+change of a driver does not compile the design again.
+"""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from d1_rtl.emit import Port
+from d1_rtl.sim import cache as build_cache
+from d1_rtl.sim.verilator import Verilator, check_compiler, find_verilator
+
+__all__ = ["BuildError", "VerilatedModel", "compile_cpp", "trace_format", "verilate"]
+
+# -fPIC for the shared library; the two others let the compiler inline across functions as in a
+# program, and keep two models in one process apart.
+_CXXFLAGS = "-fPIC -fno-semantic-interposition -fno-gnu-unique"
+_OPTIMISE = ("OPT_FAST=-O2", "OPT_SLOW=-O1", "OPT_GLOBAL=-O2")
+_VERILATOR_FLAGS = (
+    *("--cc", "--vpi", "-O3", "--threads", "1", "--no-assert", "--no-timing"),
+    *("--x-assign", "fast", "--x-initial", "fast"),
+    # Files of this size keep two compilers equally busy and the progress bar moving.
+    *("--output-split", "5000"),
+    # Yosys writes widths and names that lint dislikes; nothing there is the designer's.
+    *("-Wno-lint", "-Wno-style", "-Wno-fatal"),
+)
+_PREFIX = "Vtop"
+_EMPTY_DESIGN = "module empty(input clk); endmodule\n"
+_NATIVE_SOURCES = ("native.cpp", "node_link.cpp")
+_NATIVE_HEADERS = ("native.h",)
+
+
+class BuildError(RuntimeError):
+    """Verilator or the C++ compiler failed; the message ends with what it printed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerilatedModel:
+    """A compiled design, ready to be linked with a driver.
+
+    Parameters
+    ----------
+    name
+        Name of the top module.
+    ports
+        Its ports, `clk` and `rst` first.
+    folder
+        Where `Vtop.h` and `libVtop.a` are.
+    runtime
+        Where `libverilated.a` and `libnative.a` are.
+    trace
+        `vcd`, `fst` or `none`.
+    """
+
+    name: str
+    ports: tuple[Port, ...]
+    folder: Path
+    runtime: Path
+    trace: str
+
+    @property
+    def libraries(self) -> list[Path]:
+        """The libraries in the order the linker wants them."""
+        names = (f"lib{_PREFIX}.a", "libnative.a", "libverilated.a")
+        return [self.folder / names[0], *(self.runtime / name for name in names[1:])]
+
+    def link_flags(self) -> list[str]:
+        """Return what the linker needs besides the libraries."""
+        return ["-pthread", *(("-llz4", "-lz") if self.trace == "fst" else ())]
+
+
+@cache
+def trace_format() -> str:
+    """Return the waveform format that can be built here: `fst` where lz4 is there, else `vcd`."""
+    probe = subprocess.run(
+        ["g++", "-x", "c++", "-fsyntax-only", "-"],
+        input="#include <lz4.h>\n#include <zlib.h>\n",
+        text=True,
+        capture_output=True,
+    )
+    return "fst" if probe.returncode == 0 else "vcd"
+
+
+def verilate(
+    verilog: str, ports: Sequence[Port], *, name: str, trace: bool = False
+) -> VerilatedModel:
+    """Compile Verilog, or find it compiled in the cache.
+
+    Only the ports are public, so Verilator may optimise everything behind them.
+
+    Parameters
+    ----------
+    verilog
+        The whole design.
+    ports
+        Ports of the top module.
+    name
+        Name of the top module.
+    trace
+        Whether waveforms can be written; slows the model down even when none is.
+
+    Raises
+    ------
+    MissingToolError
+        When Verilator, g++ or make is not there.
+    BuildError
+        When one of them fails.
+    """
+    compiler = check_compiler()
+    verilator = find_verilator()
+    form = trace_format() if trace else "none"
+    flags = [*_VERILATOR_FLAGS, *(() if form == "none" else (f"--trace-{form}", "--trace-structs"))]
+    public = "`verilator_config\n" + "".join(
+        f'public_flat_rw -module "{name}" -var "{port.name}"\n' for port in ports
+    )
+    tools = [verilator.version, compiler, " ".join(flags), _CXXFLAGS, *_OPTIMISE]
+
+    def make(folder: Path) -> None:
+        (folder / f"{name}.v").write_text(verilog)
+        (folder / "public.vlt").write_text(public)
+        _run_verilator(verilator, folder, [*flags, "public.vlt", f"{name}.v"], name)
+        _run_make(verilator, folder, f"lib{_PREFIX}.a", name)
+        for product in [*folder.glob("*.o"), *folder.glob("*.cpp"), *folder.glob("*.gch")]:
+            product.unlink()
+
+    return VerilatedModel(
+        name=name,
+        ports=tuple(ports),
+        runtime=_runtime(verilator, flags, tools, form),
+        folder=build_cache.build("model", name, [verilog, public, name, *tools], make),
+        trace=form,
+    )
+
+
+def _runtime(verilator: Verilator, flags: list[str], tools: list[str], form: str) -> Path:
+    sources = {name: (files(__package__) / name).read_bytes() for name in _NATIVE_SOURCES}
+    headers = {name: (files(__package__) / name).read_bytes() for name in _NATIVE_HEADERS}
+
+    def make(folder: Path) -> None:
+        (folder / "empty.v").write_text(_EMPTY_DESIGN)
+        _run_verilator(verilator, folder, [*flags, "empty.v"], "empty")
+        _run_make(verilator, folder, "libverilated.a", "simulation runtime")
+        for name, content in (sources | headers).items():
+            (folder / name).write_bytes(content)
+        objects = []
+        for name in sources:
+            objects.append(Path(name).with_suffix(".o").name)
+            _run(["g++", "-c", "-std=gnu++20", "-O2", *_CXXFLAGS.split(), name], folder)
+        _run(["ar", "rcs", "libnative.a", *objects], folder)
+
+    return build_cache.build(
+        "runtime", f"runtime-{form}", [*tools, *sources.values(), *headers.values()], make
+    )
+
+
+def compile_cpp(model: VerilatedModel, source: Path, output: Path, *extra: str) -> None:
+    """Compile one C++ file that includes `Vtop.h` and link it with the model.
+
+    Parameters
+    ----------
+    model
+        What to link with.
+    source
+        The C++ file.
+    output
+        The shared library or program to write.
+    extra
+        More arguments for g++.
+    """
+    include = find_verilator().include
+    trace = {form: int(model.trace == form) for form in ("vcd", "fst")}
+    _run(
+        [
+            *("g++", "-std=gnu++20", "-O2", *_CXXFLAGS.split(), "-o", str(output), str(source)),
+            *("-I", str(model.folder), "-I", str(model.runtime)),
+            *("-isystem", str(include), "-isystem", str(include / "vltstd")),
+            *("-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_SAIF=0"),
+            f"-DVM_TRACE={int(any(trace.values()))}",
+            *(f"-DVM_TRACE_{form.upper()}={used}" for form, used in trace.items()),
+            *map(str, model.libraries),
+            *extra,
+            *model.link_flags(),
+        ],
+        output.parent,
+    )
+
+
+def _run_verilator(verilator: Verilator, folder: Path, args: list[str], top: str) -> None:
+    command = [str(verilator.executable), "--prefix", _PREFIX, "--top-module", top]
+    _run([*command, "-Mdir", ".", "-CFLAGS", _CXXFLAGS, *args], folder, verilator.environment())
+
+
+def _run_make(verilator: Verilator, folder: Path, target: str, name: str) -> None:
+    """Run make and show its progress."""
+    parallel = "VM_PARALLEL_BUILDS = 1" in (folder / f"{_PREFIX}_classes.mk").read_text()
+    sources = list(folder.glob("*.cpp"))
+    objects = len(sources) if parallel else 1
+    if target == "libverilated.a":
+        sources = [verilator.include / f"verilated{part}.cpp" for part in ("", "_vpi", "_threads")]
+        objects = len(sources)
+    jobs = len(os.sched_getaffinity(0))
+    command = ["make", "-f", f"{_PREFIX}.mk", f"-j{jobs}", *_OPTIMISE, target]
+    progress = build_cache.BuildProgress(name, sum(source.stat().st_size for source in sources))
+    with (folder / "make.log").open("w+") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=verilator.environment(), stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(0.05)
+                progress.update(min(100 * len(list(folder.glob("*.o"))) // objects, 99))
+        finally:
+            process.kill()
+            process.wait()
+            progress.close(complete=process.returncode == 0)
+        if process.returncode:
+            log.seek(0)
+            raise _failure(command, log.read())
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    if result.returncode:
+        raise _failure(command, result.stdout)
+
+
+def _failure(command: list[str], output: str) -> BuildError:
+    important = [line for line in output.splitlines() if re.search("error", line, re.IGNORECASE)]
+    tail = "\n".join((important or output.splitlines())[-20:])
+    return BuildError(f"{Path(command[0]).name} must succeed, but failed:\n{tail}")
