@@ -1,0 +1,87 @@
+"""Elastic buffer: a short queue between two registers."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from amaranth.hdl import Module, ShapeCastable, ShapeLike, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["ElasticBuffer"]
+
+
+class ElasticBuffer(wiring.Component):
+    """A queue whose every output, `i.ready` included, comes straight from a register.
+
+    Latency 1 cycle; one transfer per cycle at either end, sustained, whatever the other end does.
+
+    Golden twin: none; the order and contents of a stream do not change.
+
+    Parameters
+    ----------
+    shape
+        Shape of the payload.
+    depth
+        Entries, at least 2: with one the throughput would be halved.
+
+    Members
+    -------
+    i : In(stream.Signature(shape))
+    o : Out(stream.Signature(shape))
+    level : Out(range(depth + 1))
+        Entries in use.
+
+    Raises
+    ------
+    ValueError
+        If `depth` is less than 2.
+
+    """
+
+    level: Signal
+
+    def __init__(self, shape: ShapeLike | ShapeCastable, *, depth: int = 2):
+        if depth < 2:
+            raise ValueError(f"depth must be at least 2, not {depth!r}")
+        self._shape = shape
+        self._depth = depth
+        super().__init__(
+            {
+                "i": In(stream.Signature(shape)),
+                "o": Out(stream.Signature(shape)),
+                "level": Out(range(depth + 1)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
+        m = Module()
+        # The oldest entry is the first: it is the output.
+        entries = [Signal(self._shape, name=f"entry_{n}") for n in range(self._depth)]
+        i_ready = Signal(init=1)
+        o_valid = Signal()
+        m.d.comb += [
+            self.i.ready.eq(i_ready),
+            self.o.valid.eq(o_valid),
+            self.o.payload.eq(entries[0]),
+        ]
+        take = Signal()
+        give = Signal()
+        kept = Signal.like(self.level)  # entries that stay
+        level = Signal.like(self.level)  # in the next cycle
+        m.d.comb += [
+            take.eq(self.i.valid & i_ready),
+            give.eq(self.o.ready & o_valid),
+            kept.eq(self.level - give),
+            level.eq(kept + take),
+        ]
+        m.d.sync += [self.level.eq(level), o_valid.eq(level != 0), i_ready.eq(level != self._depth)]
+        with m.If(give):
+            for index, (entry, behind) in enumerate(pairwise(entries)):
+                with m.If(kept > index):
+                    m.d.sync += entry.eq(behind)
+        with m.If(take), m.Switch(kept):
+            for index, entry in enumerate(entries):
+                with m.Case(index):
+                    m.d.sync += entry.eq(self.i.payload)
+        return m

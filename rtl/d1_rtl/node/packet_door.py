@@ -1,0 +1,213 @@
+"""The packet door: the one way into a node and out of it."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+from d1_golden.memory_map import LOCAL_BITS
+from d1_golden.params import LINE_BYTES, NodeParams
+
+from .elastic_buffer import ElasticBuffer
+from .interfaces import (
+    ControlLineSignature,
+    DoorEventsSignature,
+    Opcode,
+    SramReadSignature,
+    SramWriteSignature,
+    line_address_bits,
+    packet_layout,
+)
+
+__all__ = ["PacketDoor"]
+
+_OFFSET_BITS = (LINE_BYTES - 1).bit_length()
+_NODE_BITS = 32
+#: Entries of the reply buffer: one leaves, one enters and one is under way.
+_REPLIES = 3
+
+
+class _Answer(enum.Enum, shape=2):
+    """What follows a request in the next cycle."""
+
+    NOTHING = 0  #: a write to SRAM
+    SRAM = 1  #: the line from SRAM
+    CONTROL = 2  #: the line from the control block, or its fault
+    FAULT = 3
+
+
+class PacketDoor(wiring.Component):
+    """Carries out the requests of packets, in order, and sends the replies, in order.
+
+    `docs/packets.md` says what is done and what is a fault. One request and one reply per cycle,
+    sustained; a READ transferred in cycle n is answered at `o_reply` in cycle n + 3. All outputs
+    to other nodes, `i_request.ready` included, come straight from registers. A request waits for
+    its bank, for the control block and for room for its reply.
+
+    Golden twin: the packet rules of `d1_golden.node`.
+
+    Parameters
+    ----------
+    params
+        Size of the SRAM.
+
+    Members
+    -------
+    i_request : In(stream.Signature(packet_layout()))
+    o_reply : Out(stream.Signature(packet_layout()))
+    node_id : In(32)
+        Bits 55..24 of the node's own address.
+    sram_read : Out(SramReadSignature(params))
+    sram_write : Out(SramWriteSignature(params))
+    control : Out(ControlLineSignature())
+    events : Out(DoorEventsSignature())
+    busy : Out(1)
+        A request or a reply is in the door.
+
+    """
+
+    node_id: Signal
+    busy: Signal
+
+    def __init__(self, params: NodeParams):
+        self._params = params
+        packet = stream.Signature(packet_layout())
+        super().__init__(
+            {
+                "i_request": In(packet),
+                "o_reply": Out(packet),
+                "node_id": In(_NODE_BITS),
+                "sram_read": Out(SramReadSignature(params)),
+                "sram_write": Out(SramWriteSignature(params)),
+                "control": Out(ControlLineSignature()),
+                "events": Out(DoorEventsSignature()),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
+        m = Module()
+        m.submodules.requests = requests = ElasticBuffer(packet_layout())
+        m.submodules.replies = replies = ElasticBuffer(packet_layout(), depth=_REPLIES)
+        wiring.connect(m, wiring.flipped(self.i_request), requests.i)
+        wiring.connect(m, replies.o, wiring.flipped(self.o_reply))
+
+        # First step: the oldest request is checked and handed on.
+        request = requests.o.payload
+        answer = Signal(_Answer)  # to the request handed on in the cycle before
+        room = Signal()
+        may_go = Signal()
+        taken = Signal()
+        m.d.comb += [
+            # An answer cannot be held off, so each request has room for one before it goes.
+            room.eq(replies.level + (answer != _Answer.NOTHING) < _REPLIES),
+            may_go.eq(requests.o.valid & room),
+            requests.o.ready.eq(taken),
+            self.events.request.eq(taken),
+        ]
+        self._connect_targets(m, request)
+        write = request.opcode == Opcode.WRITE
+        next_answer = Signal(_Answer)
+        with m.If(self._is_fault(m, request)):
+            m.d.comb += [next_answer.eq(_Answer.FAULT), taken.eq(may_go)]
+        with m.Elif(request.address[LOCAL_BITS - 1]):
+            m.d.comb += [
+                next_answer.eq(_Answer.CONTROL),
+                self.control.request.valid.eq(may_go),
+                taken.eq(may_go & self.control.request.ready),
+            ]
+        with m.Elif(write):
+            m.d.comb += [
+                self.sram_write.request.valid.eq(may_go),
+                taken.eq(may_go & self.sram_write.request.ready),
+            ]
+        with m.Else():
+            m.d.comb += [
+                next_answer.eq(_Answer.SRAM),
+                self.sram_read.request.valid.eq(may_go),
+                taken.eq(may_go & self.sram_read.request.ready),
+            ]
+
+        # Second step: the answer is there and becomes a reply.
+        answered = Signal(_header_layout())
+        answered_write = Signal()
+        m.d.sync += answer.eq(_Answer.NOTHING)
+        with m.If(taken):
+            m.d.sync += [answer.eq(next_answer), answered_write.eq(write)]
+            m.d.sync += [answered[name].eq(request[name]) for name in _header_layout().members]
+        self._reply(m, replies.i, answer, answered, answered_write)
+        m.d.comb += self.busy.eq(requests.o.valid | replies.o.valid | (answer != _Answer.NOTHING))
+        return m
+
+    def _connect_targets(self, m: Module, request: data.View) -> None:
+        """Show the request to SRAM and control block; only the target's `valid` is raised."""
+        line = request.address[_OFFSET_BITS : _OFFSET_BITS + line_address_bits(self._params)]
+        m.d.comb += [
+            self.sram_read.request.payload.eq(line),
+            self.sram_write.request.payload.line.eq(line),
+            self.sram_write.request.payload.mask.eq(request.mask),
+            self.sram_write.request.payload.data.eq(request.data),
+            self.control.request.payload.line.eq(request.address[_OFFSET_BITS : LOCAL_BITS - 1]),
+            self.control.request.payload.write.eq(request.opcode == Opcode.WRITE),
+            self.control.request.payload.mask.eq(Cat(byte.all() for byte in _bytes(request.mask))),
+            self.control.request.payload.data.eq(request.data),
+        ]
+
+    def _is_fault(self, m: Module, request: data.View) -> Signal:
+        """Return whether a request is at fault, as far as can be told without its target."""
+        address = request.address
+        node = address[LOCAL_BITS : LOCAL_BITS + _NODE_BITS]
+        read = request.opcode == Opcode.READ
+        write = request.opcode == Opcode.WRITE
+        is_control = address[LOCAL_BITS - 1]
+        partial = Cat(byte.any() & ~byte.all() for byte in _bytes(request.mask)).any()
+        fault = Signal()
+        m.d.comb += fault.eq(
+            ~(read | write)
+            | (request.reserved != 0)
+            | address[LOCAL_BITS + _NODE_BITS :].any()
+            | ((node != 0) & (node != self.node_id))
+            | address[:_OFFSET_BITS].any()
+            | (~is_control & (address[:LOCAL_BITS] >= self._params.sram_bytes))
+            | (is_control & write & partial)
+        )
+        return fault
+
+    def _reply(
+        self,
+        m: Module,
+        reply: stream.Interface,
+        answer: Signal,
+        answered: data.View,
+        answered_write: Signal,
+    ) -> None:
+        """Make the reply, if any, of the request that was handed on in the cycle before."""
+        fault = (answer == _Answer.FAULT) | ((answer == _Answer.CONTROL) & self.control.fault)
+        m.d.comb += [
+            reply.valid.eq(
+                fault | (answer == _Answer.SRAM) | ((answer == _Answer.CONTROL) & ~answered_write)
+            ),
+            self.events.reply.eq(reply.valid),
+            self.events.fault_reply.eq(fault),
+        ]
+        m.d.comb += [reply.payload[name].eq(answered[name]) for name in _header_layout().members]
+        with m.If(fault):
+            m.d.comb += reply.payload.opcode.eq(Opcode.FAULT_REPLY)
+        with m.Else():
+            m.d.comb += reply.payload.opcode.eq(Opcode.READ_REPLY)
+            with m.Switch(answer):
+                with m.Case(_Answer.SRAM):
+                    m.d.comb += reply.payload.data.eq(self.sram_read.data)
+                with m.Case(_Answer.CONTROL):
+                    m.d.comb += reply.payload.data.eq(self.control.data)
+
+
+def _header_layout() -> data.StructLayout:
+    """Return the layout of what a reply repeats of its request."""
+    members = packet_layout().members
+    return data.StructLayout({name: members[name] for name in ("tag", "source", "address")})
+
+
+def _bytes(mask: Value) -> list[Value]:
+    """Return the bits of a byte mask in groups, one for each 64-bit word of a line."""
+    return [mask[n : n + 8] for n in range(0, LINE_BYTES, 8)]
