@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amaranth.back import rtlil, verilog
-from amaranth.hdl import ClockDomain, Fragment, Value, ValueCastable
+from amaranth.hdl import ClockDomain, Const, Fragment, Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
@@ -40,7 +40,8 @@ class Port(NamedTuple):
 def _port_values(component: wiring.Component) -> Iterator[tuple[str, Value, bool]]:
     for path, member, leaf in component.signature.flatten(component):
         value = Value.cast(leaf.as_value() if isinstance(leaf, ValueCastable) else leaf)
-        if len(value):
+        # An `always_ready` or `always_valid` stream has a constant there.
+        if len(value) and not isinstance(value, Const):
             yield "__".join(map(str, path)), value, member.flow == wiring.In
 
 
@@ -48,7 +49,8 @@ def component_ports(component: wiring.Component) -> list[Port]:
     """List the ports that `emit` gives `component`, `clk` and `rst` first.
 
     A member's path is joined by two underscores: `i.payload` is `i__payload`, and element 1 of an
-    array `ports` of streams has `ports__1__valid`. Members of no width have no port.
+    array `ports` of streams has `ports__1__valid`. Members of no width, and those that are
+    constant, have no port.
     """
     return [
         Port("clk", 1, True),

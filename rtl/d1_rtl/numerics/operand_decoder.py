@@ -1,0 +1,117 @@
+"""Four operands of a dot product, taken apart once for all the units that use them."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .cfp8 import Cfp8Config, Cfp8ToBf16
+
+__all__ = ["TERMS", "DotOperandSignature", "OperandDecoder"]
+
+#: Products of one block, so operands on one side of it.
+TERMS = 4
+
+
+class DotOperandSignature(wiring.Signature):
+    """One side of a fused dot product: four BF16 numbers, taken apart, seen from their source.
+
+    Every field is a signal of its own, because 8 or more units read each of them.
+
+    Members
+    -------
+    sign : Out(1).array(4)
+    exponent : Out(9).array(4)
+        Biased exponent (a subnormal's is 1) plus 256; 0 for a zero. So the exponent of a product
+        is the sum of two, and that of a zero product is below that of any other.
+    significand : Out(8).array(4)
+        With hidden bit; seven fraction bits.
+    infinite : Out(4)
+        Which of the four are an Inf.
+    nan : Out(1)
+        Whether any is a NaN.
+    special : Out(1)
+        Whether any is an Inf or a NaN.
+
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "sign": Out(1).array(TERMS),
+                "exponent": Out(9).array(TERMS),
+                "significand": Out(8).array(TERMS),
+                "infinite": Out(TERMS),
+                "nan": Out(1),
+                "special": Out(1),
+            }
+        )
+
+
+class OperandDecoder(wiring.Component):
+    """Take a row of an operand tile apart: four BF16 numbers, or four of its eight CFP8 numbers.
+
+    Latency 1 cycle, one row per cycle. `o` keeps its value while `en` is low.
+
+    Golden twin: `_signed_significand` and `_exponent` of `d1_golden.numerics.dot_product`, and
+    `cfp8_to_bf16` of `d1_golden.numerics.convert`.
+
+    Members
+    -------
+    row : In(64)
+        BF16 number k at bits 16k, or CFP8 number k at bits 8k.
+    cfp8 : In(1)
+        The row holds CFP8.
+    half : In(1)
+        With `cfp8`: take numbers 4..7 instead of 0..3.
+    config : In(Cfp8Config)
+        With `cfp8`: bias and split.
+    zero : In(1)
+        Take four zeros instead.
+    en : In(1)
+        Take this row.
+    o : Out(DotOperandSignature())
+        The row taken last.
+
+    """
+
+    row: In(64)  #: operands
+    cfp8: In(1)  #: `row` holds CFP8
+    half: In(1)  #: take the upper four CFP8 numbers
+    config: In(Cfp8Config)  #: bias and split of CFP8
+    zero: In(1)  #: take zeros
+    en: In(1)  #: take `row`
+    o: Out(DotOperandSignature())  #: the row taken last
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the circuit."""
+        m = Module()
+        half_row = Mux(self.half, self.row[32:], self.row[:32])
+        infinite, nan = [], []
+        for k in range(TERMS):
+            m.submodules[f"unpack_{k}"] = unpack = Cfp8ToBf16()
+            m.d.comb += [
+                unpack.code.eq(half_row.word_select(k, 8)),
+                unpack.config.eq(self.config),
+            ]
+            code = Signal(16, name=f"code_{k}")
+            m.d.comb += code.eq(Mux(self.cfp8, unpack.bf16, self.row.word_select(k, 16)))
+            mantissa, field = code[:7], code[7:15]
+            normal = field != 0
+            nonzero = ~self.zero & code[:15].any()
+            exponent = Cat(field | ~normal, 1)
+            with m.If(self.en):
+                m.d.sync += [
+                    self.o.sign[k].eq(code[15]),
+                    self.o.exponent[k].eq(Mux(nonzero, exponent, 0)),
+                    self.o.significand[k].eq(Mux(self.zero, 0, Cat(mantissa, normal))),
+                ]
+            special = field.all() & ~self.zero
+            infinite.append(special & ~mantissa.any())
+            nan.append(special & mantissa.any())
+        with m.If(self.en):
+            m.d.sync += [
+                self.o.infinite.eq(Cat(infinite)),
+                self.o.nan.eq(Cat(nan).any()),
+                self.o.special.eq(Cat(infinite, nan).any()),
+            ]
+        return m
