@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import (
     CONTROL_BASE,
@@ -64,8 +65,11 @@ class ControlBlock(wiring.Component):
     """
 
     node_id: Signal
+    door: Any
+    core: Any
+    threads: Sequence[Any]
+    events: Any
     active: Signal
-    threads: Sequence[wiring.PureInterface]
 
     def __init__(self, params: NodeParams):
         self._params = params
@@ -145,7 +149,7 @@ class ControlBlock(wiring.Component):
         values[IdentityRegister.NODE] = _word(self.node_id)
         return Cat(*values)
 
-    def _counters(self, m: Module) -> data.View:
+    def _counters(self, m: Module) -> Any:
         """Count, and return the line of counters."""
         counters = Signal(register_line())
 

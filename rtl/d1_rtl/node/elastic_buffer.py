@@ -39,6 +39,8 @@ class ElasticBuffer(wiring.Component):
 
     """
 
+    i: stream.Interface
+    o: stream.Interface
     level: Signal
 
     def __init__(self, shape: ShapeLike | ShapeCastable, *, depth: int = 2):

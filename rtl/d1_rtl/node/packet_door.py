@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -66,7 +68,13 @@ class PacketDoor(wiring.Component):
 
     """
 
+    i_request: Any
+    o_reply: Any
     node_id: Signal
+    sram_read: Any
+    sram_write: Any
+    control: Any
+    events: Any
     busy: Signal
 
     def __init__(self, params: NodeParams):
@@ -129,7 +137,7 @@ class PacketDoor(wiring.Component):
             ]
 
         # Second step: the answer is there and becomes a reply.
-        answered = Signal(_header_layout())
+        answered: Any = Signal(_header_layout())
         answered_write = Signal()
         m.d.sync += answer.eq(_Answer.NOTHING)
         with m.If(taken):
@@ -178,7 +186,7 @@ class PacketDoor(wiring.Component):
         m: Module,
         reply: stream.Interface,
         answer: Signal,
-        answered: data.View,
+        answered: Any,
         answered_write: Signal,
     ) -> None:
         """Make the reply, if any, of the request that was handed on in the cycle before."""

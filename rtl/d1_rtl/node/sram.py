@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from typing import Any
+
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
@@ -89,7 +91,7 @@ class Sram(wiring.Component):
         return m
 
     def _select_data(
-        self, m: Module, client: wiring.PureInterface, bank_number: Signal, banks: list[SramBank]
+        self, m: Module, client: Any, bank_number: Value, banks: list[SramBank]
     ) -> None:
         """Connect a reader to the bank that served it in the cycle before."""
         served_by = Signal.like(bank_number, name="served_by")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import LINE_BYTES, NodeParams
 
@@ -66,33 +66,35 @@ class SramBank(wiring.Component):
         writers = [getattr(self, name) for name in self._writers]
         clients = [*readers, *writers]
 
-        m.submodules.memory = array = memory.Memory(
-            shape=8 * LINE_BYTES, depth=self._params.bank_lines, init=[]
-        )
-        read_port = array.read_port()
-        write_port = array.write_port(granularity=8)
         m.submodules.arbiter = arbiter = RoundRobinArbiter(len(clients))
         m.d.comb += arbiter.requests.eq(Cat(client.valid for client in clients))
         m.d.comb += Cat(client.ready for client in clients).eq(arbiter.grants)
 
         bank_bits = (self._params.sram_banks - 1).bit_length()
         lines = [*(r.payload for r in readers), *(w.payload.line for w in writers)]
-        row = Signal.like(read_port.addr)
+        row = Signal(range(self._params.bank_lines))
         with m.Switch(arbiter.grants):
             for index, line in enumerate(lines):
                 with m.Case(1 << index):
                     m.d.comb += row.eq(line >> bank_bits)
-        m.d.comb += [read_port.addr.eq(row), write_port.addr.eq(row)]
-        m.d.comb += read_port.en.eq(arbiter.grants[: len(readers)].any())
 
         write_grants = arbiter.grants[len(readers) :]
+        data, mask = Signal(8 * LINE_BYTES), Signal(LINE_BYTES)
         with m.Switch(write_grants):
             for index, writer in enumerate(writers):
                 # By default the last writer is looked at: a multiplexer with one input less.
                 with m.Case(1 << index) if writer is not writers[-1] else m.Default():
-                    m.d.comb += write_port.data.eq(writer.payload.data)
-        for index, writer in enumerate(writers):
-            with m.If(write_grants[index]):
-                m.d.comb += write_port.en.eq(writer.payload.mask)
-        m.d.comb += self.data.eq(read_port.data)
+                    m.d.comb += [data.eq(writer.payload.data), mask.eq(writer.payload.mask)]
+        m.submodules.memory = Instance(
+            "d1_sram",
+            p_LINES=self._params.bank_lines,
+            p_ADDRESS_BITS=len(row),
+            i_clk=ClockSignal(),
+            i_enable=arbiter.grants.any(),
+            i_write=write_grants.any(),
+            i_line=row,
+            i_mask=mask,
+            i_data=data,
+            o_q=self.data,
+        )
         return m

@@ -1,5 +1,7 @@
 """The control registers of one thread."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -29,23 +31,32 @@ class ThreadControl(wiring.Component):
     write : In(8)
         Bit n set: register n (`ThreadRegister`) takes its word of `data`.
     data : In(8 x 64)
+        What is written.
     registers : Out(8 x 64)
+        What the registers read.
     thread : Out(ThreadSignature())
+        The core's side of the thread.
     active : Out(1)
         The thread is running or about to.
 
     """
 
-    #: One bit for each register that is written.
-    write: In(8)
-    #: What is written.
-    data: In(register_line())
-    #: What the registers read.
-    registers: Out(register_line())
-    #: The core's side of the thread.
-    thread: Out(ThreadSignature())
-    #: The thread is running or about to.
-    active: Out(1)
+    write: Signal
+    data: Any
+    registers: Any
+    thread: Any
+    active: Signal
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "write": In(8),
+                "data": In(register_line()),
+                "registers": Out(register_line()),
+                "thread": Out(ThreadSignature()),
+                "active": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
