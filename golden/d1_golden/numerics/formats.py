@@ -152,7 +152,7 @@ class FloatFormat:
         value = np.asarray(values, dtype=np.float64)
         finite = np.where(np.isfinite(value), np.abs(value), 0.0)
         # frexp gives zero the exponent 0, which may be above the smallest.
-        exponent = np.where(finite == 0, self.min_exponent, np.frexp(finite)[1] - 1)
+        exponent = np.where(finite == 0, self.min_exponent, np.frexp(finite)[1] - np.int64(1))
         quantum = np.maximum(exponent, self.min_exponent) - self.mantissa_bits
         # ldexp by a power of two is exact here, so rint is the only rounding.
         steps = np.rint(np.ldexp(finite, -quantum)).astype(np.int64)

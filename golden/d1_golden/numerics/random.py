@@ -24,14 +24,27 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+#: Rounds of the hash; see the table in docs/numerics.md.
+ROUNDS = 8
+
 _WORD = 0xFFFFFFFF
-_ROUNDS = 8
 
 
 @njit(cache=True)
 def _rotate_left(word, distance):
     left = word << np.uint64(distance)
     return (left | word >> np.uint64(32 - distance)) & np.uint64(_WORD)
+
+
+@njit(cache=True)
+def hash_counter(counter: np.uint64, key: np.uint64, rounds: int) -> np.uint64:
+    """Return a 32-bit hash of two 32-bit numbers by so many rounds."""
+    x = np.uint64(counter)
+    y = np.uint64(key)
+    for i in range(rounds):
+        x = ((_rotate_left(x, 24) + y) & np.uint64(_WORD)) ^ np.uint64(i)
+        y = _rotate_left(y, 3) ^ x
+    return x
 
 
 @njit(cache=True)
@@ -45,12 +58,8 @@ def random_bits(seed: np.uint64, lane: int) -> np.uint32:
     lane : int
         Number of the lane, from 0.
     """
-    x = (np.uint64(seed) + np.uint64(lane)) & np.uint64(_WORD)
-    y = np.uint64(seed) >> np.uint64(32)
-    for i in range(_ROUNDS):
-        x = ((_rotate_left(x, 24) + y) & np.uint64(_WORD)) ^ np.uint64(i)
-        y = _rotate_left(y, 3) ^ x
-    return np.uint32(x)
+    counter = (np.uint64(seed) + np.uint64(lane)) & np.uint64(_WORD)
+    return np.uint32(hash_counter(counter, np.uint64(seed) >> np.uint64(32), ROUNDS))
 
 
 @njit(cache=True)
