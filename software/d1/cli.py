@@ -1,0 +1,241 @@
+"""The command line `d1`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+from d1_golden.params import PRESETS, preset
+
+from d1.backends import BACKENDS
+from d1.device import open_device
+from d1.elf import ProgramError, read_elf
+from d1.errors import CycleLimitError, DeviceError
+from d1.runner import SIGNATURE_GRANULARITIES, run_program, signature_lines, signature_range
+
+__all__ = ["ExitCode", "main"]
+
+_EXIT_CODES = """\
+exit codes of `d1 run`:
+  0        the program passed
+  1..99    the number of the test that failed (99: 99 or more)
+  100      wrong command line, or not a program for this node
+  101      the program faulted, or ended without a verdict
+  102      no end within --max-cycles
+  103      the device cannot be opened: a tool is missing or a build failed
+The other commands end with 0, with 1 where a check failed, or with 100 to 103.
+"""
+
+
+class ExitCode:
+    """Exit codes of the command line; 1..99 is the number of a failed test."""
+
+    PASSED = 0
+    LAST_TEST = 99
+    USAGE = 100
+    FAULT = 101
+    CYCLE_LIMIT = 102
+    NO_DEVICE = 103
+
+
+class _Failure(Exception):
+    """Ends the command with a message and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Report a wrong command line under an exit code that no test has."""
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.USAGE, f"{self.prog}: error: {message}\n")
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = 0
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="d1", description="The D1 training node: run programs, measure, inspect.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, action: Callable[[argparse.Namespace], int], text: str) -> _Parser:
+        sub: _Parser = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=_EXIT_CODES if name == "run" else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(action=action)
+        return sub
+
+    run = command("run", _run, "run an RV64IM ELF program on a node")
+    run.add_argument("program", type=Path, metavar="PROG.elf")
+    run.add_argument("--device", choices=sorted(BACKENDS), default="rtl")
+    run.add_argument("--preset", choices=sorted(PRESETS), default="d1")
+    run.add_argument("--signature", type=Path, metavar="FILE", help="write the signature there")
+    run.add_argument(
+        "--signature-granularity",
+        type=int,
+        choices=SIGNATURE_GRANULARITIES,
+        default=4,
+        help="bytes of a line of the signature (default 4)",
+    )
+    run.add_argument(
+        "--max-cycles",
+        type=_positive,
+        default=10_000_000,
+        metavar="N",
+        help="give up after so many cycles (default 10 million)",
+    )
+    run.add_argument("--trace", type=Path, metavar="FILE", help="write retired instructions there")
+
+    info = command("info", _info, "show presets, versions and caches")
+    info.add_argument("--preset", choices=sorted(PRESETS), help="only this preset")
+
+    command("demo", _demo, "train a classifier with every matmul on the simulated node")
+
+    bench = command("bench", _bench, "measure models and simulators")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    bench.add_argument("--cold", action="store_true", help="build the RTL anew to time it")
+    bench.add_argument("--check", action="store_true", help="end with 1 if a bar is missed")
+
+    regression = command("regression", _regression, "random programs, RTL against golden")
+    regression.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
+    regression.add_argument("--seed", type=int, default=1)
+    regression.add_argument("--count", type=_positive, default=20, help="number of programs")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    params = preset(args.preset)
+    program = read_elf(args.program, params)
+    if args.signature is not None:
+        try:
+            signature_range(program, args.signature_granularity)
+        except ValueError as error:
+            raise ProgramError(f"{args.program}: {error}") from None
+    with ExitStack() as stack:
+        trace = stack.enter_context(args.trace.open("w")) if args.trace is not None else None
+        try:
+            device = stack.enter_context(open_device(args.device, args.preset))
+        except RuntimeError as error:
+            raise _Failure(str(error), ExitCode.NO_DEVICE) from None
+        verdict = run_program(device, program, max_cycles=args.max_cycles, trace=trace)
+        if args.signature is not None:
+            lines = signature_lines(device, program, args.signature_granularity)
+            args.signature.write_text("".join(f"{line}\n" for line in lines))
+    if verdict.failed_test:
+        print(f"test {verdict.failed_test} failed after {verdict.cycles} cycles", file=sys.stderr)
+    else:
+        print(f"passed after {verdict.cycles} cycles")
+    return min(verdict.failed_test, ExitCode.LAST_TEST)
+
+
+def _info(args: argparse.Namespace) -> int:
+    from d1_rtl.sim import cache, verilator
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table("preset", "matrix R x C x K", "vector", "accumulators", "SRAM", title="Presets")
+    for params in [preset(args.preset)] if args.preset else PRESETS.values():
+        table.add_row(
+            params.name,
+            f"{params.matrix_rows} x {params.matrix_cols} x {params.matrix_depth}",
+            f"{params.vector_bytes} B",
+            f"{params.accumulators} x {params.accumulator_bytes} B",
+            f"{params.sram_bytes // 1024} KiB in {params.sram_banks} banks",
+        )
+    console.print(table)
+
+    table = Table("tool", "version", title="Versions")
+    table.add_row("Python", platform.python_version())
+    for name in ("d1-machine", "amaranth", "cocotb", "numba", "numpy", "torch"):
+        table.add_row(name, version(name))
+    for name, probe in (
+        ("Verilator", lambda: verilator.find_verilator().version),
+        ("g++", verilator.check_compiler),
+    ):
+        try:
+            table.add_row(name, probe())
+        except verilator.MissingToolError as error:
+            table.add_row(name, str(error))
+    console.print(table)
+
+    table = Table("cache", "entries", "size", "path", title="Caches")
+    for folder in sorted(path for path in cache.root().glob("*") if path.is_dir()):
+        sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+        entries = sum(1 for path in folder.iterdir() if path.suffix != ".lock")
+        table.add_row(folder.name, str(entries), f"{sum(sizes) / 1e6:.1f} MB", str(folder))
+    console.print(table)
+    return ExitCode.PASSED
+
+
+def _demo(_: argparse.Namespace) -> int:
+    result: int = importlib.import_module("d1.demo").main()
+    return result
+
+
+def _bench(args: argparse.Namespace) -> int:
+    bench = importlib.import_module("d1.bench")
+    results = bench.measure(cold=args.cold)
+    bench.print_table(results)
+    if args.json is not None:
+        bench.write_json(results, args.json)
+    return 1 if args.check and not bench.all_bars_met(results) else ExitCode.PASSED
+
+
+def _regression(args: argparse.Namespace) -> int:
+    regression = importlib.import_module("testbench.regression")
+    result: int = regression.main(preset=args.preset, seed=args.seed, count=args.count)
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Parameters
+    ----------
+    arguments
+        The command line without the name of the program; by default that of the process.
+
+    """
+    args = _parser().parse_args(arguments)
+    try:
+        code: int = args.action(args)
+        return code
+    except ProgramError as error:
+        message, code = str(error), ExitCode.USAGE
+    except OSError as error:
+        message, code = f"{error.filename}: {error.strerror}", ExitCode.USAGE
+    except CycleLimitError as error:
+        message, code = f"{error}; --max-cycles sets the limit", ExitCode.CYCLE_LIMIT
+    except DeviceError as error:
+        message, code = str(error), ExitCode.FAULT
+    except _Failure as error:
+        message, code = str(error), error.code
+    except KeyboardInterrupt:
+        message, code = "interrupted", 130
+    print(f"d1: error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Write machine code instruction by instruction, with loops and large constants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from d1_golden.assembler import load_immediate
+from d1_golden.isa import OPERANDS, encode
+
+__all__ = ["Emitter"]
+
+
+class Emitter:
+    """A program in the making that runs wherever it is put.
+
+    Parameters
+    ----------
+    pool
+        Scalar registers for the constants that `add` cannot hold in an instruction; loaded once at
+        the start of the program.
+    scratch
+        Scalar register for constants when the pool is used up.
+
+    """
+
+    def __init__(self, pool: range, scratch: int) -> None:
+        self._pool = pool
+        self._scratch = scratch
+        self._constants: dict[int, int] = {}
+        self._words: list[int] = []
+
+    def emit(self, name: str, **operands: int) -> None:
+        """Append an instruction; operands as for `d1_golden.isa.encode`."""
+        self._words.append(encode(name, **operands))
+
+    def set(self, rd: int, value: int) -> None:
+        """Append what puts a constant in a scalar register."""
+        self._words += load_immediate(rd, value)
+
+    def add(self, rd: int, rs: int, value: int) -> None:
+        """Append ``rd = rs + value``; nothing where that changes nothing."""
+        immediate = OPERANDS["imm_i"]
+        if immediate.minimum <= value <= immediate.maximum:
+            if value or rd != rs:
+                self.emit("addi", rd=rd, rs1=rs, imm=value)
+            return
+        if value not in self._constants and len(self._constants) < len(self._pool):
+            self._constants[value] = self._pool[len(self._constants)]
+        constant = self._constants.get(value, self._scratch)
+        if constant == self._scratch:
+            self.set(constant, value)
+        self.emit("add", rd=rd, rs1=rs, rs2=constant)
+
+    @contextmanager
+    def repeat(self, counter: int, count: int) -> Iterator[None]:
+        """Repeat what is emitted inside `count` times, at least once, counting in a register."""
+        if count == 1:
+            yield
+            return
+        self.set(counter, count)
+        start = len(self._words)
+        yield
+        self.emit("addi", rd=counter, rs1=counter, imm=-1)
+        distance = 4 * (start - len(self._words))
+        if distance >= OPERANDS["imm_b"].minimum:
+            self.emit("bne", rs1=counter, rs2=0, imm=distance)
+        else:
+            self.emit("beq", rs1=counter, rs2=0, imm=8)
+            self.emit("jal", rd=0, imm=distance - 4)
+
+    def program(self) -> bytes:
+        """Return the machine code, the loading of constants first."""
+        words = [
+            word
+            for value, register in self._constants.items()
+            for word in load_immediate(register, value)
+        ]
+        return b"".join(word.to_bytes(4, "little") for word in words + self._words)

@@ -1,0 +1,383 @@
+"""A training node as the host sees it: memory, threads and counters, over any link."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
+
+import d1_golden.params as node_params
+import numpy as np
+from d1_golden.csr import Cause
+from d1_golden.memory_map import (
+    COUNTER_BASE,
+    SRAM_BASE,
+    Command,
+    CounterRegister,
+    ThreadRegister,
+    ThreadStatus,
+    register_address,
+)
+from d1_golden.packet import Opcode, read_requests, write_requests
+from d1_golden.params import LINE_BYTES, NodeParams
+from numpy.typing import NDArray
+
+from d1.backends import open_link
+from d1.errors import AccessError, CycleLimitError, DeviceError, KernelFault
+from d1.link import Link
+from d1.sram import SramRegion
+
+__all__ = ["Device", "ThreadState", "open_device", "shared_device"]
+
+#: The part of SRAM in which `Device.call` keeps programs, from address 0: one in so many.
+_CODE_SHARE = 4
+#: Cycles that a packet may take on its way, with room to spare.
+_CYCLES_PER_PACKET = 64
+
+
+@dataclass(frozen=True)
+class ThreadState:
+    """What a thread does, and how its last run ended.
+
+    Parameters
+    ----------
+    status
+        Idle, running, halted by `ecall`, or faulted.
+    cause, fault_pc, fault_value
+        The exception that ended the run, the address of its instruction, and its bad address or
+        instruction word.
+    cycles
+        Cycles of the run, until now if it goes on.
+
+    """
+
+    status: ThreadStatus
+    cause: int
+    fault_pc: int
+    fault_value: int
+    cycles: int
+
+    def __str__(self) -> str:
+        known = self.cause in set(Cause)
+        cause = Cause(self.cause).name.lower().replace("_", " ") if known else "unknown"
+        return (
+            f"{self.status.name.lower()}, cause {self.cause} ({cause}), pc {self.fault_pc:#x}, "
+            f"value {self.fault_value:#x}, {self.cycles} cycles"
+        )
+
+
+class Device:
+    """One training node behind a link.
+
+    The low quarter of SRAM holds the programs of `call` and the rest is for data; a host that
+    lays out SRAM itself (an ELF loader) uses `write`, `start` and `wait` and ignores both.
+
+    Parameters
+    ----------
+    link
+        The way to the node; the device closes it.
+    name
+        Kind of device, for messages.
+
+    Members
+    -------
+    params : NodeParams
+        Parameters of the node.
+    code, data : SramRegion
+        Where programs and data are put.
+
+    """
+
+    def __init__(self, link: Link, name: str) -> None:
+        self.link = link
+        self.name = name
+        self.params: NodeParams = link.params
+        size = self.params.sram_bytes
+        code = size // _CODE_SHARE
+        self.code = SramRegion("program", SRAM_BASE, code, size)
+        self.data = SramRegion("data", SRAM_BASE + code, size - code, size)
+        self._resident: dict[bytes, int] = {}
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"<d1 device {self.name}, preset {self.params.name}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def cycles(self) -> int:
+        """Cycles simulated so far, transfers included."""
+        return self.link.cycles
+
+    def close(self) -> None:
+        """Give back the link."""
+        self.link.close()
+
+    def reset(self) -> None:
+        """Reset the node; programs and data in its SRAM are lost."""
+        self.link.reset()
+        self._forget_programs()
+
+    def write(self, address: int, data: bytes | NDArray[np.generic]) -> None:
+        """Put bytes at an address of the node.
+
+        Raises
+        ------
+        AccessError
+            Something of it is neither SRAM nor a register.
+
+        """
+        payload = _bytes(data)
+        self._require_address(address, payload.size)
+        if address < self.code.base + self.code.size and payload.size:
+            self._forget_programs()
+        self._exchange([write_requests(address, payload)])
+
+    def read(self, address: int, size: int) -> NDArray[np.uint8]:
+        """Return `size` bytes from an address of the node.
+
+        Raises
+        ------
+        AccessError
+            Something of it is neither SRAM nor a register.
+
+        """
+        self._require_address(address, size)
+        return self._exchange([], [(address, size)])[0]
+
+    def start(self, pc: int, arg: int = 0, thread: int = 0) -> None:
+        """Start a thread at `pc` with `arg` in a0."""
+        self._exchange([self._start_request(pc, arg, thread)])
+
+    def stop(self, thread: int = 0) -> None:
+        """Ask a running thread to finish what it has issued and become idle."""
+        address = register_address(ThreadRegister.COMMAND, self._require_thread(thread))
+        self._exchange([write_requests(address, _words(Command.STOP))])
+
+    def status(self, thread: int = 0) -> ThreadState:
+        """Return the state of a thread."""
+        return _thread_state(self._exchange([], [self._thread_line(thread)])[0])
+
+    def wait(self, max_cycles: int, thread: int = 0) -> ThreadState:
+        """Let the node run until it is idle and return the thread's state, halted or idle.
+
+        Parameters
+        ----------
+        max_cycles
+            Cycles after which to give up.
+        thread
+            Whose state to return.
+
+        Raises
+        ------
+        CycleLimitError
+            The thread still runs after `max_cycles`.
+        KernelFault
+            It faulted.
+
+        """
+        self._run(max_cycles)
+        state = self.status(thread)
+        self._require_success(state, max_cycles)
+        return state
+
+    def counters(self) -> dict[CounterRegister, int]:
+        """Return the node's performance counters, which count from reset."""
+        words = self._exchange([], [(COUNTER_BASE, 8 * len(CounterRegister))])[0].view("<u8")
+        return {register: int(words[register]) for register in CounterRegister}
+
+    def call(
+        self,
+        program: bytes,
+        arg: int = 0,
+        *,
+        inputs: Sequence[tuple[int, NDArray[np.generic]]] = (),
+        outputs: Iterable[tuple[int, int]] = (),
+        max_cycles: int,
+    ) -> list[NDArray[np.uint8]]:
+        """Run a program to its end and return what it left in SRAM.
+
+        The program must not depend on where it is. It stays loaded as long as there is room, so
+        that a second call moves only data. After an error the device has been reset and can be
+        used again.
+
+        Parameters
+        ----------
+        program
+            Machine code; starts at its first byte and ends with `ecall`.
+        arg
+            In a0 at the start.
+        inputs
+            Address and contents of what to write before.
+        outputs
+            Address and size in bytes of what to read afterwards.
+        max_cycles
+            Cycles after which to give up.
+
+        Raises
+        ------
+        CycleLimitError, KernelFault, SramOverflowError, AccessError
+            It did not end, faulted, does not fit, or an address is bad.
+
+        """
+        ranges = list(outputs)
+        payloads = [(address, _bytes(data)) for address, data in inputs]
+        for address, size in [*((a, p.size) for a, p in payloads), *ranges]:
+            self._require_address(address, size)
+        with self._lock:
+            pc, requests = self._place(program)
+            requests += [write_requests(address, payload) for address, payload in payloads]
+            requests.append(self._start_request(pc, arg, 0))
+            try:
+                self._exchange(requests)
+                self._run(max_cycles)
+                state, *results = self._exchange([], [self._thread_line(0), *ranges])
+                self._require_success(_thread_state(state), max_cycles)
+            except BaseException:
+                self.reset()
+                raise
+            return results
+
+    def _place(self, program: bytes) -> tuple[int, list[NDArray[np.void]]]:
+        """Return a program's address and the packets that bring it there."""
+        if program in self._resident:
+            return self._resident[program], []
+        if len(program) > self.code.free:
+            self._forget_programs()
+        address = self.code.allocate(len(program))
+        self._resident[program] = address
+        return address, [write_requests(address, program)]
+
+    def _forget_programs(self) -> None:
+        self._resident.clear()
+        self.code.clear()
+
+    def _start_request(self, pc: int, arg: int, thread: int) -> NDArray[np.void]:
+        address = register_address(ThreadRegister.PC, self._require_thread(thread))
+        return write_requests(address, _words(pc, arg, Command.START))
+
+    def _thread_line(self, thread: int) -> tuple[int, int]:
+        return register_address(ThreadRegister.PC, self._require_thread(thread)), LINE_BYTES
+
+    def _require_thread(self, thread: int) -> int:
+        if not 0 <= thread < self.params.threads:
+            raise ValueError(f"thread must be in 0..{self.params.threads - 1}, not {thread!r}")
+        return thread
+
+    def _require_address(self, address: int, size: int) -> None:
+        """Refuse what straddles the end of SRAM before a packet is sent; registers may follow."""
+        if address < 0 or size < 0:
+            raise AccessError(f"address and size must not be negative, not {address}, {size}")
+        end = SRAM_BASE + self.params.sram_bytes
+        if address < end < address + size:
+            raise AccessError(
+                f"{size} bytes at {address:#x} must end within the SRAM of "
+                f"{self.params.sram_bytes} bytes, not at {address + size:#x}"
+            )
+
+    def _exchange(
+        self, requests: list[NDArray[np.void]], reads: Sequence[tuple[int, int]] = ()
+    ) -> list[NDArray[np.uint8]]:
+        """Send packets, then read ranges; return the contents of each range."""
+        wanted = [read_requests(address, size) for address, size in reads]
+        packets = np.concatenate([*requests, *wanted])
+        replies = self.link.exchange(packets, 1000 + _CYCLES_PER_PACKET * len(packets))
+        faults = replies[replies["opcode"] != Opcode.READ_REPLY]
+        if len(faults):
+            raise AccessError(
+                f"address {int(faults['address'][0]):#x} must be in SRAM "
+                f"(0..{self.params.sram_bytes - 1:#x}) or a register of the control block"
+            )
+        expected = np.concatenate([w["address"] for w in wanted]) if wanted else np.zeros(0, "<u8")
+        if not np.array_equal(replies["address"], expected):
+            raise DeviceError(
+                f"replies must answer the {len(expected)} reads in order, not {len(replies)} "
+                f"packets from addresses {[hex(a) for a in replies['address'][:4]]}"
+            )
+        contents, first = [], 0
+        for (address, size), packets in zip(reads, wanted, strict=True):
+            lines = np.ascontiguousarray(replies["data"][first : first + len(packets)])
+            first += len(packets)
+            offset = address % LINE_BYTES
+            contents.append(lines.reshape(-1)[offset : offset + size])
+        return contents
+
+    def _run(self, max_cycles: int) -> None:
+        if max_cycles <= 0:
+            raise ValueError(f"max_cycles must be positive, not {max_cycles!r}")
+        with suppress(TimeoutError):  # the thread's status says so too, and more
+            self.link.run(max_cycles)
+
+    def _require_success(self, state: ThreadState, max_cycles: int) -> None:
+        if state.status is ThreadStatus.RUNNING:
+            raise CycleLimitError(
+                f"thread must stop within {max_cycles} cycles, not be {state} on {self!r}"
+            )
+        if state.status is ThreadStatus.FAULTED:
+            raise KernelFault(
+                f"thread must end with ecall, not {state} on {self!r}",
+                cause=state.cause,
+                pc=state.fault_pc,
+                value=state.fault_value,
+            )
+
+
+def _bytes(data: bytes | NDArray[np.generic]) -> NDArray[np.uint8]:
+    if isinstance(data, bytes):
+        return np.frombuffer(data, np.uint8)
+    return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+
+
+def _words(*values: int) -> bytes:
+    return b"".join((value & (1 << 64) - 1).to_bytes(8, "little") for value in values)
+
+
+def _thread_state(line: NDArray[np.uint8]) -> ThreadState:
+    words = [int(word) for word in line.view("<u8")]
+    return ThreadState(
+        status=ThreadStatus(words[ThreadRegister.STATUS]),
+        cause=words[ThreadRegister.CAUSE],
+        fault_pc=words[ThreadRegister.FAULT_PC],
+        fault_value=words[ThreadRegister.FAULT_VALUE],
+        cycles=words[ThreadRegister.CYCLES],
+    )
+
+
+def open_device(device: str = "rtl", preset: str = "d1") -> Device:
+    """Return a new device; it is the caller's to close.
+
+    Parameters
+    ----------
+    device
+        "rtl" for the simulated RTL, "golden" for the golden model.
+    preset
+        Name of the node's parameters: "d1", "fpga" or "tiny".
+
+    Raises
+    ------
+    ValueError
+        There is no such device or preset; the message lists those there are.
+
+    """
+    return Device(open_link(device, node_params.preset(preset)), device)
+
+
+_shared: dict[tuple[str, str], Device] = {}
+
+
+def shared_device(device: str = "rtl", preset: str = "d1") -> Device:
+    """Return the process's one device of a kind and preset, opened at first use.
+
+    It serves every operator that names a device instead of being given one. Parameters and errors
+    are those of `open_device`.
+    """
+    key = (device, preset)
+    if key not in _shared:
+        _shared[key] = open_device(device, preset)
+    return _shared[key]

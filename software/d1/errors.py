@@ -1,0 +1,44 @@
+"""What can go wrong on a device, one class a kind."""
+
+from __future__ import annotations
+
+__all__ = ["AccessError", "CycleLimitError", "DeviceError", "KernelFault", "SramOverflowError"]
+
+
+class DeviceError(RuntimeError):
+    """A device did not do what it was asked."""
+
+
+class AccessError(DeviceError):
+    """A packet was answered with a fault, or not answered: nothing is at its address."""
+
+
+class SramOverflowError(DeviceError):
+    """Something does not fit in the SRAM that is left."""
+
+
+class CycleLimitError(DeviceError):
+    """A thread did not stop within the cycles it was given."""
+
+
+class KernelFault(DeviceError):
+    """A thread stopped with an exception other than the `ecall` that ends a kernel.
+
+    Parameters
+    ----------
+    message
+        The sentence for the user.
+    cause
+        Exception code: `d1_golden.csr.Cause`.
+    pc
+        Address of the instruction that faulted.
+    value
+        The bad address or instruction word.
+
+    """
+
+    def __init__(self, message: str, *, cause: int, pc: int, value: int) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.pc = pc
+        self.value = value

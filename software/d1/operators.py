@@ -1,0 +1,189 @@
+"""Operators that run on a device."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from d1_golden.params import NodeParams
+from numpy.typing import NDArray
+
+from d1.compiler.cache import program
+from d1.compiler.layout import pack_operand, unpack_result
+from d1.compiler.schedule import OperandFormats
+from d1.compiler.tiling import Piece, Product, choose_tiling
+from d1.device import Device, shared_device
+from d1.operands import Operand, is_torch_tensor, operand
+
+__all__ = ["matmul", "multiply"]
+
+#: A program gets so many cycles for each instruction, and so many more, before it is given up.
+_CYCLES_PER_INSTRUCTION, _EXTRA_CYCLES = 20, 10_000
+
+
+def matmul(a: Any, b: Any, *, device: str | Device = "rtl", preset: str = "d1") -> Any:
+    """Return the matrix product of `a` and `b` in FP32, computed on a device.
+
+    Every element is summed as `d1_golden.numerics.matmul_reference` defines, whatever the shapes.
+    Dimensions are treated as by `torch.matmul`: those before the last two are a batch and are
+    broadcast, and a vector is a row on the left and a column on the right.
+
+    Parameters
+    ----------
+    a, b
+        Both of BF16 (`ml_dtypes.bfloat16` arrays or torch tensors) or both `Cfp8Array`.
+    device
+        Kind of device, one of which is shared in the process, or a device of your own.
+    preset
+        Node parameters of the shared device.
+
+    Returns
+    -------
+    array or tensor of float32
+        A torch tensor where an operand is one; it takes part in autograd where they do.
+
+    Raises
+    ------
+    TypeError
+        An operand is of another type.
+    ValueError
+        Shapes do not fit or are empty; no such device or preset.
+    DeviceError
+        The device failed.
+
+    """
+    left, right = operand("a", a), operand("b", b)
+    tensors = [value for value in (a, b) if is_torch_tensor(value)]
+    if any(tensor.requires_grad for tensor in tensors):
+        return _differentiable(a, b, device, preset)
+    node = device if isinstance(device, Device) else shared_device(device, preset)
+    result = multiply(node, left, right)
+    return sys.modules["torch"].from_numpy(result) if tensors else result
+
+
+def _differentiable(a: Any, b: Any, device: str | Device, preset: str) -> Any:
+    """Multiply tensors that need gradients: the torch operator knows how."""
+    if not isinstance(device, str):
+        raise TypeError(
+            f"device must be a name where a tensor requires grad (the backward pass opens it "
+            f"too), not {device!r}"
+        )
+    from d1.torch import operator
+
+    return operator.matmul(a, b, device=device, preset=preset)
+
+
+def multiply(device: Device, a: Operand, b: Operand) -> NDArray[np.float32]:
+    """Return the product of two operands; see `matmul`."""
+    formats = _formats(a, b)
+    left, right = a.codes, b.codes
+    if not left.ndim or not right.ndim:
+        raise ValueError(
+            f"a and b must have at least one dimension, not shapes {left.shape}, {right.shape}"
+        )
+    left = left[None] if a.codes.ndim == 1 else left
+    right = right[:, None] if b.codes.ndim == 1 else right
+    if left.shape[-1] != right.shape[-2]:
+        raise ValueError(
+            f"a and b must agree in the size that is summed over, not be of shapes "
+            f"{a.codes.shape} and {b.codes.shape}"
+        )
+    result = _batched(device, left, right, formats)
+    if b.codes.ndim == 1:
+        result = result[..., 0]
+    return result[..., 0, :] if a.codes.ndim == 1 and b.codes.ndim > 1 else result
+
+
+def _formats(a: Operand, b: Operand) -> OperandFormats:
+    if a.config and b.config:
+        return a.config, b.config
+    if a.config or b.config:
+        raise TypeError(
+            f"a and b must both be of bfloat16 or both CFP8, not {_name(a)} and {_name(b)}"
+        )
+    return None
+
+
+def _name(value: Operand) -> str:
+    return "CFP8" if value.config else "bfloat16"
+
+
+def _batched(
+    device: Device,
+    left: NDArray[np.generic],
+    right: NDArray[np.generic],
+    formats: OperandFormats,
+) -> NDArray[np.float32]:
+    """Broadcast the batch dimensions; where the right operand has none, they are only rows."""
+    if right.ndim == 2:
+        rows = left.reshape(1, -1, left.shape[-1])
+        return _run(device, rows, right[None], formats).reshape(*left.shape[:-1], -1)
+    try:
+        batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            f"batch dimensions of a and b must broadcast, not be {left.shape[:-2]} and "
+            f"{right.shape[:-2]}"
+        ) from None
+    count = int(np.prod(batch))
+    flat = [
+        np.broadcast_to(x, batch + x.shape[-2:]).reshape(count, *x.shape[-2:])
+        for x in (left, right)
+    ]
+    result = _run(device, flat[0], flat[1], formats)
+    return result.reshape(*batch, *result.shape[1:])
+
+
+def _run(
+    device: Device,
+    left: NDArray[np.generic],
+    right: NDArray[np.generic],
+    formats: OperandFormats,
+) -> NDArray[np.float32]:
+    """Multiply ``[batch, m, k]`` by ``[batch, k, n]``, piece by piece."""
+    batch, m, k = left.shape
+    n = right.shape[2]
+    whole = Product(params=device.params, batch=batch, m=m, n=n, k=k, formats=formats)
+    result: NDArray[np.float32] | None = None
+    # Both with k last, so that either can take either side.
+    right = right.transpose(0, 2, 1)
+    for piece in choose_tiling(whole, device.data.free).pieces():
+        rows = left[piece.batch, piece.rows, piece.k]
+        columns = right[piece.batch, piece.columns, piece.k]
+        part = _call(device, piece, rows, columns)
+        if part is None:
+            continue
+        if part.shape == (batch, m, n):
+            return part
+        if result is None:
+            result = np.empty((batch, m, n), np.float32)
+        result[piece.batch, piece.rows, piece.columns] = part
+    assert result is not None
+    return result
+
+
+def _call(
+    device: Device, piece: Piece, rows: NDArray[np.generic], columns: NDArray[np.generic]
+) -> NDArray[np.float32] | None:
+    """Run one piece; return its part of the result once it is complete."""
+    schedule = piece.schedule
+    sides = (columns, rows) if piece.swapped else (rows, columns)
+    lanes = device.params.matrix_rows
+    groups = (schedule.register_groups, schedule.memory_groups)
+    operands = [pack_operand(s, g, lanes) for s, g in zip(sides, groups, strict=True)]
+    with device.data.scratch(schedule.data_bytes) as base:
+        wanted = [(base, schedule.output_bytes)] if piece.last else []
+        outputs = device.call(
+            program(schedule),
+            base,
+            inputs=[(base + schedule.output_bytes, np.concatenate(operands))],
+            outputs=wanted,
+            max_cycles=_EXTRA_CYCLES + _CYCLES_PER_INSTRUCTION * schedule.instructions,
+        )
+    if not piece.last:
+        return None
+    part = unpack_result(outputs[0], schedule)
+    if piece.swapped:
+        part = part.transpose(0, 2, 1)
+    return np.ascontiguousarray(part[:, : rows.shape[1], : columns.shape[1]])
