@@ -21,7 +21,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -30,10 +29,10 @@ from pathlib import Path
 from types import ModuleType
 
 import numba
-import platformdirs
 
 from d1_golden import csr as csr_module
 from d1_golden import isa, memory_map, numerics, packet, params
+from d1_golden.cache import cache_root
 from d1_golden.csr import CSR_BY_NAME, CSRS, MSTATUS_RESET, Cause
 from d1_golden.isa import INSTRUCTIONS, Instruction, Operand, OperandKind, Unit
 from d1_golden.memory_map import (
@@ -101,6 +100,7 @@ class _Semantics(ast.NodeTransformer):
         return _expression(self.names.get(node.id, node.id))
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        assert isinstance(node.value, int)
         return _u64(node.value)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
@@ -555,9 +555,7 @@ def load_interpreter() -> ModuleType:
     """
     source = interpreter_source()
     name = f"d1_golden_interpreter_{_cache_key(source)}"
-    configured = os.environ.get("D1_CACHE")
-    root = Path(configured) if configured else platformdirs.user_cache_path("d1-machine")
-    folder = root / "golden"
+    folder = cache_root() / "golden"
     path = folder / f"{name}.py"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

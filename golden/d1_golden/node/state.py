@@ -8,12 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d1_golden.csr import CSR_BY_NAME, CSRS
-from d1_golden.memory_map import (
-    CounterRegister,
-    IdentityRegister,
-    ThreadRegister,
-    identity_values,
-)
+from d1_golden.memory_map import identity_values
 from d1_golden.numerics.convert import cfp8_to_bf16_array
 from d1_golden.numerics.formats import Cfp8Config, Cfp8Format
 from d1_golden.params import LINE_BYTES, NodeParams
@@ -147,9 +142,3 @@ def new_state(params: NodeParams, node_id: int) -> NodeState:
         tile_b=np.zeros(params.vector_bytes // 2, np.uint16),
         step_scratch=np.zeros(8 * params.matrix_cols, np.int32),
     )
-
-
-# The line enumerations must fill the rows of `control`.
-assert all(
-    len(kind) == LINE_BYTES // 8 for kind in (IdentityRegister, ThreadRegister, CounterRegister)
-)

@@ -8,6 +8,8 @@ arguments that the table does not write (CSRs, tables, scratch).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -167,7 +169,7 @@ def bf16_from_fp32(old, source, part, result, csr):
     """Return `old` with part `part` replaced by a vector's FP32 values in BF16."""
     copy_row(result, old)
     lanes, values = source.view(np.uint32), result.view(np.uint16)
-    rounding = np.int64(csr[_MROUND])
+    rounding: Any = np.int64(csr[_MROUND])
     for i in range(lanes.size):
         code = fp32_to_bf16(lanes[i], rounding, _lane_random(csr, i))
         values[part * np.uint64(lanes.size) + np.uint64(i)] = code
@@ -180,8 +182,9 @@ def cfp8_from_fp32(old, source, part, result, csr, config):
     """Return `old` with part `part` replaced by a vector's FP32 values in CFP8."""
     copy_row(result, old)
     lanes, values = source.view(np.uint32), result.view(np.uint8)
-    rounding = np.int64(csr[_MROUND])
-    mantissa_bits, bias = np.int64(3) - np.int64(config >> np.uint64(6)), np.int64(config) & 63
+    rounding: Any = np.int64(csr[_MROUND])
+    mantissa_bits: Any = np.int64(3) - np.int64(config >> np.uint64(6))
+    bias: Any = np.int64(config) & np.int64(63)
     for i in range(lanes.size):
         code = fp32_to_cfp8(lanes[i], mantissa_bits, bias, rounding, _lane_random(csr, i))
         values[part * np.uint64(lanes.size) + np.uint64(i)] = code
