@@ -5,7 +5,7 @@ module d1_clock_gate (
     input  en,
     output gclk
 );
-  reg enabled /*verilator clock_enable*/ = 1'b0;
+  reg enabled = 1'b0;
   always_latch begin
     if (!clk) enabled = en;
   end

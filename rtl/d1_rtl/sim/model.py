@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -20,7 +20,7 @@ from d1_rtl.emit import Port
 from d1_rtl.sim import cache as build_cache
 from d1_rtl.sim.verilator import Verilator, check_compiler, find_verilator
 
-__all__ = ["BuildError", "VerilatedModel", "compile_cpp", "trace_format", "verilate"]
+__all__ = ["BuildError", "VerilatedModel", "link_driver", "trace_format", "verilate"]
 
 # -fPIC for the shared library; the two others let the compiler inline across functions as in a
 # program, and keep two models in one process apart.
@@ -70,9 +70,13 @@ class VerilatedModel:
 
     @property
     def libraries(self) -> list[Path]:
-        """The libraries in the order the linker wants them."""
-        names = (f"lib{_PREFIX}.a", "libnative.a", "libverilated.a")
-        return [self.folder / names[0], *(self.runtime / name for name in names[1:])]
+        """The design and Verilator's library, in the order the linker wants them."""
+        return [self.folder / f"lib{_PREFIX}.a", self.runtime / "libverilated.a"]
+
+    @property
+    def native_library(self) -> Path:
+        """The generic part of the native driver."""
+        return self.runtime / "libnative.a"
 
     def link_flags(self) -> list[str]:
         """Return what the linker needs besides the libraries."""
@@ -163,36 +167,49 @@ def _runtime(verilator: Verilator, flags: list[str], tools: list[str], form: str
     )
 
 
-def compile_cpp(model: VerilatedModel, source: Path, output: Path, *extra: str) -> None:
-    """Compile one C++ file that includes `Vtop.h` and link it with the model.
+def link_driver(
+    model: VerilatedModel, kind: str, output: str, sources: Mapping[str, str], *flags: str
+) -> Path:
+    """Compile a driver and link it with the model, or find it in the cache.
 
     Parameters
     ----------
     model
         What to link with.
-    source
-        The C++ file.
+    kind
+        Kind of the driver; a folder of the cache.
     output
-        The shared library or program to write.
-    extra
+        Name of the shared library or program.
+    sources
+        Text of each file; the first is the one to compile and may include `Vtop.h`.
+    flags
         More arguments for g++.
+
+    Returns
+    -------
+    Path
+        The output.
     """
     include = find_verilator().include
     trace = {form: int(model.trace == form) for form in ("vcd", "fst")}
-    _run(
-        [
-            *("g++", "-std=gnu++20", "-O2", *_CXXFLAGS.split(), "-o", str(output), str(source)),
-            *("-I", str(model.folder), "-I", str(model.runtime)),
-            *("-isystem", str(include), "-isystem", str(include / "vltstd")),
-            *("-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_SAIF=0"),
-            f"-DVM_TRACE={int(any(trace.values()))}",
-            *(f"-DVM_TRACE_{form.upper()}={used}" for form, used in trace.items()),
-            *map(str, model.libraries),
-            *extra,
-            *model.link_flags(),
-        ],
-        output.parent,
-    )
+    command = [
+        *("g++", "-std=gnu++20", "-O2", *_CXXFLAGS.split(), "-o", output, next(iter(sources))),
+        *("-I", str(model.folder), "-I", str(model.runtime)),
+        *("-isystem", str(include), "-isystem", str(include / "vltstd")),
+        *("-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_SAIF=0"),
+        f"-DVM_TRACE={int(any(trace.values()))}",
+        *(f"-DVM_TRACE_{form.upper()}={used}" for form, used in trace.items()),
+        *map(str, model.libraries),
+        *flags,
+        *model.link_flags(),
+    ]
+
+    def make(folder: Path) -> None:
+        for name, text in sources.items():
+            (folder / name).write_text(text)
+        _run(command, folder)
+
+    return build_cache.build(kind, model.name, [*command, *sources.values()], make) / output
 
 
 def _run_verilator(verilator: Verilator, folder: Path, args: list[str], top: str) -> None:

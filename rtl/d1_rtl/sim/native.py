@@ -14,8 +14,7 @@ from amaranth.lib import wiring
 from numpy.typing import NDArray
 
 from d1_rtl.emit import Port, component_ports, emit
-from d1_rtl.sim import cache
-from d1_rtl.sim.model import VerilatedModel, compile_cpp, verilate
+from d1_rtl.sim.model import VerilatedModel, link_driver, verilate
 
 __all__ = ["NativeModel", "from_words", "to_words"]
 
@@ -311,25 +310,20 @@ class NativeModel:
 
 def _link(model: VerilatedModel) -> Path:
     """Return the shared library of the native driver with this model."""
-    source = (files(__package__) / "bind.cpp").read_text()
     members = ((_member_name(port.name), port.width) for port in model.ports)
     table = "".join(f" \\\n  X({member}, {width})" for member, width in members)
-    header = f"#define D1_PORTS(X){table}\n"
-    library = "lib" + model.name + ".so"
-
-    def make(folder: Path) -> None:
-        (folder / "ports.h").write_text(header)
-        (folder / "bind.cpp").write_text(source)
-        (folder / "exports.map").write_text(_EXPORTS)
-        compile_cpp(
-            model,
-            folder / "bind.cpp",
-            folder / library,
-            *("-shared", "-Wl,--version-script=exports.map", "-Wl,-Bsymbolic"),
-        )
-
-    inputs = [source, header, _EXPORTS, model.folder.name, model.runtime.name]
-    return cache.build("native", model.name, inputs, make) / library
+    return link_driver(
+        model,
+        "native",
+        f"lib{model.name}.so",
+        {
+            "bind.cpp": (files(__package__) / "bind.cpp").read_text(),
+            "ports.h": f"#define D1_PORTS(X){table}\n",
+            "exports.map": _EXPORTS,
+        },
+        *("-shared", "-Wl,--version-script=exports.map", "-Wl,-Bsymbolic"),
+        *("-Wl,--whole-archive", str(model.native_library), "-Wl,--no-whole-archive"),
+    )
 
 
 def _member_name(port: str) -> str:

@@ -1,0 +1,229 @@
+"""Exchange packets with a simulated node, with the loop over packets and cycles in C++."""
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from amaranth.lib import wiring
+from d1_golden.packet import PACKET_DTYPE, Opcode
+from numpy.typing import NDArray
+
+from d1_rtl.sim.model import VerilatedModel
+from d1_rtl.sim.native import NativeModel
+
+__all__ = ["RETIRE_DTYPE", "NodeLink"]
+
+#: One retired instruction; `cycle` counts as `NodeLink.cycles`, `value` is rd's if `rd_valid`.
+RETIRE_DTYPE = np.dtype(
+    [
+        *(("cycle", "<u8"), ("pc", "<u8"), ("value", "<u8"), ("insn", "<u4")),
+        *(("rd", "u1"), ("rd_valid", "u1"), ("reserved", "<u2")),
+    ]
+)
+
+#: A WRITE at fault is answered this many cycles after it was taken, or earlier.
+DRAIN_CYCLES = 8
+
+_DOOR_PORTS = (
+    *("i_request__payload", "i_request__valid", "i_request__ready"),
+    *("o_reply__payload", "o_reply__valid", "o_reply__ready", "idle"),
+)
+_RETIRE_PORTS = tuple(
+    f"retire__{field}" for field in ("valid", "pc", "insn", "rd_valid", "rd", "value")
+)
+_DONE, _NOT_ACCEPTED, _NOT_ANSWERED, _NOT_IDLE = range(4)
+_LINK = ctypes.c_void_p
+_COUNT = ctypes.c_uint64
+_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "d1_link_new": (_LINK, (_LINK, ctypes.c_void_p, _COUNT, ctypes.c_uint32, _COUNT)),
+    "d1_link_delete": (None, (_LINK,)),
+    "d1_link_exchange": (ctypes.c_int, (_LINK, ctypes.c_void_p, _COUNT, _COUNT, _COUNT)),
+    "d1_link_advance": (None, (_LINK, _COUNT)),
+    "d1_link_run": (ctypes.c_int, (_LINK, _COUNT)),
+    "d1_link_forget": (None, (_LINK,)),
+    "d1_link_accepted": (_COUNT, (_LINK,)),
+    "d1_link_reply_count": (_COUNT, (_LINK,)),
+    "d1_link_take_replies": (None, (_LINK, ctypes.c_void_p)),
+    "d1_link_retired_count": (_COUNT, (_LINK,)),
+    "d1_link_dropped": (_COUNT, (_LINK,)),
+    "d1_link_take_retired": (None, (_LINK, ctypes.c_void_p)),
+}
+
+# node_link.cpp knows a packet only by these.
+assert PACKET_DTYPE.itemsize == 88 and Opcode.WRITE == 2
+assert [PACKET_DTYPE.fields[name][1] for name in ("tag", "source", "address")] == [2, 4, 8]
+
+
+class NodeLink(NativeModel):
+    """A simulated node behind its packet door.
+
+    The component has the streams `i_request` and `o_reply` of packets and the output `idle`; for
+    `take_retired` also an output `retire` of `RetireSignature`. One request and one reply can be
+    transferred in each cycle. The node is reset when the link is made.
+
+    Parameters
+    ----------
+    component
+        The node; it is elaborated, so it must be a fresh one.
+    name
+        Name of the top module, of the cache entry and in messages.
+    trace
+        Whether `trace` can be used. This is a build of its own, and slower.
+    extra_sources
+        As in `emit`.
+    stall_probability
+        Chance from 0 to below 1, for each cycle anew, that a new request is withheld, and that a
+        reply is not taken.
+    seed
+        Start of the random sequence of stalls.
+    retire_capacity
+        Number of retired instructions that are kept until `take_retired`; 0 records none.
+
+    Raises
+    ------
+    ValueError
+        When `stall_probability` is out of range or the component lacks a port.
+    MissingToolError, BuildError
+        As for `NativeModel`.
+    """
+
+    def __init__(
+        self,
+        component: wiring.Component,
+        *,
+        name: str,
+        trace: bool = False,
+        extra_sources: Sequence[Path] = (),
+        stall_probability: float = 0.0,
+        seed: int = 0,
+        retire_capacity: int = 0,
+    ) -> None:
+        if not 0 <= stall_probability < 1:
+            raise ValueError(
+                f"stall_probability must be from 0 to below 1, not {stall_probability!r}"
+            )
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"seed must be from 0 to below 2**63, not {seed!r}")
+        if retire_capacity < 0:
+            raise ValueError(f"retire_capacity must be at least 0, not {retire_capacity!r}")
+        self._stall = int(stall_probability * 2**32)
+        self._seed = 2 * seed + 1  # the generator's state must not be zero
+        self._retire_capacity = retire_capacity
+        super().__init__(component, name=name, trace=trace, extra_sources=extra_sources)
+
+    def _open(self, model: VerilatedModel) -> None:
+        names = {port.name for port in model.ports}
+        wanted = _DOOR_PORTS + (_RETIRE_PORTS if self._retire_capacity else ())
+        if missing := [port for port in wanted if port not in names]:
+            raise ValueError(f"a node must have the port {missing[0]!r}, but {model.name} has not")
+        super()._open(model)
+        indices = [self._index.get(port, 0) for port in _DOOR_PORTS + _RETIRE_PORTS]
+        self._link: int = self._library.d1_link_new(
+            self._model,
+            (ctypes.c_uint32 * len(indices))(*indices),
+            self._seed,
+            self._stall,
+            self._retire_capacity,
+        )
+        self._delete_link = weakref.finalize(self, self._library.d1_link_delete, self._link)
+        self.reset()
+
+    def _signatures(self) -> dict[str, tuple[Any, tuple[Any, ...]]]:
+        return super()._signatures() | _SIGNATURES
+
+    def reset(self, cycles: int = 2) -> None:
+        """Reset the node; replies and retired instructions that were not taken are dropped."""
+        self.set("i_request__valid", 0)
+        super().reset(cycles)
+        self._library.d1_link_forget(self._link)
+
+    def exchange(self, requests: NDArray[np.void], max_cycles: int) -> NDArray[np.void]:
+        """Send packets in order; return the replies once every request but WRITEs is answered.
+
+        A WRITE is answered only when it is at fault; `DRAIN_CYCLES` after the last request was
+        taken its reply is there too. Replies that came since the last exchange, if any, are first.
+
+        Parameters
+        ----------
+        requests
+            Array of `d1_golden.packet.PACKET_DTYPE` with one dimension.
+        max_cycles
+            Cycles within which it must be done.
+
+        Returns
+        -------
+        ndarray
+            Array of `PACKET_DTYPE` with one dimension.
+
+        Raises
+        ------
+        ValueError
+            When `requests` is no such array.
+        TimeoutError
+            When it takes longer. Only `reset` and `close` can follow.
+        """
+        if requests.dtype != PACKET_DTYPE or requests.ndim != 1:
+            raise ValueError(
+                "requests must be an array of PACKET_DTYPE with one dimension, "
+                f"not {requests.dtype} with {requests.shape!r}"
+            )
+        packets = np.ascontiguousarray(requests)
+        outcome = self._library.d1_link_exchange(
+            self._link_handle, packets.ctypes.data, len(packets), DRAIN_CYCLES, max_cycles
+        )
+        self._stale = False
+        waited = f"waited {max_cycles} cycles for {self.name}"
+        if outcome == _NOT_ACCEPTED:
+            accepted = self._library.d1_link_accepted(self._link)
+            raise TimeoutError(f"{waited} to take {len(packets)} requests; it took {accepted}")
+        replies = np.zeros(self._library.d1_link_reply_count(self._link), PACKET_DTYPE)
+        self._library.d1_link_take_replies(self._link, replies.ctypes.data)
+        if outcome == _NOT_ANSWERED:
+            asked = np.count_nonzero(packets["opcode"] != Opcode.WRITE)
+            raise TimeoutError(f"{waited} to answer {asked} requests; it sent {len(replies)}")
+        return replies
+
+    def advance(self, cycles: int) -> None:
+        """Run so many clock cycles. Replies are kept for the next `exchange`."""
+        if cycles < 0:
+            raise ValueError(f"cycles must be at least 0, not {cycles!r}")
+        self._library.d1_link_advance(self._link_handle, cycles)
+        self._stale = False
+
+    def run(self, max_cycles: int) -> int:
+        """Run until the node is idle; return the number of cycles.
+
+        Raises
+        ------
+        TimeoutError
+            When it is not idle after `max_cycles`.
+        """
+        before = self.cycles
+        outcome = self._library.d1_link_run(self._link_handle, max_cycles)
+        self._stale = False
+        if outcome == _NOT_IDLE:
+            raise TimeoutError(f"waited {max_cycles} cycles for {self.name} to become idle")
+        return self.cycles - before
+
+    def take_retired(self) -> tuple[NDArray[np.void], int]:
+        """Return the instructions retired since the last call, and how many more were not kept.
+
+        The first `retire_capacity` are kept. The array is of `RETIRE_DTYPE`.
+        """
+        retired = np.zeros(self._library.d1_link_retired_count(self._link_handle), RETIRE_DTYPE)
+        dropped = int(self._library.d1_link_dropped(self._link))
+        self._library.d1_link_take_retired(self._link, retired.ctypes.data)
+        return retired, dropped
+
+    @property
+    def _link_handle(self) -> int:
+        _ = self._model  # raises when it is closed
+        return self._link
+
+    def close(self) -> None:
+        """Free the node and finish its waveform. Nothing else can be called afterwards."""
+        self._delete_link()
+        super().close()
