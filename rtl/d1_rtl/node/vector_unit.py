@@ -1,0 +1,223 @@
+"""The vector pipe: vector registers and the units that work on them."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from d1_golden.memory_map import LOCAL_BITS
+from d1_golden.params import NodeParams
+
+from ..clock_gate import ClockGate
+from ..numerics.cfp8 import Cfp8Config
+from .interfaces import SramReadSignature, SramWriteSignature
+from .matrix_unit import MatrixOp, MatrixUnit
+from .micro_op import Unit, field, micro_op_layout
+from .scoreboard import Scoreboard
+from .vector_memory_unit import VectorMemoryUnit
+from .vector_register_file import VectorRegisterFile
+
+__all__ = ["VectorUnit", "vector_operation_layout"]
+
+#: Results of one unit that may be under way at once.
+_IN_FLIGHT = 4
+
+
+def vector_operation_layout() -> data.StructLayout:
+    """Return the layout of a vector or matrix instruction with all it needs of the scalar side.
+
+    `address` is that of its memory operand, checked; the rest is what the CSRs of those names
+    hold for it.
+    """
+    return data.StructLayout(
+        {
+            "uop": micro_op_layout(),
+            "insn": 32,
+            "address": LOCAL_BITS,
+            "mcfp8a": Cfp8Config,
+            "mcfp8b": Cfp8Config,
+            "mcfp8c": Cfp8Config,
+            "mround": 1,
+            "mseed": 64,
+        }
+    )
+
+
+class VectorUnit(wiring.Component):
+    """Execute vector and matrix instructions in program order; golden twin: Xd1 of the ISA table.
+
+    An instruction is taken over `i`, in the cycle in which SRAM takes its access if it has one,
+    and when its operands will be there in the next cycle: then they are read, together with the
+    line from SRAM, and go to their unit or register. A store reads its register at once. `i.ready`
+    depends on the payload, and falls for
+
+    - a register that waits for its result, as source or destination: the result of `vld` can be
+      used by the next instruction, and stored by the one after that; that of `mrd` and `vcvt`
+      takes two cycles more;
+    - an accumulator in flight (see `MatrixUnit`);
+    - a result of `mrd` or `vcvt` that takes the register write port from a `vld`;
+    - a bank of SRAM that is taken.
+
+    Otherwise one instruction is taken per cycle.
+
+    Parameters
+    ----------
+    params
+        Size of a vector, accumulators, SRAM.
+    gated
+        Whether the units stand in gated clock domains (`ClockGate`).
+
+    Members
+    -------
+    i : In(stream.Signature(vector_operation_layout()))
+    busy : Out(1)
+        An instruction was taken and has not had its effect yet.
+    matrix_step : Out(1)
+        A matrix step enters the matrix unit.
+    sram_read : Out(SramReadSignature(params))
+    sram_write : Out(SramWriteSignature(params))
+    """
+
+    i: stream.Interface
+    busy: Signal
+    matrix_step: Signal
+    sram_read: wiring.PureInterface
+    sram_write: wiring.PureInterface
+
+    def __init__(self, params: NodeParams, *, gated: bool = True):
+        self._params = params
+        self._gated = gated
+        super().__init__(
+            {
+                "i": In(stream.Signature(vector_operation_layout())),
+                "busy": Out(1),
+                "matrix_step": Out(1),
+                "sram_read": Out(SramReadSignature(params)),
+                "sram_write": Out(SramWriteSignature(params)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
+        m = Module()
+        m.submodules.registers = registers = VectorRegisterFile(self._params)
+        m.submodules.memory_unit = memory_unit = VectorMemoryUnit(self._params)
+        m.submodules.scoreboard = scoreboard = Scoreboard()
+        wiring.connect(m, memory_unit.sram_read, wiring.flipped(self.sram_read))
+        wiring.connect(m, memory_unit.sram_write, wiring.flipped(self.sram_write))
+
+        # The instruction whose operands are read in this cycle.
+        occupied, done = Signal(), Signal()
+        current = Signal(vector_operation_layout())
+        uop, insn = current.uop, current.insn
+        self._take(m, ~occupied | done, registers, memory_unit, scoreboard)
+        with m.If(done):
+            m.d.sync += occupied.eq(0)
+        with m.If(self.i.valid & self.i.ready & (self.i.payload.uop.unit != Unit.VECTOR_STORE)):
+            m.d.sync += [occupied.eq(1), current.eq(self.i.payload)]
+        first = Mux(uop.unit == Unit.MATRIX_MEMORY, field(insn, "vs2"), field(insn, "vs1"))
+        m.d.comb += [
+            memory_unit.keep.eq(occupied & ~done),
+            registers.number_a.eq(first),
+            registers.number_b.eq(Mux(uop.reads_vd, field(insn, "vd"), field(insn, "vs2"))),
+        ]
+
+        matrix = self._matrix(m, occupied, current, registers, memory_unit)
+        loads = occupied & (uop.unit == Unit.VECTOR_LOAD)
+        m.d.comb += done.eq((matrix.i.valid & matrix.i.ready) | (loads & ~matrix.o_read.valid))
+        # A result cannot wait, a load can.
+        m.d.comb += [
+            registers.write.eq(loads),
+            registers.number.eq(field(insn, "vd")),
+            registers.value.eq(memory_unit.loaded),
+        ]
+        with m.If(matrix.o_read.valid):
+            m.d.comb += [
+                registers.write.eq(1),
+                registers.number.eq(self._destination(m, matrix, field(insn, "vd"))),
+                registers.value.eq(matrix.o_read.payload),
+            ]
+        m.d.comb += [
+            scoreboard.write.used.eq(registers.write),
+            scoreboard.write.number.eq(registers.number),
+            self.busy.eq(occupied | matrix.busy | scoreboard.any),
+        ]
+        return m
+
+    def _take(
+        self,
+        m: Module,
+        room: Value,
+        registers: VectorRegisterFile,
+        memory_unit: VectorMemoryUnit,
+        scoreboard: Scoreboard,
+    ) -> None:
+        """Take an instruction when its registers are free and SRAM takes its access."""
+        uop, insn = self.i.payload.uop, self.i.payload.insn
+        vs2, vs1, vd = scoreboard.queries
+        stores = uop.unit == Unit.VECTOR_STORE
+        loads = (uop.unit == Unit.VECTOR_LOAD) | (uop.unit == Unit.MATRIX_MEMORY)
+        free = Signal()
+        m.d.comb += [
+            vs2.used.eq(uop.reads_vs2),
+            vs2.number.eq(field(insn, "vs2")),
+            vs1.used.eq(uop.reads_vs1),
+            vs1.number.eq(field(insn, "vs1")),
+            vd.used.eq(uop.writes_vd),
+            vd.number.eq(field(insn, "vd")),
+            # A store reads its register now and needs no place among the others.
+            free.eq(Mux(stores, scoreboard.clear_now, scoreboard.ready & room)),
+            registers.number_store.eq(field(insn, "vs2")),
+            memory_unit.address.eq(self.i.payload.address),
+            memory_unit.store_data.eq(registers.store),
+            memory_unit.load.eq(self.i.valid & loads & free),
+            memory_unit.store.eq(self.i.valid & stores & free),
+            self.i.ready.eq(free & (memory_unit.ready | ~(loads | stores))),
+            scoreboard.reserve.used.eq(self.i.valid & self.i.ready & uop.writes_vd),
+            scoreboard.reserve.number.eq(field(insn, "vd")),
+        ]
+
+    def _matrix(
+        self,
+        m: Module,
+        occupied: Signal,
+        current: data.View,
+        registers: VectorRegisterFile,
+        memory_unit: VectorMemoryUnit,
+    ) -> MatrixUnit:
+        """Connect the matrix unit."""
+        uop, insn = current.uop, current.insn
+        matrix = MatrixUnit(self._params)
+        gate = ClockGate(domain="matrix", gated=self._gated)
+        m.domains += gate.clock_domain
+        m.submodules.matrix_clock = gate
+        m.submodules.matrix = gate.drive(matrix)
+        operation = matrix.i.payload
+        from_memory = uop.unit == Unit.MATRIX_MEMORY
+        reads = uop.op == MatrixOp.READ
+        m.d.comb += [
+            matrix.i.valid.eq(occupied & (from_memory | (uop.unit == Unit.MATRIX))),
+            gate.en.eq(matrix.i.valid | matrix.busy),
+            operation.a.eq(registers.a),
+            operation.b.eq(Mux(from_memory, memory_unit.loaded, registers.b)),
+            operation.op.eq(MatrixOp(uop.op[:2])),
+            operation.first.eq(uop.first),
+            operation.cfp8.eq(uop.cfp8),
+            operation.half.eq(uop.half),
+            operation.a_config.eq(current.mcfp8a),
+            operation.b_config.eq(current.mcfp8b),
+            operation.acc.eq(Mux(reads, field(insn, "acc_s"), field(insn, "acc_d"))),
+            operation.part.eq(field(insn, "part")),
+            self.matrix_step.eq(matrix.i.valid & matrix.i.ready & (uop.op == MatrixOp.STEP)),
+        ]
+        return matrix
+
+    def _destination(self, m: Module, matrix: MatrixUnit, entering: Value) -> Value:
+        """Return the register that the part now on `matrix.o_read` is for."""
+        m.submodules.destinations = destinations = fifo.SyncFIFO(width=5, depth=_IN_FLIGHT)
+        operation = matrix.i.payload
+        m.d.comb += [
+            destinations.w_en.eq(matrix.i.valid & matrix.i.ready & (operation.op == MatrixOp.READ)),
+            destinations.w_data.eq(entering),
+            destinations.r_en.eq(matrix.o_read.valid),
+        ]
+        return destinations.r_data
