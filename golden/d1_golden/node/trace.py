@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-__all__ = ["RETIRE_DTYPE"]
+import numpy as np
+from numpy.typing import NDArray
+
+from d1_golden.assembler import REGISTER_NAMES, disassemble
+from d1_golden.csr import Cause
+from d1_golden.isa import decode
+from d1_golden.memory_map import ThreadRegister
+
+if TYPE_CHECKING:
+    from .golden_node import GoldenNode
+
+__all__ = ["RETIRE_DTYPE", "explain_difference", "format_trace", "trace_lines"]
 
 #: One retired instruction: its address and word and, with `rd_valid`, the scalar register it wrote
-#: (never x0). 24 bytes; the native driver of the RTL records the same.
+#: (never x0). 24 bytes. The RTL's driver records the same fields, and the cycle.
 RETIRE_DTYPE = np.dtype(
     [
         ("pc", "<u8"),
@@ -18,3 +30,110 @@ RETIRE_DTYPE = np.dtype(
         ("value", "<u8"),
     ]
 )
+
+_COMPARED = ("pc", "insn", "rd_valid", "rd", "value")
+
+
+def _instruction(pc: int, word: int) -> str:
+    return f"{pc:08x} {word:08x}  {disassemble(word, pc)}"
+
+
+def _line(record: np.void) -> str:
+    """Return one record as text: address, word, instruction, result."""
+    text = _instruction(int(record["pc"]), int(record["insn"]))
+    if record["rd_valid"]:
+        text = f"{text:<52} {REGISTER_NAMES[record['rd']]}={int(record['value']):#x}"
+    return text
+
+
+def format_trace(records: NDArray[np.void]) -> Iterator[str]:
+    """Yield a line for every retired instruction: `pc word instruction  rd=value`.
+
+    Parameters
+    ----------
+    records
+        With the fields of `RETIRE_DTYPE`; others are ignored.
+
+    """
+    return map(_line, records)
+
+
+def explain_difference(
+    expected: NDArray[np.void], actual: NDArray[np.void], context: int = 8
+) -> str | None:
+    """Return what differs first between two traces, with the instructions before it, or None.
+
+    Parameters
+    ----------
+    expected, actual
+        With the fields of `RETIRE_DTYPE`; others are ignored. `rd` and `value` count only where
+        `rd_valid` is set.
+    context
+        Instructions shown before the difference.
+
+    """
+    common = min(len(expected), len(actual))
+    differs = np.zeros(common, bool)
+    for name in _COMPARED:
+        matters = expected["rd_valid"][:common] != 0 if name in ("rd", "value") else True
+        differs |= (expected[name][:common] != actual[name][:common]) & matters
+    if not differs.any() and len(expected) == len(actual):
+        return None
+    first = int(differs.argmax()) if differs.any() else common
+    lines = [f"traces differ at instruction {first} of {len(expected)} expected:"]
+    lines += [f"           {_line(record)}" for record in expected[max(0, first - context) : first]]
+    for name, records in (("expected", expected), ("actual", actual)):
+        text = _line(records[first]) if first < len(records) else "(end of the trace)"
+        lines.append(f"{name:>9}: {text}")
+    return "\n".join(lines)
+
+
+def trace_lines(node: GoldenNode, max_cycles: int) -> Iterator[str]:
+    """Run a golden node and yield a line for every instruction, vector results and traps included.
+
+    Slower than `GoldenNode.run_traced` by orders of magnitude. A vector result is shown as hex
+    bytes in memory order, an accumulator as FP32 patterns, row after row.
+
+    Parameters
+    ----------
+    node
+        The node; it is run until idle.
+    max_cycles
+        Instructions after which to stop.
+
+    """
+    for _ in range(max_cycles):
+        if node.idle:
+            return
+        pc = node.pc
+        records = node.run_traced(1)
+        if len(records):
+            yield _line(records[0]) + _vector_result(node, int(records[0]["insn"]))
+        else:
+            yield _trap(node, pc)
+
+
+def _vector_result(node: GoldenNode, word: int) -> str:
+    """Return the vector register or accumulator that an instruction has just written."""
+    row = decode(word)
+    for operand in row.operands if row else ():
+        n = operand.extract(word)
+        if operand.name == "vd":
+            return f"  v{n}={node.v[n].tobytes().hex()}"
+        if operand.name == "acc_d":
+            return f"  acc{n}=" + " ".join(f"{bits:08x}" for bits in node.acc[n].reshape(-1))
+    return ""
+
+
+def _trap(node: GoldenNode, pc: int) -> str:
+    """Return the line of an instruction that has just trapped or stopped the thread."""
+    if node.idle:
+        cause = node.thread_register(ThreadRegister.CAUSE)
+        value = node.thread_register(ThreadRegister.FAULT_VALUE)
+        end = node.status.name.lower()
+    else:
+        cause, value = node.read_csr("mcause"), node.read_csr("mtval")
+        end = f"trap to {node.pc:#x}"
+    word = int(node.state.memory32[pc // 4]) if pc % 4 == 0 and pc < node.memory.size else 0
+    reason = Cause(cause).name.lower().replace("_", " ")
+    return f"{_instruction(pc, word):<52} {end}: {reason}, value {value:#x}"
