@@ -47,7 +47,8 @@ format: $(INSTALLED) ## bring the sources into the style that lint asks for
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED) ## measure; writes build/bench.json, docs/benchmarks.md and README's table
-	$(BIN)/d1 bench --json build/bench.json --docs
+	$(BIN)/d1 bench --json build/bench.json
+	$(BIN)/python tools/write_benchmarks.py build/bench.json
 
 regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET=
 	$(BIN)/d1 regression --seed $(SEED) --count $(N) --preset $(PRESET)

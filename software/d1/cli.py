@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = command("bench", _bench, "measure models and simulators")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    bench.add_argument("--cold", action="store_true", help="build the RTL anew to time it")
+    bench.add_argument("--quick", action="store_true", help="leave out the build of the RTL")
     bench.add_argument("--check", action="store_true", help="end with 1 if a bar is missed")
 
     regression = command("regression", _regression, "random programs, RTL against golden")
@@ -195,7 +195,7 @@ def _demo(_: argparse.Namespace) -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     bench = importlib.import_module("d1.bench")
-    results = bench.measure(cold=args.cold)
+    results = bench.measure(quick=args.quick)
     bench.print_table(results)
     if args.json is not None:
         bench.write_json(results, args.json)
@@ -224,7 +224,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ProgramError as error:
         message, code = str(error), ExitCode.USAGE
     except OSError as error:
-        message, code = f"{error.filename}: {error.strerror}", ExitCode.USAGE
+        message, code = (
+            f"{error.filename}: {error.strerror}" if error.filename else str(error),
+            ExitCode.USAGE,
+        )
     except CycleLimitError as error:
         message, code = f"{error}; --max-cycles sets the limit", ExitCode.CYCLE_LIMIT
     except DeviceError as error:

@@ -23,7 +23,11 @@ def compile_program(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     folder = tmp_path_factory.mktemp("programs")
     caches = {f"ZIG_{kind}_CACHE_DIR": str(ROOT / "build" / "zig") for kind in ("GLOBAL", "LOCAL")}
 
-    def compile_(*sources: Path | str, options: tuple[str, ...] = _RV64IM) -> Path:
+    def compile_(
+        *sources: Path | str,
+        options: tuple[str, ...] = _RV64IM,
+        link_options: tuple[str, ...] = (),
+    ) -> Path:
         number = len(list(folder.iterdir()))
         output = folder / f"program{number}.elf"
         paths = []
@@ -34,7 +38,7 @@ def compile_program(tmp_path_factory: pytest.TempPathFactory) -> Compile:
                 source = path
             paths.append(source)
         command = [sys.executable, "-m", "ziglang", "cc", *options]
-        link = [] if "-c" in options else ["-T", EXAMPLES / "node.ld"]
+        link = [] if "-c" in options else ["-T", EXAMPLES / "node.ld", *link_options]
         done = subprocess.run(
             [*command, *link, *paths, "-o", output],
             env=os.environ | caches,

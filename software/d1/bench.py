@@ -1,0 +1,302 @@
+"""Measures the models and the simulator against their bars.
+
+Every figure is wall-clock time on the machine at hand but `gemm_bf16_64_mac_per_cycle`, which is
+exact. A rate is the median of several runs after one that warms up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+from d1_golden.assembler import assemble
+from d1_golden.memory_map import CounterRegister
+from d1_golden.params import preset
+from rich.console import Console
+from rich.table import Table
+
+from d1.device import Device, open_device, shared_device
+from d1.operators import matmul
+
+__all__ = ["METRICS", "Metric", "all_bars_met", "machine", "measure", "print_table", "write_json"]
+
+Results = Mapping[str, float]
+
+_PRESET = "d1"
+_GEMM_SIZE = 64
+#: Rates are medians of so many runs.
+_RUNS = 7
+_NATIVE_CYCLES, _COCOTB_CYCLES = 50_000, 10_000
+_GOLDEN_INSTRUCTIONS = 20_000_000
+
+#: Where the program that computes for ever has its operands, and how many bytes of them.
+_DATA, _DATA_BYTES = 0x1000, 0x1000
+_MATRIX_LOOP = f"""
+    li a0, {_DATA:#x}
+loop:
+{"".join(f"    vld v{n}, {n}(a0){chr(10)}" for n in range(8))}
+{"".join(f"    mmac.bf16.vm acc{n % 8}, v{n % 8}, {8 + n}(a0){chr(10)}" for n in range(32))}
+    addi t0, t0, 1
+    j loop
+"""
+#: Arithmetic, a load, a store and branches: 10 instructions a round, for ever.
+_SCALAR_LOOP = f"""
+    li a0, {_DATA:#x}
+loop:
+    ld t0, 0(a0)
+    addi t0, t0, 3
+    mul t1, t0, t0
+    xor t2, t2, t1
+    srli t3, t2, 7
+    sd t0, 0(a0)
+    sltu t4, t3, t2
+    beqz t4, skip
+    add t5, t5, t3
+skip:
+    j loop
+"""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure.
+
+    Parameters
+    ----------
+    key
+        Its name in the JSON file.
+    unit
+        Its unit.
+    text
+        What is measured.
+    bar
+        What it must at least be, from all results; None where there is no bar.
+
+    """
+
+    key: str
+    unit: str
+    text: str
+    bar: Callable[[Results], float] | None = None
+
+
+_GEMM = f"{_GEMM_SIZE} x {_GEMM_SIZE} x {_GEMM_SIZE} BF16"
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "sim_native_cycles_per_s",
+        "cycles/s",
+        f"RTL of preset {_PRESET}, native driver, a loop of matrix instructions",
+        lambda results: 3 * results["sim_cocotb_cycles_per_s"],
+    ),
+    Metric(
+        "sim_cocotb_cycles_per_s",
+        "cycles/s",
+        "the same model and program under cocotb with the packet agent attached",
+    ),
+    Metric(
+        "sim_gemm_mac_per_s",
+        "MAC/s",
+        f"{_GEMM} through `d1.matmul` on the RTL, warm, transfers included",
+        lambda _: 6e6,
+    ),
+    Metric(
+        "golden_gemm_mac_per_s",
+        "MAC/s",
+        f"{_GEMM} through `d1.matmul` on the golden model, warm",
+        lambda _: 200e6,
+    ),
+    Metric("golden_mips", "MIPS", "golden model, a loop of scalar instructions", lambda _: 20.0),
+    Metric(
+        "gemm_bf16_64_mac_per_cycle",
+        "MAC/cycle",
+        f"{_GEMM} on the RTL, of {preset(_PRESET).macs_per_step} at most; thread start to end",
+        lambda _: 128.0,
+    ),
+    Metric(
+        "verilator_build_s",
+        "s",
+        f"RTL of preset {_PRESET} from Amaranth to a running model, nothing cached",
+    ),
+    Metric(
+        "first_result_s",
+        "s",
+        f"a new Python process until it has the first {_GEMM} product from the RTL, caches warm",
+    ),
+)
+
+
+def measure(*, quick: bool = False) -> dict[str, float]:
+    """Return all figures by key.
+
+    Parameters
+    ----------
+    quick
+        Leave out `verilator_build_s`, which builds the model anew.
+
+    """
+    console = Console(stderr=True)
+    steps: list[tuple[str, Callable[[], float]]] = [
+        ("sim_native_cycles_per_s", _native_cycles_per_s),
+        ("sim_cocotb_cycles_per_s", _cocotb_cycles_per_s),
+        ("sim_gemm_mac_per_s", lambda: _gemm_mac_per_s("rtl")),
+        ("golden_gemm_mac_per_s", lambda: _gemm_mac_per_s("golden")),
+        ("golden_mips", _golden_mips),
+        ("gemm_bf16_64_mac_per_cycle", _mac_per_cycle),
+        ("first_result_s", _first_result_s),
+        ("verilator_build_s", _verilator_build_s),
+    ]
+    results = {}
+    for key, function in steps[:-1] if quick else steps:
+        console.print(f"measuring {key}")
+        results[key] = function()
+    return {metric.key: results[metric.key] for metric in METRICS if metric.key in results}
+
+
+def all_bars_met(results: Results) -> bool:
+    """Tell whether every figure that has a bar reaches it."""
+    return all(_met(metric, results) is not False for metric in METRICS)
+
+
+def print_table(results: Results) -> None:
+    """Print the figures beside their bars."""
+    table = Table("key", "measured", "unit", "bar", "", title=machine())
+    for metric in METRICS:
+        if metric.key in results:
+            met = {None: "", True: "met", False: "MISSED"}[_met(metric, results)]
+            bar = f"{metric.bar(results):,.4g}" if metric.bar else ""
+            table.add_row(metric.key, f"{results[metric.key]:,.4g}", metric.unit, bar, met)
+    Console(soft_wrap=True).print(table)
+
+
+def write_json(results: Results, path: Path) -> None:
+    """Write the figures as one flat JSON object of name and number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dict(results), indent=2) + "\n")
+
+
+def machine() -> str:
+    """Describe the machine in a line: processor, cores, and versions of what the speed hangs on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cpu = models[0] if models else platform.processor() or platform.machine()
+    tools = ", ".join(f"{name} {version(name)}" for name in ("verilator", "numba", "torch"))
+    return (
+        f"{cpu}, {len(os.sched_getaffinity(0))} cores, {platform.system()}, "
+        f"Python {platform.python_version()}, {tools}"
+    )
+
+
+def _met(metric: Metric, results: Results) -> bool | None:
+    if metric.bar is None or metric.key not in results:
+        return None
+    return results[metric.key] >= metric.bar(results)
+
+
+def _rate(amount: float, run: Callable[[], object]) -> float:
+    """Return `amount` by the median time of a run."""
+    run()
+    times = []
+    for _ in range(_RUNS):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return amount / statistics.median(times)
+
+
+def _operands() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(1)
+    a, b = generator.standard_normal((2, _GEMM_SIZE, _GEMM_SIZE))
+    return a.astype(ml_dtypes.bfloat16), b.astype(ml_dtypes.bfloat16)
+
+
+def _image(source: str) -> bytes:
+    """Return SRAM from address 0: a program and random BF16 operands."""
+    values = np.random.default_rng(2).standard_normal(_DATA_BYTES // 2).astype(ml_dtypes.bfloat16)
+    return assemble(source).code.ljust(_DATA, b"\0") + values.tobytes()
+
+
+def _start_loop(device: Device, source: str) -> None:
+    device.write(0, _image(source))
+    device.start(0)
+
+
+def _native_cycles_per_s() -> float:
+    with open_device("rtl", _PRESET) as device:
+        _start_loop(device, _MATRIX_LOOP)
+        return _rate(_NATIVE_CYCLES, partial(device.link.advance, _NATIVE_CYCLES))
+
+
+def _cocotb_cycles_per_s() -> float:
+    from d1_rtl.node.node import Node
+    from d1_rtl.sim.cocotb_runner import run_cocotb
+
+    from testbench import tb_speed
+
+    with tempfile.TemporaryDirectory() as folder:
+        image, seconds = Path(folder) / "image", Path(folder) / "seconds"
+        image.write_bytes(_image(_MATRIX_LOOP))
+        run_cocotb(
+            Node(preset(_PRESET)),
+            name=f"node_{_PRESET}",
+            test_module=tb_speed.__name__,
+            seed=1,
+            directory=folder,
+            env={
+                tb_speed.IMAGE: str(image),
+                tb_speed.CYCLES: str(_COCOTB_CYCLES),
+                tb_speed.SECONDS: str(seconds),
+            },
+        )
+        return _COCOTB_CYCLES / float(seconds.read_text())
+
+
+def _gemm_mac_per_s(device: str) -> float:
+    a, b = _operands()
+    return _rate(_GEMM_SIZE**3, lambda: matmul(a, b, device=device, preset=_PRESET))
+
+
+def _golden_mips() -> float:
+    with open_device("golden", _PRESET) as device:
+        _start_loop(device, _SCALAR_LOOP)
+        run = partial(device.link.run, _GOLDEN_INSTRUCTIONS)
+        return _rate(_GOLDEN_INSTRUCTIONS, run) / 1e6
+
+
+def _mac_per_cycle() -> float:
+    device = shared_device("rtl", _PRESET)
+    a, b = _operands()
+    before = device.counters()[CounterRegister.CYCLES]
+    matmul(a, b, device=device)
+    return _GEMM_SIZE**3 / (device.counters()[CounterRegister.CYCLES] - before)
+
+
+def _time_process(program: str, environment: Mapping[str, str]) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], env=os.environ | environment, check=True)
+    return time.perf_counter() - started
+
+
+def _first_result_s() -> float:
+    program = "import d1, d1.bench; d1.matmul(*d1.bench._operands(), device='rtl')"
+    return statistics.median(_time_process(program, {}) for _ in range(3))
+
+
+def _verilator_build_s() -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        program = f"import d1; d1.open('rtl', preset={_PRESET!r}).close()"
+        return _time_process(program, {"D1_CACHE": folder})

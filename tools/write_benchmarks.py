@@ -1,0 +1,41 @@
+"""Write docs/benchmarks.md and README's table from the figures of `d1 bench --json FILE`."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from d1.bench import METRICS, machine
+from write_docs import ROOT, fill, table
+
+PAGE = """\
+# Benchmarks
+
+`make bench` measures, writes `build/bench.json` (one flat object of name and number) and this
+page. Rates are medians of seven runs after a warm-up; `gemm_bf16_64_mac_per_cycle` is exact and the
+same everywhere, all else is wall-clock time and depends on the machine. `d1 bench --check` ends
+with 1 where a bar is missed.
+
+<!-- benchmarks -->
+<!-- end -->
+"""
+
+
+def section(results: Mapping[str, float]) -> str:
+    """Return the table and the machine it was measured on."""
+    rows = []
+    for metric in METRICS:
+        value = results[metric.key]
+        bar = metric.bar(results) if metric.bar else None
+        met = "" if bar is None else f"{bar:,.4g} ({'met' if value >= bar else 'missed'})"
+        rows.append((f"`{metric.key}`", f"{value:,.4g}", metric.unit, met, metric.text))
+    head = ("key", "measured", "unit", "at least", "what")
+    return f"{table(head, rows)}\nMeasured on: {machine()}.\n"
+
+
+if __name__ == "__main__":
+    figures = json.loads(Path(sys.argv[1]).read_text())
+    readme = ROOT / "README.md"
+    for path, text in ((ROOT / "docs" / "benchmarks.md", PAGE), (readme, readme.read_text())):
+        path.write_text(fill(text, {"benchmarks": lambda: section(figures)}))
+        print(f"{path.relative_to(ROOT)} written")
