@@ -15,8 +15,8 @@ never turns a finite number into Inf, it stays at the largest one. CFP8 has no s
 Inf and NaN become the largest magnitude with their sign. NaN becomes the canonical BF16 NaN 0x7FC0.
 Zeros, and numbers that round to zero, keep their sign in every format.
 
-The scalar functions are compiled and may be called from other compiled code; the `_array` ones
-take arrays of any shape.
+The scalar functions are compiled and may be called from other compiled code; the `_array` ones take
+arrays of any shape.
 """
 
 import numpy as np

@@ -18,13 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Rounding(enum.IntEnum):
-    """How a value between two neighbours of the destination is rounded."""
+    """How a value between two neighbours of the destination is rounded.
+
+    The first two are what the CSR `mround` can hold, and their codes are its values.
+    """
 
     NEAREST_EVEN = 0
-    #: Toward zero.
-    TRUNCATE = 1
     #: Up in magnitude with a probability equal to the fraction that is cut off.
-    STOCHASTIC = 2
+    STOCHASTIC = 1
+    #: Toward zero.
+    TRUNCATE = 2
 
 
 @dataclass(frozen=True)

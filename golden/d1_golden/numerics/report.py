@@ -112,7 +112,8 @@ def error_tables() -> str:
     return "\n".join(lines)
 
 
-@njit(cache=True)
+# Not cached: a cached function does not notice changes of what it calls in another file.
+@njit
 def _hash_many(key, rounds, out):
     for i in range(out.size):
         out[i] = hash_counter(np.uint64(i), np.uint64(key), rounds)

@@ -4,6 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import softfloatpy
+from d1_golden.csr import CSR_BY_NAME
 from d1_golden.numerics import convert
 from d1_golden.numerics.formats import BF16, CFP8_BIASES, FP32, Cfp8Config, Cfp8Format, Rounding
 from d1_golden.numerics.random import next_seed
@@ -12,6 +13,7 @@ from numba import njit
 
 SEED = 20250118
 ALL_CODES = np.arange(256, dtype=np.uint8)
+STOCHASTIC = int(Rounding.STOCHASTIC)
 CONFIGS = [Cfp8Config(cfp8, bias) for cfp8 in Cfp8Format for bias in CFP8_BIASES]
 SOME_CONFIGS = [Cfp8Config(cfp8, bias) for cfp8 in Cfp8Format for bias in (0, 7, 15, 40, 63)]
 #: Vectors of each nearest-even comparison of FP32 to CFP8; 128 configurations.
@@ -168,7 +170,7 @@ def test_specials_and_zeros_by_every_rounding(rounding: Rounding) -> None:
 def stochastic_bf16(bits, random):
     out = np.empty(random.size, np.uint16)
     for i in range(random.size):
-        out[i] = convert.fp32_to_bf16(bits, 2, random[i])
+        out[i] = convert.fp32_to_bf16(bits, STOCHASTIC, random[i])
     return out
 
 
@@ -176,7 +178,7 @@ def stochastic_bf16(bits, random):
 def stochastic_cfp8(bits, mantissa_bits, bias, random):
     out = np.empty(random.size, np.uint8)
     for i in range(random.size):
-        out[i] = convert.fp32_to_cfp8(bits, mantissa_bits, bias, 2, random[i])
+        out[i] = convert.fp32_to_cfp8(bits, mantissa_bits, bias, STOCHASTIC, random[i])
     return out
 
 
@@ -287,6 +289,12 @@ def test_arrays_keep_their_shape_and_number_lanes_in_order() -> None:
     flat = np.ascontiguousarray(bits.transpose(1, 0, 2)).ravel()
     expected = convert.fp32_to_bf16_array(flat, Rounding.STOCHASTIC, seed)
     assert np.array_equal(got.ravel(), expected)
+
+
+def test_codes_of_roundings_are_the_values_of_the_rounding_csr() -> None:
+    csr = CSR_BY_NAME["mround"]
+    assert csr.doc.endswith("0 nearest even, 1 stochastic")
+    assert (Rounding.NEAREST_EVEN, Rounding.STOCHASTIC) == (0, 1)
 
 
 def test_arrays_of_another_dtype_are_rejected() -> None:
