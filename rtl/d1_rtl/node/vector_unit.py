@@ -122,6 +122,7 @@ class VectorUnit(wiring.Component):
         ]
 
         matrix = self._matrix(m, occupied, current, registers, memory_unit)
+        destination = self._destination(m, matrix, field(insn, "vd"))
         loads = occupied & (uop.unit == Unit.VECTOR_LOAD)
         m.d.comb += done.eq((matrix.i.valid & matrix.i.ready) | (loads & ~matrix.o_read.valid))
         # A result cannot wait, a load can.
@@ -133,7 +134,7 @@ class VectorUnit(wiring.Component):
         with m.If(matrix.o_read.valid):
             m.d.comb += [
                 registers.write.eq(1),
-                registers.number.eq(self._destination(m, matrix, field(insn, "vd"))),
+                registers.number.eq(destination),
                 registers.value.eq(matrix.o_read.payload),
             ]
         m.d.comb += [
