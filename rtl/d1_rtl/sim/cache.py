@@ -130,30 +130,35 @@ class BuildProgress:
         self._started = self._printed = time.monotonic()
         console = Console(stderr=True)
         self._bar: Progress | None = None
+        self._percent = 0
         if console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"), BarColumn(), console=console, transient=True
             )
             self._bar.start()
-            self._task = self._bar.add_task(self._text(0), total=100)
+            self._task = self._bar.add_task(self._text(), total=100)
         else:
-            print(self._text(0), file=sys.stderr, flush=True)
+            print(self._text(), file=sys.stderr, flush=True)
 
-    def _text(self, percent: int) -> str:
-        left = max(self.estimate_s - (time.monotonic() - self._started), 1)
+    def _text(self) -> str:
+        elapsed = time.monotonic() - self._started
+        left = self.estimate_s - elapsed
+        if self._percent >= 20 or left < 0:  # what has been seen is worth more than the estimate
+            left = max(left, elapsed * (100 - self._percent) / max(self._percent, 1))
         return (
-            f"building {self.name}: {percent}% of objects, about {left:.0f} s "
+            f"building {self.name}: {self._percent}% of objects, about {max(left, 1):.0f} s "
             "(first time; cached afterwards)"
         )
 
     def update(self, percent: int) -> None:
         """Show that `percent` of the objects are compiled."""
         now = time.monotonic()
+        self._percent = percent
         if self._bar is not None:
-            self._bar.update(self._task, completed=percent, description=self._text(percent))
+            self._bar.update(self._task, completed=percent, description=self._text())
         elif now - self._printed > _LINE_INTERVAL_S:
             self._printed = now
-            print(self._text(percent), file=sys.stderr, flush=True)
+            print(self._text(), file=sys.stderr, flush=True)
 
     def close(self, *, complete: bool) -> None:
         """Take the bar away; a complete build is remembered for later estimates."""

@@ -9,7 +9,7 @@ import cocotb_tools.config
 from amaranth.lib import wiring
 from cocotb_tools.runner import Verilator as CocotbVerilator
 
-from d1_rtl.emit import component_ports, emit
+from d1_rtl.sim.design import Design
 from d1_rtl.sim.model import VerilatedModel, link_driver, verilate
 from d1_rtl.sim.verilator import check_libpython
 
@@ -66,6 +66,7 @@ def run_cocotb(
     waves: bool = False,
     results_xml: Path | str | None = None,
     extra_sources: Sequence[Path] = (),
+    design_key: str | None = None,
 ) -> CocotbResult:
     """Compile a component, or find it compiled, and run cocotb tests on it.
 
@@ -93,8 +94,8 @@ def run_cocotb(
         Whether to write a waveform. This is a build of its own, and slower.
     results_xml
         The JUnit report, where it is not to be `results.xml` in `directory`.
-    extra_sources
-        As in `emit`.
+    extra_sources, design_key
+        As in `Design.of`.
 
     Raises
     ------
@@ -106,9 +107,8 @@ def run_cocotb(
         When Verilator or the compiler fails.
     """
     libpython = check_libpython()
-    ports = component_ports(component)
-    verilog = emit(component, name=name, extra_sources=extra_sources)
-    program = _link(verilate(verilog, ports, name=name, trace=waves))
+    design = Design.of(component, name=name, extra_sources=extra_sources, design_key=design_key)
+    program = _link(verilate(design, trace=waves))
     folder = Path(directory).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     report = Path(results_xml).absolute() if results_xml is not None else folder / "results.xml"

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from d1_rtl.emit import Port
 from d1_rtl.sim import cache as build_cache
+from d1_rtl.sim.design import Design
 from d1_rtl.sim.verilator import Verilator, check_compiler, find_verilator
 
 __all__ = ["BuildError", "VerilatedModel", "link_driver", "trace_format", "verilate"]
@@ -95,21 +96,15 @@ def trace_format() -> str:
     return "fst" if probe.returncode == 0 else "vcd"
 
 
-def verilate(
-    verilog: str, ports: Sequence[Port], *, name: str, trace: bool = False
-) -> VerilatedModel:
-    """Compile Verilog, or find it compiled in the cache.
+def verilate(design: Design, *, trace: bool = False) -> VerilatedModel:
+    """Compile a design, or find it compiled in the cache.
 
     Only the ports are public, so Verilator may optimise everything behind them.
 
     Parameters
     ----------
-    verilog
-        The whole design.
-    ports
-        Ports of the top module.
-    name
-        Name of the top module.
+    design
+        What to compile.
     trace
         Whether waveforms can be written; slows the model down even when none is.
 
@@ -120,6 +115,7 @@ def verilate(
     BuildError
         When one of them fails.
     """
+    name, ports = design.name, design.ports
     compiler = check_compiler()
     verilator = find_verilator()
     form = trace_format() if trace else "none"
@@ -130,7 +126,7 @@ def verilate(
     tools = [verilator.version, compiler, " ".join(flags), _CXXFLAGS, *_OPTIMISE]
 
     def make(folder: Path) -> None:
-        (folder / f"{name}.v").write_text(verilog)
+        (folder / f"{name}.v").write_text(design.verilog)
         (folder / "public.vlt").write_text(public)
         _run_verilator(verilator, folder, [*flags, "public.vlt", f"{name}.v"], name)
         _run_make(verilator, folder, f"lib{_PREFIX}.a", name)
@@ -139,9 +135,9 @@ def verilate(
 
     return VerilatedModel(
         name=name,
-        ports=tuple(ports),
+        ports=ports,
         runtime=_runtime(verilator, flags, tools, form),
-        folder=build_cache.build("model", name, [verilog, public, name, *tools], make),
+        folder=build_cache.build("model", name, [design.verilog, public, name, *tools], make),
         trace=form,
     )
 

@@ -13,7 +13,8 @@ import numpy as np
 from amaranth.lib import wiring
 from numpy.typing import NDArray
 
-from d1_rtl.emit import Port, component_ports, emit
+from d1_rtl.emit import Port
+from d1_rtl.sim.design import Design
 from d1_rtl.sim.model import VerilatedModel, link_driver, verilate
 
 __all__ = ["NativeModel", "from_words", "to_words"]
@@ -81,8 +82,8 @@ class NativeModel:
         Name of the top module, of the cache entry and in messages.
     trace
         Whether `trace` can be used. This is a build of its own, and slower.
-    extra_sources
-        As in `emit`.
+    extra_sources, design_key
+        As in `Design.of`.
 
     Raises
     ------
@@ -99,10 +100,10 @@ class NativeModel:
         name: str,
         trace: bool = False,
         extra_sources: Sequence[Path] = (),
+        design_key: str | None = None,
     ) -> None:
-        ports = component_ports(component)
-        verilog = emit(component, name=name, extra_sources=extra_sources)
-        self._open(verilate(verilog, ports, name=name, trace=trace))
+        design = Design.of(component, name=name, extra_sources=extra_sources, design_key=design_key)
+        self._open(verilate(design, trace=trace))
 
     def _open(self, model: VerilatedModel) -> None:
         self.name = model.name

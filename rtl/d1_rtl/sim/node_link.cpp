@@ -7,7 +7,7 @@
 namespace {
 
 constexpr size_t kPacketBytes = 88;
-constexpr uint8_t kWrite = 2;  // checked against d1_golden.packet.Opcode by node_link.py
+constexpr uint8_t kWrite = 2, kFaultReply = 4;  // node_link.py checks them against Opcode
 // A reply repeats tag, source and address of its request: these bytes of both.
 constexpr size_t kIdentityStart = 2, kIdentityBytes = 14;
 
@@ -16,6 +16,7 @@ struct Packet {
 
   bool is_write() const { return bytes[0] == kWrite; }
   bool answers(const Packet& request) const {
+    if (request.is_write() && bytes[0] != kFaultReply) return false;
     return !std::memcmp(bytes + kIdentityStart, request.bytes + kIdentityStart, kIdentityBytes);
   }
   const uint32_t* words() const { return reinterpret_cast<const uint32_t*>(bytes); }

@@ -53,7 +53,9 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 # node_link.cpp knows a packet only by these.
-assert PACKET_DTYPE.itemsize == 88 and Opcode.WRITE == 2
+assert PACKET_DTYPE.itemsize == 88
+assert (Opcode.WRITE, Opcode.FAULT_REPLY) == (2, 4)
+assert PACKET_DTYPE.fields is not None
 assert [PACKET_DTYPE.fields[name][1] for name in ("tag", "source", "address")] == [2, 4, 8]
 
 
@@ -72,8 +74,8 @@ class NodeLink(NativeModel):
         Name of the top module, of the cache entry and in messages.
     trace
         Whether `trace` can be used. This is a build of its own, and slower.
-    extra_sources
-        As in `emit`.
+    extra_sources, design_key
+        As in `Design.of`.
     stall_probability
         Chance from 0 to below 1, for each cycle anew, that a new request is withheld, and that a
         reply is not taken.
@@ -97,6 +99,7 @@ class NodeLink(NativeModel):
         name: str,
         trace: bool = False,
         extra_sources: Sequence[Path] = (),
+        design_key: str | None = None,
         stall_probability: float = 0.0,
         seed: int = 0,
         retire_capacity: int = 0,
@@ -112,7 +115,13 @@ class NodeLink(NativeModel):
         self._stall = int(stall_probability * 2**32)
         self._seed = 2 * seed + 1  # the generator's state must not be zero
         self._retire_capacity = retire_capacity
-        super().__init__(component, name=name, trace=trace, extra_sources=extra_sources)
+        super().__init__(
+            component,
+            name=name,
+            trace=trace,
+            extra_sources=extra_sources,
+            design_key=design_key,
+        )
 
     def _open(self, model: VerilatedModel) -> None:
         names = {port.name for port in model.ports}
