@@ -38,7 +38,7 @@ class TracedLink(Link, Protocol):
     """A link that can tell which instructions retire."""
 
     def run_traced(self, max_cycles: int) -> NDArray[np.void]:
-        """Run like `run`; return the retired instructions as `RETIRE_DTYPE`."""
+        """Run like `run`; return what retired since the last call, with `RETIRE_DTYPE`'s fields."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ def run_program(
     """
     for segment in program.segments:
         device.write(segment.address, segment.data)
+    if trace is not None:
+        _traced(device, 0)  # forget what retired before
     device.start(program.entry)
     for interval in _intervals(max_cycles):
         _run(device, interval, trace)
@@ -186,5 +188,6 @@ def _stop(device: Device) -> None:
 
 def _place(device: Device) -> str:
     """Say where a running thread is: at an instruction that retires about now."""
+    _traced(device, 0)
     records = _traced(device, _FIRST_INTERVAL)
     return f"at pc {int(records['pc'][-1]):#x}" if len(records) else "without retiring anything"

@@ -7,22 +7,23 @@ from contextlib import suppress
 import numpy as np
 from d1_golden.params import NodeParams
 from d1_rtl.node.node import Node
-from d1_rtl.sim.node_link import RETIRE_DTYPE, NodeLink
+from d1_rtl.sim.node_link import NodeLink
 from numpy.typing import NDArray
 
 from d1.link import Link
 
 __all__ = ["RtlLink", "open_link"]
 
-#: Cycles after which traced instructions are fetched from the driver.
-_TRACE_CHUNK = 1 << 16
+#: Retired instructions that the driver keeps, and cycles after which they are fetched: packets in
+#: between take some more.
+_RETIRE_CAPACITY, _TRACE_CHUNK = 1 << 16, 1 << 15
 
 
 class RtlLink(NodeLink):
     """A link to a simulated node that knows the node's parameters."""
 
     def __init__(self, params: NodeParams) -> None:
-        super().__init__(Node(params), name=f"node_{params.name}", retire_capacity=_TRACE_CHUNK)
+        super().__init__(Node(params), name=f"node_{params.name}", retire_capacity=_RETIRE_CAPACITY)
         self._params = params
 
     @property
@@ -31,16 +32,17 @@ class RtlLink(NodeLink):
         return self._params
 
     def run_traced(self, max_cycles: int) -> NDArray[np.void]:
-        """Run until idle, at most `max_cycles`; return what retired, in program order.
+        """Run until idle, at most `max_cycles`; return what retired since the last call.
+
+        After a run without trace call it with 0 first: what retired then was not all kept.
 
         Returns
         -------
         RETIRE_DTYPE[n]
-            That of `d1_rtl.sim.node_link`; a superset of the golden node's.
+            In program order, in the form of `d1_rtl.sim.node_link`: with the cycle.
 
         """
-        self.take_retired()  # of earlier runs, which nobody wanted
-        chunks = [np.zeros(0, RETIRE_DTYPE)]
+        chunks = [self.take_retired()[0]]
         end = self.cycles + max_cycles
         while self.cycles < end and not self.get("idle"):
             with suppress(TimeoutError):
