@@ -25,8 +25,8 @@ _REGISTERS = {name: n for n, name in enumerate(REGISTER_NAMES)}
 _REGISTERS |= {f"x{n}": n for n in range(32)} | {"fp": 8}
 _CSR_NAMES = {csr.number: csr.name for csr in CSRS}
 
-#: Pseudo-instructions: operand names and what each stands for. `li` is handled apart, since its
-#: length depends on its value.
+#: Pseudo-instructions: operand names and what each stands for. `li` (its length depends on its
+#: value) and `la` (two instructions, relative to pc) are handled apart.
 PSEUDO: dict[str, tuple[tuple[str, ...], str]] = {
     "nop": ((), "addi x0, x0, 0"),
     "mv": (("d", "s"), "addi {d}, {s}, 0"),
@@ -112,23 +112,39 @@ def _operand_value(operand: Operand, text: str, pc: int, labels: dict[str, int])
         return CSR_BY_NAME[text].number
     if text in labels:
         return labels[text] - (pc if operand.name in ("imm_b", "imm_j") else 0)
+    return _number(operand.name, text, "a number or a label")
+
+
+def _number(what: str, text: str, expected: str = "a number") -> int:
     try:
         return int(text, 0)
     except ValueError:
-        raise ValueError(f"{operand.name} must be a number or a label, not {text!r}") from None
+        raise ValueError(f"{what} must be {expected}, not {text!r}") from None
 
 
 def _split(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"[,()]", text) if part.strip()]
 
 
+def _load_address(rd: int, distance: int) -> list[int]:
+    """Return the two words that put pc + `distance` in x[rd]."""
+    low = (distance + 2048) % 4096 - 2048
+    return [encode("auipc", rd=rd, imm=distance - low), encode("addi", rd=rd, rs1=rd, imm=low)]
+
+
 def _words(statement: str, pc: int, labels: dict[str, int]) -> list[int]:
     name, _, rest = statement.partition(" ")
     arguments = _split(rest)
-    if name == "li":
+    if name in ("li", "la"):
+        meaning = "constant" if name == "li" else "label"
         if len(arguments) != 2 or arguments[0] not in _REGISTERS:
-            raise ValueError("li must be `li rd, constant`")
-        return load_immediate(_REGISTERS[arguments[0]], int(arguments[1], 0))
+            raise ValueError(f"{name} must be `{name} rd, {meaning}`, not {statement!r}")
+        rd, text = _REGISTERS[arguments[0]], arguments[1]
+        if name == "la":
+            if text not in labels:
+                raise ValueError(f"la must name a label, not {text!r}")
+            return _load_address(rd, labels[text] - pc)
+        return load_immediate(rd, _number("constant of li", text))
     if name in PSEUDO:
         names, expansion = PSEUDO[name]
         if len(arguments) != len(names):
@@ -152,12 +168,15 @@ def _directive(statement: str, pc: int, labels: dict[str, int]) -> bytes | None:
     match name:
         case ".word" | ".dword":
             size = 4 if name == ".word" else 8
-            values = (labels[t] if t in labels else int(t, 0) for t in _split(rest))
+            values = (
+                labels[t] if t in labels else _number(name, t, "numbers or labels")
+                for t in _split(rest)
+            )
             return b"".join((v & (1 << 8 * size) - 1).to_bytes(size, "little") for v in values)
         case ".zero":
-            return bytes(int(rest, 0))
+            return bytes(_number(name, rest))
         case ".align":
-            return bytes(-pc % (1 << int(rest, 0)))
+            return bytes(-pc % (1 << _number(name, rest)))
     return None
 
 
@@ -174,8 +193,12 @@ def assemble(text: str, base: int = 0) -> Program:
     labels: dict[str, int] = {}
     pc = base
     for number, line in enumerate(text.splitlines(), 1):
-        statement = line.split("#")[0].strip()
-        while found := re.match(r"([A-Za-z_.$][\w.$]*):\s*", statement):
+        statement = " ".join(line.split("#")[0].split())
+        while found := re.match(r"([A-Za-z_.$][\w.$]*): ?", statement):
+            if found[1] in labels:
+                raise ValueError(
+                    f"line {number}: label must be defined once, not {found[1]!r} again"
+                )
             labels[found[1]] = pc
             statement = statement[found.end() :]
         if statement:
@@ -204,6 +227,8 @@ def _size(statement: str, pc: int, number: int) -> int:
         data = _directive(statement, pc, {})
         if data is not None:
             return len(data)
+        if name == "la":
+            return 8
         return 4 * len(_words(statement, pc, {})) if name == "li" else 4
     except ValueError as error:
         raise ValueError(f"line {number}: {error}") from None

@@ -53,7 +53,7 @@ class NodeParams:
     threads: int = 1
     sram_bytes: int
     sram_banks: int
-    dot_fraction_bits: int = 25
+    dot_fraction_bits: int = 26
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -46,7 +46,9 @@ class Cfp8Array:
     @classmethod
     def from_float(cls, values: ArrayLike, config: Cfp8Config) -> Cfp8Array:
         """Return `values`, taken as FP32, rounded to nearest even; too large ones are clamped."""
-        return cls(fp32_to_cfp8_array(np.asarray(values, np.float32).view(np.uint32), config), config)
+        return cls(
+            fp32_to_cfp8_array(np.asarray(values, np.float32).view(np.uint32), config), config
+        )
 
     def to_float(self) -> NDArray[np.float32]:
         """Return the exact values."""

@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 import numpy as np
-from d1_golden.params import NodeParams
 from numpy.typing import NDArray
 
 from d1.compiler.cache import program

@@ -127,7 +127,7 @@ class MatrixUnit(wiring.Component):
             operands.en.eq(control.take_operands),
             self.busy.eq(control.busy | self.o_read.valid),
         ]
-        loaded = Signal(8 * params.vector_bytes)
+        loaded = Signal(8 * params.vector_bytes, reset_less=True)
         with m.If(control.take_load):
             m.d.sync += loaded.eq(operation.a)
 
@@ -149,10 +149,13 @@ class MatrixUnit(wiring.Component):
                 values.append(element.value)
 
         m.d.sync += self.o_read.valid.eq(control.read)
-        with m.If(control.read):
-            m.d.sync += self.o_read.payload.eq(
-                Cat(values).word_select(control.part, 8 * params.vector_bytes)
-            )
+        for lane in range(params.fp32_lanes):
+            register = Signal(32, name=f"read_{lane}", reset_less=True)
+            with m.If(control.read), m.Switch(control.part):
+                for part in range(params.accumulator_parts):
+                    with m.Case(part):
+                        m.d.sync += register.eq(values[part * params.fp32_lanes + lane])
+            m.d.comb += self.o_read.payload.word_select(lane, 32).eq(register)
         return m
 
 

@@ -1,44 +1,37 @@
 """The fused dot-product block: four products and an accumulator, rounded once."""
 
-from functools import reduce
+from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import enum, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from d1_golden.numerics.formats import FP32
+from d1_golden.numerics.formats import BF16, FP32
 
-from .operand_decoder import TERMS, DotOperandSignature
+from .operand_decoder import TERMS, ZERO_BELOW, DotOperandSignature
 
 __all__ = ["DotProduct"]
 
-#: Added to the unbiased exponent of a term: the biases of two decoded operands.
-_EXPONENT_OFFSET = 2 * (127 + 256)
-_EXPONENT_BITS = 10
-_FP32_FRACTION = FP32.mantissa_bits
-_PRODUCT_FRACTION = 14
-#: Bits above the binary point of the sum: 4 products below 4 and an accumulator below 2.
+#: Added to the exponent of every term: what two decoded operands have.
+_OFFSET = 2 * (BF16.bias + ZERO_BELOW)
+_FRACTION = FP32.mantissa_bits
+_FIELD_ONES = FP32.exponent_mask
+_PRODUCT_FRACTION = 2 * BF16.mantissa_bits
+#: Bits of the sum above its binary point: 4 products below 4 and an accumulator below 2.
 _SUM_INTEGER_BITS = 5
-#: A term cut by so many bits is gone.
+_SUM_BITS = 32
+#: A term that is cut by so many bits is gone.
 _MAX_CUT = 31
-
-
-class _Kind(enum.Enum, shape=2):
-    """What a block's result is, as its operands decide."""
-
-    FINITE = 0
-    PLUS_INFINITY = 1
-    MINUS_INFINITY = 2
-    NAN = 3
 
 
 class DotProduct(wiring.Component):
     """Add four products and an FP32 accumulator: aligned, cut, summed exactly, rounded once.
 
-    The arithmetic is that of docs/numerics.md, specials and subnormals included. Three stages:
-    multiply and compare exponents, align and sum, normalise and round; the last is combinational.
+    The arithmetic is that of docs/numerics.md, specials and subnormals included, in three stages:
+    multiply and compare exponents; align and sum; normalise and round. Specials are told apart
+    from the first stage on and replace the result of the third.
 
     Latency 2 cycles from `a`, `b`, `acc` and `first` to `result`, which is not registered. One
-    block per cycle. Registers have no enable and hold no state: stop the clock to stop them.
+    block per cycle. The registers have neither enable nor reset: stop the clock to stop them.
 
     Golden twin: `d1_golden.numerics.dot_block` with `DotProductParams(fraction_bits=F)`.
 
@@ -80,239 +73,162 @@ class DotProduct(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the three stages."""
         m = Module()
-        m.submodules.multiply = multiply = _Multiply()
-        m.submodules.sum = total = _AlignedSum(self._fraction_bits)
-        m.submodules.round = rounder = _Round(self._fraction_bits)
-        wiring.connect(m, wiring.flipped(self.a), multiply.a)
-        wiring.connect(m, wiring.flipped(self.b), multiply.b)
-        m.d.comb += [multiply.acc.eq(self.acc), multiply.first.eq(self.first)]
-        wiring.connect(m, multiply.o, total.i)
-        wiring.connect(m, total.o, rounder.i)
-        m.d.comb += self.result.eq(rounder.result)
-        return m
-
-
-class _ProductsSignature(wiring.Signature):
-    """What the first stage hands to the second; `cut` is the bits by which a term is cut."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            {
-                "product": Out(16).array(TERMS),
-                "negative": Out(1).array(TERMS),
-                "cut": Out(range(_MAX_CUT + 1)).array(TERMS),
-                "acc_significand": Out(_FP32_FRACTION + 1),
-                "acc_negative": Out(1),
-                "acc_cut": Out(range(_MAX_CUT + 1)),
-                "exponent": Out(_EXPONENT_BITS),
-                "kind": Out(_Kind),
-            }
-        )
-
-
-class _SumSignature(wiring.Signature):
-    """What the second stage hands to the third: a two's complement sum below its exponent."""
-
-    def __init__(self, fraction_bits: int):
-        super().__init__(
-            {
-                "sum": Out(1 + _SUM_INTEGER_BITS + fraction_bits),
-                "exponent": Out(_EXPONENT_BITS),
-                "kind": Out(_Kind),
-            }
-        )
-
-
-class _Multiply(wiring.Component):
-    """First stage: products, their exponents' maximum and every term's distance to it."""
-
-    a: In(DotOperandSignature())
-    b: In(DotOperandSignature())
-    acc: In(32)
-    first: In(1)
-    o: Out(_ProductsSignature())
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
         acc = Signal(32)
         m.d.comb += acc.eq(Mux(self.first, 0, self.acc))
-        field = acc[_FP32_FRACTION:31]
-        acc_exponent = Signal(_EXPONENT_BITS)
-        offset = _EXPONENT_OFFSET - FP32.bias
-        # A subnormal has the exponent of field 1; a zero is below everything.
-        m.d.comb += acc_exponent.eq(
-            Mux(acc[:31].any(), Mux(field == 0, offset + 1, field + offset), 0)
-        )
-        exponents = [Signal(_EXPONENT_BITS, name=f"exponent_{k}") for k in range(TERMS)]
-        for k, exponent in enumerate(exponents):
-            m.d.comb += exponent.eq(self.a.exponent[k] + self.b.exponent[k])
-            m.d.sync += [
-                self.o.product[k].eq(self.a.significand[k] * self.b.significand[k]),
-                self.o.negative[k].eq(self.a.sign[k] ^ self.b.sign[k]),
-            ]
-        largest = Signal(_EXPONENT_BITS)
-        m.d.comb += largest.eq(_largest(m, [*exponents, acc_exponent]))
-        for cut, exponent in zip(
-            [*self.o.cut, self.o.acc_cut], [*exponents, acc_exponent], strict=True
-        ):
-            distance = Signal(_EXPONENT_BITS, name=f"{cut.name}_distance")
-            m.d.comb += distance.eq(largest - exponent)
-            m.d.sync += cut.eq(Mux(distance > _MAX_CUT, _MAX_CUT, distance))
-        special = self.a.special | self.b.special | field.all()
-        m.d.sync += [
-            self.o.acc_significand.eq(Cat(acc[:_FP32_FRACTION], field != 0)),
-            self.o.acc_negative.eq(acc[31]),
-            self.o.exponent.eq(largest),
-            self.o.kind.eq(Mux(special, self._classify(acc), _Kind.FINITE)),
+        negative = Signal(TERMS)
+        m.d.comb += negative.eq(self.a.sign ^ self.b.sign)
+
+        # First stage: products, the largest exponent, and every term's distance to it.
+        products = [
+            _registered(m, a * b, 2 * (BF16.mantissa_bits + 1), "product")
+            for a, b in zip(self.a.significand, self.b.significand, strict=True)
         ]
+        exponents = [
+            _named(m, a + b, len(a) + 1, "exponent")
+            for a, b in zip(self.a.exponent, self.b.exponent, strict=True)
+        ]
+        exponents.append(_accumulator_exponent(m, acc))
+        largest = _largest(m, exponents)
+        cuts = [_registered(m, _cut(m, largest - e, len(e)), 5, "cut") for e in exponents]
+        significand = _registered(
+            m, Cat(acc[:_FRACTION], acc[_FRACTION:31].any()), _FRACTION + 1, "acc_significand"
+        )
+        signs = _registered(m, Cat(negative, acc[31]), TERMS + 1, "signs")
+        exponent_2 = _registered(m, largest, len(largest), "exponent_2")
+
+        # Second stage: cut, apply the signs, add.
+        fractions = [_PRODUCT_FRACTION] * TERMS + [_FRACTION]
+        terms = [
+            _aligned(m, value, self._fraction_bits - fraction, cut, sign)
+            for value, fraction, cut, sign in zip(
+                [*products, significand], fractions, cuts, signs, strict=True
+            )
+        ]
+        total = _registered(m, _sum(terms), _SUM_BITS, "total")
+        exponent_3 = _registered(m, exponent_2, len(exponent_2), "exponent_3")
+
+        # Third stage: normalise and round.
+        finite = _rounded(m, total, exponent_3, self._fraction_bits)
+        special, code = self._special(m, acc, negative)
+        m.d.comb += self.result.eq(Mux(special, code, finite))
         return m
 
-    def _classify(self, acc: Signal) -> Value:
-        """Return the kind of a block with a special term."""
-        acc_special = acc[_FP32_FRACTION:31].all()
-        acc_nan = acc_special & acc[:_FP32_FRACTION].any()
-        acc_infinite = acc_special & ~acc_nan
-        negative = Cat(self.a.sign) ^ Cat(self.b.sign)
+    def _special(self, m: Module, acc: Value, negative: Value) -> tuple[Value, Value]:
+        """Return, in the third stage, whether a term is special, and the result if it is."""
+        acc_special = acc[_FRACTION:31].all()
+        acc_infinite = acc_special & ~acc[:_FRACTION].any()
         infinite = self.a.infinite | self.b.infinite
-        # The top bit of a decoded exponent tells a number that is not zero.
         a_zero = ~Cat(exponent[-1] for exponent in self.a.exponent)
         b_zero = ~Cat(exponent[-1] for exponent in self.b.exponent)
-        invalid = ((self.a.infinite & b_zero) | (self.b.infinite & a_zero)).any()
-        plus = (infinite & ~negative).any() | (acc_infinite & ~acc[31])
-        minus = (infinite & negative).any() | (acc_infinite & acc[31])
-        nan = self.a.nan | self.b.nan | acc_nan | invalid | (plus & minus)
-        infinity = Mux(minus, _Kind.MINUS_INFINITY, Mux(plus, _Kind.PLUS_INFINITY, _Kind.FINITE))
-        return Mux(nan, _Kind.NAN, infinity)
-
-
-def _largest(m: Module, values: list[Value]) -> Value:
-    """Return the largest of some unsigned values of one width, found pair by pair."""
-    while len(values) > 1:
-        pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
-        values = []
-        for pair in pairs:
-            winner = Signal(_EXPONENT_BITS, name="larger")
-            m.d.comb += winner.eq(reduce(lambda p, q: Mux(p > q, p, q), pair))
-            values.append(winner)
-    return values[0]
-
-
-class _AlignedSum(wiring.Component):
-    """Second stage: cut the terms and add them, exactly."""
-
-    def __init__(self, fraction_bits: int):
-        self._fraction_bits = fraction_bits
-        super().__init__({"i": In(_ProductsSignature()), "o": Out(_SumSignature(fraction_bits))})
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        width = len(self.o.sum)
-
-        def term(significand: Value, fraction: int, cut: Value, negative: Value) -> Value:
-            """Return a term, cut and with its sign, modulo 2^width."""
-            left = self._fraction_bits - fraction
-            aligned = Signal(width, name="aligned")
-            scaled = significand << left if left >= 0 else significand >> -left
-            m.d.comb += aligned.eq(scaled >> cut)
-            value = Signal(width, name="term")
-            m.d.comb += value.eq(Mux(negative, -aligned, aligned))
-            return value
-
-        def add(p: Value, q: Value) -> Value:
-            total = Signal(width, name="partial_sum")
-            m.d.comb += total.eq(p + q)
-            return total
-
-        i = self.i
-        products = [
-            term(product, _PRODUCT_FRACTION, cut, negative)
-            for product, cut, negative in zip(i.product, i.cut, i.negative, strict=True)
-        ]
-        acc = term(i.acc_significand, _FP32_FRACTION, i.acc_cut, i.acc_negative)
-        m.d.sync += [
-            self.o.sum.eq(add(reduce(add, products), acc)),
-            self.o.exponent.eq(i.exponent),
-            self.o.kind.eq(i.kind),
-        ]
-        return m
-
-
-class _Round(wiring.Component):
-    """Third stage: normalise and round to nearest even; combinational.
-
-    The magnitude of the sum is justified to the left, so that its top bit, if set, is the hidden
-    bit of a number whose exponent field is `exponent - lowest + 1`.
-    """
-
-    def __init__(self, fraction_bits: int):
-        super().__init__({"i": In(_SumSignature(fraction_bits)), "result": Out(32)})
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        sum_bits = len(self.i.sum) - 1
-        # 24 bits are kept; rounding looks at one more at least.
-        width = max(sum_bits, _FP32_FRACTION + 2)
-        negative = self.i.sum[-1]
-        magnitude = Signal(width)
-        m.d.comb += magnitude.eq(
-            Mux(negative, -self.i.sum, self.i.sum)[:sum_bits] << width - sum_bits
+        invalid = (self.a.infinite & b_zero) | (self.b.infinite & a_zero)
+        flags = Cat(
+            self.a.nan | self.b.nan | invalid.any() | (acc_special & acc[:_FRACTION].any()),
+            (infinite & ~negative).any() | (acc_infinite & ~acc[31]),
+            (infinite & negative).any() | (acc_infinite & acc[31]),
         )
-        lowest = _EXPONENT_OFFSET + 1 - FP32.bias - (_SUM_INTEGER_BITS - 1)
-
-        # Where even the top bit is below the smallest normal number, shift right, stickily.
-        tiny = self.i.exponent < lowest
-        below = Signal(range(lowest + 1))
-        above = Signal(9)
-        lowered = Signal(width)
-        m.d.comb += [
-            below.eq(lowest - self.i.exponent),
-            above.eq(Mux(tiny, 0, self.i.exponent - lowest)),
-            lowered.eq(Mux(tiny, _shift_right_sticky(magnitude, below), magnitude)),
-        ]
-        # Shift left until the top bit is set, but not below the smallest normal exponent.
-        stop = Signal(width)
-        m.d.comb += stop.eq(Const(1 << width - 1, width) >> above)
-        left = _leading_zeros(m, lowered | stop, width)
-        normal = Signal(width)
-        m.d.comb += normal.eq(lowered << left)
-
-        cut = width - 1 - _FP32_FRACTION
-        half = 1 << cut - 1
-        rounded = Signal(width + 1)
-        # Half, or the least below half where a tie must not round up.
-        m.d.comb += rounded.eq(normal + Mux(normal[cut], half, half - 1))
-        # The hidden bit adds the missing one to the exponent field, a carry adds another.
-        field = Signal(9)
-        m.d.comb += field.eq(above - left + rounded[width - 1 :])
-        overflow = field >= FP32.exponent_mask
-        finite = Mux(overflow, FP32.infinity_code, Cat(rounded[cut : width - 1], field[:8]))
-        is_zero = self.i.sum == 0
-        with m.Switch(self.i.kind):
-            with m.Case(_Kind.FINITE):
-                m.d.comb += self.result.eq(Mux(is_zero, 0, Cat(finite[:31], negative)))
-            with m.Case(_Kind.NAN):
-                m.d.comb += self.result.eq(FP32.nan_code)
-            with m.Case(_Kind.PLUS_INFINITY):
-                m.d.comb += self.result.eq(FP32.infinity_code)
-            with m.Case(_Kind.MINUS_INFINITY):
-                m.d.comb += self.result.eq(1 << 31 | FP32.infinity_code)
-        return m
+        special = self.a.special | self.b.special | acc_special
+        for stage in (2, 3):
+            # What the flags are does not matter without a special term; hold them still then.
+            held = Signal(3, name=f"special_flags_{stage}", reset_less=True)
+            with m.If(special):
+                m.d.sync += held.eq(flags)
+            special = _registered(m, special, 1, f"special_{stage}")
+            flags = held
+        nan, plus, minus = flags
+        return special, Mux(
+            nan | (plus & minus), FP32.nan_code, Cat(Const(FP32.infinity_code, 31), minus)
+        )
 
 
-def _shift_right_sticky(value: Value, distance: Value) -> Value:
-    """Return `value` shifted right, its last bit set if any bit was lost."""
-    shifted = value >> distance
-    return shifted | ((shifted << distance)[: len(value)] != value)
+def _named(m: Module, value: Value, width: int, name: str) -> Signal:
+    """Return a signal of a width that is wide enough for `value`, or cuts it on purpose."""
+    signal = Signal(width, name=name)
+    m.d.comb += signal.eq(value)
+    return signal
 
 
-def _leading_zeros(m: Module, value: Value, width: int) -> Value:
-    """Return the number of zeros above the leading one of `value`, of which there is one."""
+def _registered(m: Module, value: Value, width: int, name: str) -> Signal:
+    """Return `value` one cycle later."""
+    register = Signal(width, name=name, reset_less=True)
+    m.d.sync += register.eq(value)
+    return register
+
+
+def _accumulator_exponent(m: Module, acc: Value) -> Signal:
+    """Return the exponent of an FP32 number; a subnormal's is that of field 1."""
+    field = acc[_FRACTION:31]
+    offset = _OFFSET - FP32.bias
+    exponent = Mux(field == 0, offset + 1, field + offset)
+    return _named(m, Mux(acc[:31] == 0, 0, exponent), 10, "acc_exponent")
+
+
+def _largest(m: Module, values: Sequence[Signal]) -> Signal:
+    """Return the largest of some unsigned values of one width, found pair by pair."""
+    if len(values) == 1:
+        return values[0]
+    half = len(values) // 2
+    p, q = _largest(m, values[:half]), _largest(m, values[half:])
+    return _named(m, Mux(p > q, p, q), len(p), "larger")
+
+
+def _cut(m: Module, distance: Value, width: int) -> Value:
+    distance = _named(m, distance, width, "distance")
+    return Mux(distance > _MAX_CUT, _MAX_CUT, distance)
+
+
+def _aligned(m: Module, significand: Value, left: int, cut: Value, negative: Value) -> Value:
+    """Return a term, cut toward zero and signed, modulo 2^_SUM_BITS."""
+    scaled = Cat(Const(0, left), significand) if left >= 0 else significand[-left:]
+    aligned = _named(m, scaled >> cut, _SUM_BITS, "aligned")
+    return Mux(negative, (-aligned)[:_SUM_BITS], aligned)
+
+
+def _sum(terms: Sequence[Value]) -> Value:
+    """Return the sum modulo 2^_SUM_BITS."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = (total + term)[:_SUM_BITS]
+    return total
+
+
+def _rounded(m: Module, total: Value, exponent: Value, fraction_bits: int) -> Value:
+    """Return a sum as FP32, rounded to nearest even.
+
+    The magnitude is justified to the left of 32 bits: its top bit, if set, is the hidden bit of a
+    number whose exponent field is `exponent - lowest + 1`. Its last bit is always zero.
+    """
+    negative = total[-1]
+    absolute = _named(m, Mux(negative, -total, total), _SUM_BITS, "absolute")
+    magnitude = Cat(
+        Const(0, _SUM_BITS - _SUM_INTEGER_BITS - fraction_bits),
+        absolute[: _SUM_INTEGER_BITS + fraction_bits],
+    )
+    lowest = _OFFSET - FP32.bias + 1 - (_SUM_INTEGER_BITS - 1)
+    # If even the top bit is below the smallest normal number, go right, keeping what is lost in
+    # the last bit; then, left until the top bit is set or the exponent is the smallest.
+    tiny = exponent < lowest
+    below = (lowest - exponent)[:7]
+    lowered = Cat(Const(0, 32), magnitude) >> below
+    lowered = Cat(Const(0, 1), lowered[:34].any(), lowered[34:])
+    start = _named(m, Mux(tiny, lowered, magnitude), 32, "start")
+    above = _named(m, Mux(tiny, 0, exponent - lowest), 9, "above")
+    zeros = _named(m, _leading_zeros(m, start), 5, "zeros")
+    subnormal = above < zeros
+    normal = _named(m, start << Mux(subnormal, above[:5], zeros), 32, "normal")
+
+    # Round at bit 8: add a half, or the least below a half where a tie must not round up.
+    rounded = _named(m, normal[1:] + Mux(normal[8], 64, 63), 32, "rounded")
+    # The hidden bit adds the missing one to the exponent field, a carry adds another.
+    field = _named(m, Mux(subnormal, 0, above - zeros) + rounded[30:], 9, "field")
+    finite = Mux(field >= _FIELD_ONES, FP32.infinity_code, Cat(rounded[7:30], field[:8]))
+    return Mux(total == 0, 0, Cat(finite[:31], negative))
+
+
+def _leading_zeros(m: Module, value: Value) -> Value:
+    """Return the number of zeros above the leading one of 32 bits; 31 if there is none."""
     digits: list[Value] = []
     for step in (16, 8, 4, 2, 1):
-        rest = Signal(width, name="rest")
-        m.d.comb += rest.eq(value)
-        zero = Signal(name="zero")
-        m.d.comb += zero.eq(~rest[width - step :].any())
+        zero = _named(m, value[32 - step :] == 0, 1, "zero")
         digits.insert(0, zero)
-        value = Mux(zero, rest << step, rest)
+        value = _named(m, Mux(zero, Cat(Const(0, step), value[:-step]), value), 32, "rest")
     return Cat(digits)

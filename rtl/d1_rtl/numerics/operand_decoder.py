@@ -1,28 +1,31 @@
 """Four operands of a dot product, taken apart once for all the units that use them."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .cfp8 import Cfp8Config, Cfp8ToBf16
 
-__all__ = ["TERMS", "DotOperandSignature", "OperandDecoder"]
+__all__ = ["TERMS", "ZERO_BELOW", "DotOperandSignature", "OperandDecoder"]
 
 #: Products of one block, so operands on one side of it.
 TERMS = 4
+#: What a decoded exponent of a number is raised by, so that a zero, with 0, is below all others.
+ZERO_BELOW = 256
 
 
 class DotOperandSignature(wiring.Signature):
     """One side of a fused dot product: four BF16 numbers, taken apart, seen from their source.
 
-    Every field is a signal of its own, because 8 or more units read each of them.
+    Every number is a signal of its own, because up to 8 units read each of them.
 
     Members
     -------
-    sign : Out(1).array(4)
+    sign : Out(4)
+        Which of the four are negative.
     exponent : Out(9).array(4)
-        Biased exponent (a subnormal's is 1) plus 256; 0 for a zero. So the exponent of a product
-        is the sum of two, and that of a zero product is below that of any other.
+        Biased exponent (a subnormal's is 1) plus `ZERO_BELOW`; 0 for a zero. So the exponent of a
+        product is the sum of two, and that of a zero product is below that of any other.
     significand : Out(8).array(4)
         With hidden bit; seven fraction bits.
     infinite : Out(4)
@@ -37,7 +40,7 @@ class DotOperandSignature(wiring.Signature):
     def __init__(self) -> None:
         super().__init__(
             {
-                "sign": Out(1).array(TERMS),
+                "sign": Out(TERMS),
                 "exponent": Out(9).array(TERMS),
                 "significand": Out(8).array(TERMS),
                 "infinite": Out(TERMS),
@@ -86,7 +89,7 @@ class OperandDecoder(wiring.Component):
         """Build the circuit."""
         m = Module()
         half_row = Mux(self.half, self.row[32:], self.row[:32])
-        infinite, nan = [], []
+        signs, infinite, nan = [], [], []
         for k in range(TERMS):
             m.submodules[f"unpack_{k}"] = unpack = Cfp8ToBf16()
             m.d.comb += [
@@ -97,21 +100,23 @@ class OperandDecoder(wiring.Component):
             m.d.comb += code.eq(Mux(self.cfp8, unpack.bf16, self.row.word_select(k, 16)))
             mantissa, field = code[:7], code[7:15]
             normal = field != 0
-            nonzero = ~self.zero & code[:15].any()
-            exponent = Cat(field | ~normal, 1)
-            with m.If(self.en):
-                m.d.sync += [
-                    self.o.sign[k].eq(code[15]),
-                    self.o.exponent[k].eq(Mux(nonzero, exponent, 0)),
-                    self.o.significand[k].eq(Mux(self.zero, 0, Cat(mantissa, normal))),
-                ]
+            exponent = Cat(field | ~normal, Const(ZERO_BELOW >> 8, 1))
+            is_zero = self.zero | ~code[:15].any()
+            self._hold(m, self.o.exponent[k], Mux(is_zero, 0, exponent))
+            self._hold(m, self.o.significand[k], Mux(self.zero, 0, Cat(mantissa, normal)))
             special = field.all() & ~self.zero
+            signs.append(code[15])
             infinite.append(special & ~mantissa.any())
             nan.append(special & mantissa.any())
-        with m.If(self.en):
-            m.d.sync += [
-                self.o.infinite.eq(Cat(infinite)),
-                self.o.nan.eq(Cat(nan).any()),
-                self.o.special.eq(Cat(infinite, nan).any()),
-            ]
+        self._hold(m, self.o.sign, Cat(signs))
+        self._hold(m, self.o.infinite, Cat(infinite))
+        self._hold(m, self.o.nan, Cat(nan).any())
+        self._hold(m, self.o.special, Cat(infinite, nan).any())
         return m
+
+    def _hold(self, m: Module, output: Value, value: Value) -> None:
+        """Register a field; without reset, because nobody uses what was never taken."""
+        register = Signal.like(output, reset_less=True)
+        with m.If(self.en):
+            m.d.sync += register.eq(value)
+        m.d.comb += output.eq(register)

@@ -145,9 +145,7 @@ class _Block:
                     imm=vector * self.q + j,
                 )
 
-    def _carry(
-        self, take: Callable[[int, int], None], put: Callable[[int, int], None]
-    ) -> None:
+    def _carry(self, take: Callable[[int, int], None], put: Callable[[int, int], None]) -> None:
         """Move every part of every accumulator, so many on their way at once as hides latency."""
         parts = self.p * self.q * self.schedule.params.accumulator_parts
         for part in range(parts + _IN_FLIGHT):

@@ -204,7 +204,7 @@ def choose_schedule(
             steps=steps,
             register_group=p,
             memory_group=q,
-            formats=formats[::-1] if formats and swapped else formats,  # type: ignore[arg-type]
+            formats=formats[::-1] if formats and swapped else formats,
         )
 
     candidates = [

@@ -150,7 +150,8 @@ def _parts(size: int, part: int) -> Iterator[slice]:
 
 def _part_sizes(size: int, multiple: int = 1) -> list[int]:
     """Return sizes of parts worth trying: nearly even cuts, ever smaller, multiples of one size."""
-    sizes, cuts = [], 1
+    sizes: list[int] = []
+    cuts = 1
     while not sizes or sizes[-1] > multiple:
         part = ceil_div(ceil_div(size, cuts), multiple) * multiple
         if not sizes or part < sizes[-1]:

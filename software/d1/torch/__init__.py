@@ -11,7 +11,6 @@ The backend is an entry point of this package, so `torch.compile` knows it witho
 """
 
 from d1.torch.backend import compile_graph
-from d1.torch.operator import matmul
 from d1.torch.configuration import (
     Settings,
     Statistics,
@@ -20,6 +19,7 @@ from d1.torch.configuration import (
     settings,
     statistics,
 )
+from d1.torch.operator import matmul
 
 __all__ = [
     "Settings",

@@ -86,8 +86,11 @@ def configure(
 
     """
     global _settings
-    given = {"device": device, "preset": preset, "check": check}
-    _settings = replace(_settings, **{k: v for k, v in given.items() if v is not None})
+    _settings = Settings(
+        device=_settings.device if device is None else device,
+        preset=_settings.preset if preset is None else preset,
+        check=_settings.check if check is None else check,
+    )
     return _settings
 
 

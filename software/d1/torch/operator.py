@@ -1,5 +1,7 @@
 """The operator `d1::matmul` of PyTorch: fake kernel, autograd, and the check against golden."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from d1_golden.numerics import matmul_reference
@@ -76,12 +78,12 @@ def _(
     return a.new_empty((*batch, a.shape[-2], b.shape[-1]), dtype=torch.float32)
 
 
-def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
     a, b, *ctx.target = inputs
     ctx.save_for_backward(a, b)
 
 
-def _backward(ctx, gradient):  # type: ignore[no-untyped-def]
+def _backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     """Return the gradients, which are products on the same device."""
     a, b = ctx.saved_tensors
     to_a = to_b = None

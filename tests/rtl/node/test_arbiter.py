@@ -7,7 +7,7 @@ from d1_rtl.node.arbiter import RoundRobinArbiter
 from d1_rtl.sim.native import NativeModel
 
 
-@pytest.mark.parametrize("requesters", [1, 2, 7])
+@pytest.mark.parametrize("requesters", [2, 7])
 def test_the_next_requester_after_the_last_one_granted_is_granted(requesters):
     rng = np.random.default_rng(requesters)
     print(f"seed {requesters}")

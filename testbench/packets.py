@@ -1,0 +1,101 @@
+"""Packet agent: the host's end of a node's packet door."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+from cocotb.triggers import Event, First, Timer
+from d1_golden.packet import PACKET_DTYPE, Opcode, read_requests, write_requests
+from d1_golden.params import LINE_BYTES
+from numpy.typing import NDArray
+
+from .stream import StreamSink, StreamSource
+
+__all__ = ["CLOCK_PERIOD_PS", "PacketAgent"]
+
+#: Period of the clock in simulation: 2 GHz.
+CLOCK_PERIOD_PS = 500
+
+
+class PacketAgent:
+    """Sends request packets into a node and collects its replies.
+
+    The methods are those of a link, so that the same program of packets drives a cocotb
+    simulation, the native simulation and the golden node.
+
+    Parameters
+    ----------
+    dut
+        The cocotb handle of a node: streams `i_request` and `o_reply`.
+    stall
+        Probability of a pause before a request, and of not taking a reply, in each cycle.
+    seed
+        Seed of the pauses.
+
+    """
+
+    def __init__(self, dut: Any, *, stall: float = 0.0, seed: int = 0) -> None:
+        self._source = StreamSource(dut, "i_request", stall=stall, rng=random.Random(seed))
+        self._sink = StreamSink(dut, "o_reply", stall=stall, rng=random.Random(seed + 1))
+        self._sink.callbacks.append(self._collect)
+        self._replies: list[NDArray[np.void]] = []
+        self._arrived = Event()
+
+    def _collect(self, payload: int) -> None:
+        raw = payload.to_bytes(PACKET_DTYPE.itemsize, "little")
+        self._replies.append(np.frombuffer(raw, PACKET_DTYPE)[0])
+        self._arrived.set()
+
+    async def exchange(
+        self, requests: NDArray[np.void], *, replies: int | None = None, max_cycles: int = 100_000
+    ) -> NDArray[np.void]:
+        """Send `requests` and return the replies, in order of arrival.
+
+        `replies` is how many to wait for; by default one for each READ.
+
+        Raises
+        ------
+        TimeoutError
+            If they do not arrive within `max_cycles`; the message says how many came.
+
+        """
+        expected = int((requests["opcode"] == Opcode.READ).sum()) if replies is None else replies
+        for packet in requests:
+            self._source.send(int.from_bytes(packet.tobytes(), "little"))
+        deadline = Timer(max_cycles * CLOCK_PERIOD_PS, unit="ps")
+        await self._bounded(self._source.drain(), deadline, f"{len(requests)} requests to be taken")
+        while len(self._replies) < expected:
+            self._arrived.clear()
+            await self._bounded(
+                self._arrived.wait(), deadline, f"reply {len(self._replies) + 1} of {expected}"
+            )
+        received, self._replies = self._replies[:expected], self._replies[expected:]
+        return np.array(received, PACKET_DTYPE)
+
+    @staticmethod
+    async def _bounded(waited_for: Any, deadline: Timer, what: str) -> None:
+        if await First(waited_for, deadline) is deadline:
+            raise TimeoutError(f"no more cycles to wait for {what}")
+
+    async def write(self, address: int, data: bytes) -> None:
+        """Write bytes to the node's address space and wait until they are there."""
+        requests = write_requests(address, data)
+        fence = read_requests(address, 1)
+        self._raise_on_fault(await self.exchange(np.concatenate([requests, fence])))
+
+    async def read(self, address: int, size: int) -> bytes:
+        """Read bytes from the node's address space."""
+        replies = await self.exchange(read_requests(address, size))
+        self._raise_on_fault(replies)
+        lines = replies["data"].tobytes()
+        return lines[address % LINE_BYTES :][:size]
+
+    @staticmethod
+    def _raise_on_fault(replies: NDArray[np.void]) -> None:
+        for reply in replies:
+            if reply["opcode"] != Opcode.READ_REPLY:
+                raise RuntimeError(
+                    f"node answered {Opcode(reply['opcode']).name} at {int(reply['address']):#x}"
+                )

@@ -1,0 +1,366 @@
+"""Randomised regression: the same random programs on the RTL and on the golden node.
+
+Every case is one seed. It makes a program, runs it on the golden node and on the Verilated node
+while packets read and write the same SRAM, and compares every retired instruction with its result,
+every register, the data window and how the thread ended. A failure is shrunk to the instructions
+that matter and printed with the command that replays it with a waveform.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+from d1_golden.assembler import disassemble
+from d1_golden.isa import INSTRUCTIONS, decode
+from d1_golden.memory_map import Command, ThreadRegister, ThreadStatus, register_address
+from d1_golden.node import GoldenNode
+from d1_golden.node.random_programs import ProgramOptions, RandomProgram, random_program, shrink
+from d1_golden.packet import PACKET_DTYPE, Opcode, read_requests, write_requests
+from d1_golden.params import LINE_BYTES, PRESETS, NodeParams, preset
+from d1_rtl.node.node import Node
+from d1_rtl.sim.node_link import NodeLink
+from numpy.typing import NDArray
+
+__all__ = ["Case", "Mismatch", "NativeNode", "Outcome", "compare", "main", "run_golden"]
+
+_CYCLES_PER_INSTRUCTION = 200
+_RETIRED_FIELDS = ("pc", "insn", "rd_valid", "rd", "value")
+_STATE = (ThreadRegister.STATUS, ThreadRegister.CAUSE, ThreadRegister.FAULT_PC,
+          ThreadRegister.FAULT_VALUE)  # fmt: skip
+#: Instructions that always trap, so that they are never in the trace of retired ones.
+_NEVER_RETIRE = frozenset({"ecall", "ebreak"})
+#: Lines behind a program that the traffic of a case writes to.
+_SCRATCH_LINES = 16
+
+
+@dataclass(frozen=True)
+class Case:
+    """One seed of the regression.
+
+    Parameters
+    ----------
+    params
+        The node.
+    seed
+        Makes the program, its data and the packets beside it.
+    length
+        Instructions of the program's body, about.
+    traffic
+        Whether packets read and write SRAM while the program runs.
+
+    """
+
+    params: NodeParams
+    seed: int
+    length: int = 300
+    traffic: bool = True
+
+    def program(self) -> RandomProgram:
+        """Return the program: every other one traps, every third one reaches the control block."""
+        options = ProgramOptions(
+            length=self.length,
+            traps=0.05 if self.seed % 2 else 0.0,
+            control=self.seed % 3 == 0,
+            base=LINE_BYTES * (self.seed % 5),
+        )
+        return random_program(self.params, self.seed, options)
+
+
+class Outcome(NamedTuple):
+    """What a program did: retired instructions, thread registers and SRAM from address 0."""
+
+    retired: NDArray[np.void]
+    state: tuple[int, ...]
+    memory: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first difference between two outcomes, and the cycle of the RTL where it was seen."""
+
+    text: str
+    cycle: int | None = None
+
+
+def _start_requests(program: RandomProgram) -> NDArray[np.void]:
+    words = np.array([program.options.base, 0, Command.START], np.uint64)
+    return write_requests(register_address(ThreadRegister.PC), words.view(np.uint8))
+
+
+def _memory_image(link: GoldenNode | NodeLink, size: int) -> NDArray[np.uint8]:
+    requests = read_requests(0, size)
+    replies = link.exchange(requests, 10 * len(requests) + 1000)
+    return replies["data"].reshape(-1)
+
+
+def _thread_state(link: GoldenNode | NodeLink) -> tuple[int, ...]:
+    (line,) = link.exchange(read_requests(register_address(ThreadRegister.PC), LINE_BYTES), 1000)
+    registers = line["data"].view(np.uint64)
+    return tuple(int(registers[register]) for register in _STATE)
+
+
+def run_golden(program: RandomProgram) -> Outcome:
+    """Run a program on a fresh golden node."""
+    node = GoldenNode(program.params)
+    node.exchange(np.concatenate([program.requests(), _start_requests(program)]))
+    retired = node.run_traced(program.max_instructions)
+    return Outcome(retired, _thread_state(node), _memory_image(node, program.end))
+
+
+class NativeNode:
+    """The Verilated node of one preset, used for case after case.
+
+    Parameters
+    ----------
+    params
+        The node.
+    waves
+        Whether waveforms can be written; this is a slower build of its own.
+
+    """
+
+    def __init__(self, params: NodeParams, *, waves: bool = False) -> None:
+        self._params = params
+        self._link = NodeLink(
+            Node(params),
+            name=f"node_{params.name}",
+            trace=waves,
+            retire_capacity=1 << 20,
+            stall_probability=0.1,
+        )
+
+    def run(
+        self,
+        program: RandomProgram,
+        *,
+        traffic: bool,
+        wave: tuple[Path, int, int] | None = None,
+    ) -> Outcome:
+        """Run a program from reset; the trace's `cycle` counts from there.
+
+        Parameters
+        ----------
+        program
+            What to run.
+        traffic
+            Whether random packets go in and out meanwhile.
+        wave
+            File, first and last cycle of a waveform.
+
+        """
+        link, limit = self._link, _CYCLES_PER_INSTRUCTION * program.max_instructions
+        link.reset()
+        link.take_retired()
+        start = link.cycles
+        if wave is not None:
+            path, first, last = wave
+            link.trace(path, start + first, start + last)
+        requests = np.concatenate([program.requests(), _start_requests(program)])
+        link.exchange(requests, 20 * len(requests) + 1000)
+        if traffic:
+            self._interfere(program, limit)
+        state = None
+        try:
+            link.run(limit)
+        except TimeoutError:
+            state = (int(ThreadStatus.RUNNING),)
+        retired, dropped = link.take_retired()
+        assert dropped == 0, f"retire_capacity must hold {len(retired) + dropped} instructions"
+        retired["cycle"] -= start
+        state = state or _thread_state(link)
+        return Outcome(retired, state, _memory_image(link, program.end))
+
+    def _interfere(self, program: RandomProgram, limit: int) -> None:
+        """Read anywhere and write behind the program until the node is idle."""
+        rng = random.Random(program.seed)
+        lines = self._params.sram_bytes // LINE_BYTES
+        deadline = self._link.cycles + limit
+        while not self._link.get("idle") and self._link.cycles < deadline:
+            count = rng.randint(1, 24)
+            packets = np.zeros(count, PACKET_DTYPE)
+            for packet in packets:
+                if rng.random() < 0.5:
+                    packet["opcode"], line = Opcode.READ, rng.randrange(lines)
+                else:
+                    packet["opcode"] = Opcode.WRITE
+                    packet["mask"] = rng.getrandbits(64)
+                    line = program.end // LINE_BYTES + rng.randrange(_SCRATCH_LINES)
+                packet["address"] = line * LINE_BYTES
+            self._link.exchange(packets, 10_000)
+            self._link.advance(rng.randrange(30))
+
+    def close(self) -> None:
+        """Free the simulation."""
+        self._link.close()
+
+
+def compare(program: RandomProgram, golden: Outcome, rtl: Outcome) -> Mismatch | None:
+    """Return the first difference of two outcomes, or None."""
+    common = min(len(golden.retired), len(rtl.retired))
+    different = np.zeros(common, bool)
+    for field in _RETIRED_FIELDS:
+        left, right = golden.retired[field][:common], rtl.retired[field][:common]
+        if field in ("rd", "value"):
+            valid = golden.retired["rd_valid"][:common] != 0
+            different |= valid & (left != right)
+        else:
+            different |= left != right
+    if different.any():
+        n = int(different.argmax())
+        return Mismatch(
+            f"retired instruction {n} differs\n  golden {_record(golden.retired[n])}\n"
+            f"  RTL    {_record(rtl.retired[n])}",
+            int(rtl.retired[n]["cycle"]),
+        )
+    if len(golden.retired) != len(rtl.retired):
+        longer = max(golden.retired, rtl.retired, key=len)
+        name = "golden" if longer is golden.retired else "RTL"
+        return Mismatch(
+            f"{len(golden.retired)} instructions retired in golden, {len(rtl.retired)} in RTL; "
+            f"only {name} retired {_record(longer[common])}",
+            int(rtl.retired[-1]["cycle"]) if len(rtl.retired) else None,
+        )
+    if golden.state != rtl.state:
+        names = ", ".join(register.name for register in _STATE)
+        return Mismatch(f"thread registers {names} differ: golden {golden.state}, RTL {rtl.state}")
+    for name, left, right in program.differences(golden.memory, rtl.memory):
+        return Mismatch(f"{name} differs: golden {left[::-1].hex()}, RTL {right[::-1].hex()}")
+    return None
+
+
+def _record(record: np.void) -> str:
+    word, pc = int(record["insn"]), int(record["pc"])
+    result = f"  x{record['rd']} = {int(record['value']):#x}" if record["rd_valid"] else ""
+    return f"{pc:#8x}: {word:08x}  {disassemble(word, pc)}{result}"
+
+
+def _check(case: Case, node: NativeNode, counts: Counter[str]) -> Mismatch | None:
+    program = case.program()
+    golden = run_golden(program)
+    for record in golden.retired["insn"]:
+        row = decode(int(record))
+        assert row is not None
+        counts[row.name] += 1
+    return compare(program, golden, node.run(program, traffic=case.traffic))
+
+
+def _report_failure(case: Case, node: NativeNode, mismatch: Mismatch) -> str:
+    """Return what a person wants to know of a failure."""
+
+    def fails(program: RandomProgram) -> bool:
+        golden = run_golden(program)
+        if golden.state[0] == ThreadStatus.RUNNING:
+            return False
+        return compare(program, golden, node.run(program, traffic=case.traffic)) is not None
+
+    small = shrink(case.program(), fails)
+    place = f"PRESET={case.params.name} SEED={case.seed} N=1"
+    replay = f"make regression {place} WAVES=build/regression.vcd"
+    return "\n".join(
+        (
+            f"preset {case.params.name}, seed {case.seed}: {mismatch.text}",
+            "these instructions are enough:",
+            small.listing() or "(none: the set-up or the dump fails)",
+            f"replay with a waveform: {replay}",
+        )
+    )
+
+
+def _write_wave(case: Case, mismatch: Mismatch, path: Path) -> None:
+    """Write the cycles around a failure."""
+    middle = mismatch.cycle or 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    node = NativeNode(case.params, waves=True)
+    window = (path, max(0, middle - 200), middle + 100) if mismatch.cycle else (path, 0, 10_000)
+    node.run(case.program(), traffic=case.traffic, wave=window)
+    node.close()
+    print(f"waveform of cycles {window[1]}..{window[2]}: {path}")
+
+
+def _write_junit(path: Path, name: str, results: Sequence[tuple[Case, float, str]]) -> None:
+    suite = ElementTree.Element(
+        "testsuite",
+        name=name,
+        tests=str(len(results)),
+        failures=str(sum(1 for _, _, failure in results if failure)),
+        time=f"{sum(seconds for _, seconds, _ in results):.3f}",
+    )
+    for case, seconds, failure in results:
+        test = ElementTree.SubElement(
+            suite, "testcase", classname=name, name=f"seed_{case.seed}", time=f"{seconds:.3f}"
+        )
+        if failure:
+            ElementTree.SubElement(test, "failure", message=failure.splitlines()[0]).text = failure
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def unseen_instructions(counts: Counter[str]) -> list[str]:
+    """Return the rows of the ISA table that no program has retired."""
+    return [
+        row.name for row in INSTRUCTIONS if not counts[row.name] and row.name not in _NEVER_RETIRE
+    ]
+
+
+def run_cases(
+    params: NodeParams, seeds: Sequence[int], *, traffic: bool = True
+) -> tuple[list[tuple[Case, float, str]], list[tuple[Case, Mismatch]], Counter[str]]:
+    """Run one case for each seed; return results, mismatches and retired instructions by name."""
+    node = NativeNode(params)
+    counts: Counter[str] = Counter()
+    results, failures = [], []
+    for number, seed in enumerate(seeds, 1):
+        case, begin, text = Case(params, seed, traffic=traffic), time.perf_counter(), ""
+        mismatch = _check(case, node, counts)
+        if mismatch is not None:
+            text = _report_failure(case, node, mismatch)
+            failures.append((case, mismatch))
+            print(text)
+        results.append((case, time.perf_counter() - begin, text))
+        if sys.stderr.isatty():
+            print(f"\r{number} of {len(seeds)}, {len(failures)} failed ", end="", file=sys.stderr)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    node.close()
+    return results, failures, counts
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the regression from the command line; return 1 if a case failed."""
+    parser = argparse.ArgumentParser(prog="d1 regression", description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first case")
+    parser.add_argument("--count", type=int, default=20, help="number of cases")
+    parser.add_argument("--no-traffic", action="store_true", help="no packets beside the programs")
+    parser.add_argument("--junit", type=Path, default=Path("build/junit/regression.xml"))
+    parser.add_argument("--waves", type=Path, help="write a waveform of the first failure")
+    args = parser.parse_args(arguments)
+    if args.count <= 0:
+        parser.error(f"--count must be positive, not {args.count}")
+    seeds = range(args.seed, args.seed + args.count)
+    print(f"regression of preset {args.preset}, seeds {seeds.start}..{seeds.stop - 1}")
+    results, failures, counts = run_cases(preset(args.preset), seeds, traffic=not args.no_traffic)
+    _write_junit(args.junit, f"regression.{args.preset}", results)
+    if failures and args.waves is not None:
+        _write_wave(*failures[0], args.waves)
+    unseen = unseen_instructions(counts)
+    print(f"{counts.total()} instructions retired, {len(INSTRUCTIONS) - len(unseen)} of "
+          f"{len(INSTRUCTIONS)} rows of the ISA table seen")  # fmt: skip
+    if unseen:
+        print(f"not seen: {' '.join(unseen)}")
+    print(f"{len(results) - len(failures)} passed, {len(failures)} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
