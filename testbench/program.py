@@ -48,6 +48,11 @@ class ProgramLoader:
         line = b"".join(v.to_bytes(8, "little") for v in (pc, arg, Command.START))
         await self._agent.write(register_address(ThreadRegister.PC, self._thread), line)
 
+    async def stop(self) -> None:
+        """Ask the thread to stop; `wait` tells when it has."""
+        address = register_address(ThreadRegister.COMMAND, self._thread)
+        await self._agent.write(address, Command.STOP.to_bytes(8, "little"))
+
     async def state(self) -> ThreadState:
         """Read the thread's registers."""
         address = register_address(ThreadRegister.STATUS, self._thread)

@@ -14,107 +14,36 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from d1_golden.assembler import disassemble
 from d1_golden.isa import INSTRUCTIONS, decode
-from d1_golden.memory_map import Command, ThreadRegister, ThreadStatus, register_address
-from d1_golden.node import GoldenNode
-from d1_golden.node.random_programs import ProgramOptions, RandomProgram, random_program, shrink
-from d1_golden.packet import PACKET_DTYPE, Opcode, read_requests, write_requests
+from d1_golden.memory_map import ThreadStatus
+from d1_golden.node.random_programs import RandomProgram, shrink
+from d1_golden.packet import PACKET_DTYPE, Opcode
 from d1_golden.params import LINE_BYTES, PRESETS, NodeParams, preset
 from d1_rtl.node.node import Node
 from d1_rtl.sim.node_link import NodeLink
-from numpy.typing import NDArray
 
-__all__ = ["Case", "Mismatch", "NativeNode", "Outcome", "compare", "main", "run_golden"]
+from .checker import (
+    CYCLES_PER_INSTRUCTION,
+    Case,
+    Mismatch,
+    Outcome,
+    compare,
+    memory_image,
+    run_golden,
+    start_requests,
+    thread_state,
+)
 
-_CYCLES_PER_INSTRUCTION = 200
-_RETIRED_FIELDS = ("pc", "insn", "rd_valid", "rd", "value")
-_STATE = (ThreadRegister.STATUS, ThreadRegister.CAUSE, ThreadRegister.FAULT_PC,
-          ThreadRegister.FAULT_VALUE)  # fmt: skip
+__all__ = ["NativeNode", "main", "run_cases", "unseen_instructions"]
+
 #: Instructions that always trap, so that they are never in the trace of retired ones.
 _NEVER_RETIRE = frozenset({"ecall", "ebreak"})
 #: Lines behind a program that the traffic of a case writes to.
 _SCRATCH_LINES = 16
-
-
-@dataclass(frozen=True)
-class Case:
-    """One seed of the regression.
-
-    Parameters
-    ----------
-    params
-        The node.
-    seed
-        Makes the program, its data and the packets beside it.
-    length
-        Instructions of the program's body, about.
-    traffic
-        Whether packets read and write SRAM while the program runs.
-
-    """
-
-    params: NodeParams
-    seed: int
-    length: int = 300
-    traffic: bool = True
-
-    def program(self) -> RandomProgram:
-        """Return the program: every other one traps, every third one reaches the control block."""
-        options = ProgramOptions(
-            length=self.length,
-            traps=0.05 if self.seed % 2 else 0.0,
-            control=self.seed % 3 == 0,
-            base=LINE_BYTES * (self.seed % 5),
-        )
-        return random_program(self.params, self.seed, options)
-
-
-class Outcome(NamedTuple):
-    """What a program did: retired instructions, thread registers and SRAM from address 0."""
-
-    retired: NDArray[np.void]
-    state: tuple[int, ...]
-    memory: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """The first difference between two outcomes, and the cycle of the RTL where it was seen."""
-
-    text: str
-    cycle: int | None = None
-
-
-def _start_requests(program: RandomProgram) -> NDArray[np.void]:
-    words = np.array([program.options.base, 0, Command.START], np.uint64)
-    return write_requests(register_address(ThreadRegister.PC), words.view(np.uint8))
-
-
-def _memory_image(link: GoldenNode | NodeLink, size: int) -> NDArray[np.uint8]:
-    requests = read_requests(0, size)
-    replies = link.exchange(requests, 10 * len(requests) + 1000)
-    return replies["data"].reshape(-1)
-
-
-def _thread_state(link: GoldenNode | NodeLink) -> tuple[int, ...]:
-    (line,) = link.exchange(read_requests(register_address(ThreadRegister.PC), LINE_BYTES), 1000)
-    registers = line["data"].view(np.uint64)
-    return tuple(int(registers[register]) for register in _STATE)
-
-
-def run_golden(program: RandomProgram) -> Outcome:
-    """Run a program on a fresh golden node."""
-    node = GoldenNode(program.params)
-    node.exchange(np.concatenate([program.requests(), _start_requests(program)]))
-    retired = node.run_traced(program.max_instructions)
-    return Outcome(retired, _thread_state(node), _memory_image(node, program.end))
 
 
 class NativeNode:
@@ -158,27 +87,25 @@ class NativeNode:
             File, first and last cycle of a waveform.
 
         """
-        link, limit = self._link, _CYCLES_PER_INSTRUCTION * program.max_instructions
+        link, limit = self._link, CYCLES_PER_INSTRUCTION * program.max_instructions
         link.reset()
         link.take_retired()
         start = link.cycles
         if wave is not None:
             path, first, last = wave
             link.trace(path, start + first, start + last)
-        requests = np.concatenate([program.requests(), _start_requests(program)])
+        requests = np.concatenate([program.requests(), start_requests(program)])
         link.exchange(requests, 20 * len(requests) + 1000)
         if traffic:
             self._interfere(program, limit)
-        state = None
         try:
             link.run(limit)
         except TimeoutError:
-            state = (int(ThreadStatus.RUNNING),)
+            pass  # the comparison shows how far it came
         retired, dropped = link.take_retired()
         assert dropped == 0, f"retire_capacity must hold {len(retired) + dropped} instructions"
         retired["cycle"] -= start
-        state = state or _thread_state(link)
-        return Outcome(retired, state, _memory_image(link, program.end))
+        return Outcome(retired, thread_state(link), memory_image(link, program.end))
 
     def _interfere(self, program: RandomProgram, limit: int) -> None:
         """Read anywhere and write behind the program until the node is idle."""
@@ -188,6 +115,7 @@ class NativeNode:
         while not self._link.get("idle") and self._link.cycles < deadline:
             count = rng.randint(1, 24)
             packets = np.zeros(count, PACKET_DTYPE)
+            packets["tag"] = np.arange(count)
             for packet in packets:
                 if rng.random() < 0.5:
                     packet["opcode"], line = Opcode.READ, rng.randrange(lines)
@@ -202,46 +130,6 @@ class NativeNode:
     def close(self) -> None:
         """Free the simulation."""
         self._link.close()
-
-
-def compare(program: RandomProgram, golden: Outcome, rtl: Outcome) -> Mismatch | None:
-    """Return the first difference of two outcomes, or None."""
-    common = min(len(golden.retired), len(rtl.retired))
-    different = np.zeros(common, bool)
-    for field in _RETIRED_FIELDS:
-        left, right = golden.retired[field][:common], rtl.retired[field][:common]
-        if field in ("rd", "value"):
-            valid = golden.retired["rd_valid"][:common] != 0
-            different |= valid & (left != right)
-        else:
-            different |= left != right
-    if different.any():
-        n = int(different.argmax())
-        return Mismatch(
-            f"retired instruction {n} differs\n  golden {_record(golden.retired[n])}\n"
-            f"  RTL    {_record(rtl.retired[n])}",
-            int(rtl.retired[n]["cycle"]),
-        )
-    if len(golden.retired) != len(rtl.retired):
-        longer = max(golden.retired, rtl.retired, key=len)
-        name = "golden" if longer is golden.retired else "RTL"
-        return Mismatch(
-            f"{len(golden.retired)} instructions retired in golden, {len(rtl.retired)} in RTL; "
-            f"only {name} retired {_record(longer[common])}",
-            int(rtl.retired[-1]["cycle"]) if len(rtl.retired) else None,
-        )
-    if golden.state != rtl.state:
-        names = ", ".join(register.name for register in _STATE)
-        return Mismatch(f"thread registers {names} differ: golden {golden.state}, RTL {rtl.state}")
-    for name, left, right in program.differences(golden.memory, rtl.memory):
-        return Mismatch(f"{name} differs: golden {left[::-1].hex()}, RTL {right[::-1].hex()}")
-    return None
-
-
-def _record(record: np.void) -> str:
-    word, pc = int(record["insn"]), int(record["pc"])
-    result = f"  x{record['rd']} = {int(record['value']):#x}" if record["rd_valid"] else ""
-    return f"{pc:#8x}: {word:08x}  {disassemble(word, pc)}{result}"
 
 
 def _check(case: Case, node: NativeNode, counts: Counter[str]) -> Mismatch | None:
