@@ -18,15 +18,19 @@ class Multiplier(wiring.Component):
     """Multiply two 64-bit numbers in three steps; golden twin: `mul*` of `d1_golden.isa`.
 
     `product` holds the full product of the operands of three cycles before: four partial products
-    of half words, their sum, the correction of signs. One multiplication can enter per cycle.
+    of half words, their sum, the correction of signs. One multiplication can enter per cycle. Only
+    cycles with `enable` count.
 
     Members
     -------
+    enable : In(1)
     a, b : In(64)
     a_signed, b_signed : In(1)
     product : Out(128)
     """
 
+    #: All three steps advance.
+    enable: In(1)
     #: Operands.
     a: In(64)
     b: In(64)
@@ -42,17 +46,20 @@ class Multiplier(wiring.Component):
         correction, correction_1 = Signal(64), Signal(64)
         total = Signal(128)
         halves_a, halves_b = (self.a[:32], self.a[32:]), (self.b[:32], self.b[32:])
-        m.d.sync += [low[2 * i + j].eq(halves_a[i] * halves_b[j]) for i in (0, 1) for j in (0, 1)]
-        # As a signed number, an operand with its top bit set is less by 2^64.
-        m.d.sync += [
-            correction.eq(
-                Mux(self.a_signed & self.a[63], self.b, 0)
-                + Mux(self.b_signed & self.b[63], self.a, 0)
-            ),
-            correction_1.eq(correction),
-            total.eq(Cat(low[0], low[3]) + ((low[1] + low[2]) << 32)),
-            self.product.eq(Cat(total[:64], (total[64:] - correction_1)[:64])),
-        ]
+        with m.If(self.enable):
+            m.d.sync += [
+                low[2 * i + j].eq(halves_a[i] * halves_b[j]) for i in (0, 1) for j in (0, 1)
+            ]
+            # As a signed number, an operand with its top bit set is less by 2^64.
+            m.d.sync += [
+                correction.eq(
+                    Mux(self.a_signed & self.a[63], self.b, 0)
+                    + Mux(self.b_signed & self.b[63], self.a, 0)
+                ),
+                correction_1.eq(correction),
+                total.eq(Cat(low[0], low[3]) + ((low[1] + low[2]) << 32)),
+                self.product.eq(Cat(total[:64], (total[64:] - correction_1)[:64])),
+            ]
         return m
 
 
@@ -135,7 +142,7 @@ class MulDiv(wiring.Component):
         op, word = Signal(MulDivOp), Signal()
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.i.ready.eq(1)
+                m.d.comb += [self.i.ready.eq(1), multiplier.enable.eq(self.i.valid)]
                 m.d.sync += [op.eq(self.i.payload.op), word.eq(self.i.payload.word)]
                 with m.If(self.i.valid):
                     m.next = "MULTIPLY_1"
@@ -143,8 +150,10 @@ class MulDiv(wiring.Component):
                         with m.Case(MulDivOp.DIV, MulDivOp.DIVU, MulDivOp.REM, MulDivOp.REMU):
                             m.next = "DIVIDE_1"
             with m.State("MULTIPLY_1"):
+                m.d.comb += multiplier.enable.eq(1)
                 m.next = "MULTIPLY_2"
             with m.State("MULTIPLY_2"):
+                m.d.comb += multiplier.enable.eq(1)
                 m.next = "DONE"
             with m.State("DIVIDE_1"):
                 m.d.comb += divider.start.eq(1)
