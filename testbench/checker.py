@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 #: Bound on a program's cycles for each instruction that it may execute.
-CYCLES_PER_INSTRUCTION = 200
+CYCLES_PER_INSTRUCTION = 50
 #: The registers that say how a thread ended.
 STATE_REGISTERS = (
     ThreadRegister.STATUS,

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import numpy as np
-from cocotb.triggers import Event, First, Timer
+from cocotb.triggers import Event, SimTimeoutError, with_timeout
 from d1_golden.packet import PACKET_DTYPE, Opcode, read_requests, write_requests
 from d1_golden.params import LINE_BYTES
 from numpy.typing import NDArray
@@ -64,20 +64,21 @@ class PacketAgent:
         expected = int((requests["opcode"] == Opcode.READ).sum()) if replies is None else replies
         for packet in requests:
             self._source.send(int.from_bytes(packet.tobytes(), "little"))
-        deadline = Timer(max_cycles * CLOCK_PERIOD_PS, unit="ps")
-        await self._bounded(self._source.drain(), deadline, f"{len(requests)} requests to be taken")
-        while len(self._replies) < expected:
-            self._arrived.clear()
-            await self._bounded(
-                self._arrived.wait(), deadline, f"reply {len(self._replies) + 1} of {expected}"
-            )
+        try:
+            await with_timeout(self._complete(expected), max_cycles * CLOCK_PERIOD_PS, "ps")
+        except SimTimeoutError:
+            raise TimeoutError(
+                f"waited {max_cycles} cycles for the node to take {len(requests)} requests and "
+                f"send {expected} replies; {len(self._replies)} came"
+            ) from None
         received, self._replies = self._replies[:expected], self._replies[expected:]
         return np.array(received, PACKET_DTYPE)
 
-    @staticmethod
-    async def _bounded(waited_for: Any, deadline: Timer, what: str) -> None:
-        if await First(waited_for, deadline) is deadline:
-            raise TimeoutError(f"no more cycles to wait for {what}")
+    async def _complete(self, expected: int) -> None:
+        await self._source.drain()
+        while len(self._replies) < expected:
+            self._arrived.clear()
+            await self._arrived.wait()
 
     async def write(self, address: int, data: bytes) -> None:
         """Write bytes to the node's address space and wait until they are there."""

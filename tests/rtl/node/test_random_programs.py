@@ -1,0 +1,36 @@
+"""Random programs on the RTL node, compared with the golden node instruction by instruction."""
+
+from pathlib import Path
+
+import pytest
+from d1_golden.params import PRESETS, preset
+from d1_rtl.node.node import Node
+from d1_rtl.sim.cocotb_runner import run_cocotb
+
+from testbench.regression import run_cases, unseen_instructions
+
+#: Seeds and cases for each preset; together more than 2 x 10^5 instructions.
+NATIVE_CASES = {"tiny": (1000, 280), "fpga": (2000, 80), "d1": (3000, 80)}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_random_programs_with_traffic_match_golden_under_the_native_driver(name: str) -> None:
+    first, count = NATIVE_CASES[name]
+    print(f"seeds {first}..{first + count - 1}")
+    results, failures, counts = run_cases(preset(name), range(first, first + count))
+    assert not failures, "\n".join(failure for _, _, failure in results if failure)
+    assert unseen_instructions(counts) == []
+    least = {"tiny": 140_000, "fpga": 40_000, "d1": 40_000}[name]
+    assert counts.total() >= least
+
+
+def test_random_programs_with_stalled_packets_match_golden_under_cocotb(tmp_path: Path) -> None:
+    result = run_cocotb(
+        Node(preset("tiny")),
+        name="node_tiny",
+        test_module="testbench.tb_node",
+        seed=1,
+        directory=tmp_path,
+        env={"D1_PRESET": "tiny", "D1_SEED": "1", "D1_COUNT": "6"},
+    )
+    assert len(result.tests) == 2
