@@ -31,7 +31,7 @@ from types import ModuleType
 import numba
 
 from d1_golden import csr as csr_module
-from d1_golden import isa, memory_map, numerics, packet, params
+from d1_golden import memory_map, packet, params
 from d1_golden.cache import cache_root
 from d1_golden.csr import CSR_BY_NAME, CSRS, MSTATUS_RESET, Cause
 from d1_golden.isa import INSTRUCTIONS, Instruction, Operand, OperandKind, Unit
@@ -41,6 +41,7 @@ from d1_golden.memory_map import (
     ThreadRegister,
     ThreadStatus,
 )
+from d1_golden.numerics import convert, dot_product, formats, random
 
 from . import control_block, state, vocabulary
 from .state import COUNTER_LINE, CSR_INDEX, DISCARD, IDENTITY_LINE, THREAD_LINE
@@ -532,11 +533,9 @@ def interpreter_source() -> str:
 def _cache_key(source: str) -> str:
     """Return a hash of everything that the compiled interpreter depends on."""
     digest = hashlib.sha256(f"{numba.__version__}\n{source}".encode())
-    modules = (vocabulary, control_block, state, memory_map, packet, params, csr_module, isa)
-    files = [Path(module.__file__ or "") for module in modules]
-    files += sorted(Path(numerics.__file__).parent.glob("*.py"))
-    for file in files:
-        digest.update(file.read_bytes())
+    modules = (vocabulary, control_block, state, memory_map, packet, params, csr_module)
+    for module in (*modules, convert, dot_product, formats, random):
+        digest.update(Path(module.__file__ or "").read_bytes())
     return digest.hexdigest()[:16]
 
 
