@@ -9,6 +9,7 @@ import enum
 import re
 import sys
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from pathlib import Path
 
 from d1_golden import packet
@@ -61,11 +62,11 @@ def _packet_opcodes() -> str:
 
 
 def _control_registers() -> str:
-    rows = ((f"{r.address:#08x}", _code(r.name), r.access.value) for r in REGISTERS)
+    rows = ((f"{r.address:#08x}", _code(r.name), r.access.value, r.doc) for r in REGISTERS)
     commands = ", ".join(f"{c.value} {c.name}" for c in Command)
     statuses = ", ".join(f"{s.value} {s.name}" for s in ThreadStatus)
     return (
-        table(("offset", "register", "access"), rows)
+        table(("offset", "register", "access", "meaning"), rows)
         + f"\n`thread.command`: {commands}. `thread.status`: {statuses}.\n"
     )
 
@@ -78,6 +79,39 @@ def _instructions(extension: Extension) -> Callable[[], str]:
 
     rows = [row(i) for i in INSTRUCTIONS if i.extension is extension]
     return lambda: table(("instruction", "match / mask", "meaning"), rows)
+
+
+def _encodings(extension: Extension) -> str:
+    """Return the bits of each instruction word, in the columns of RISC-V's formats."""
+    columns = ((31, 25), (24, 20), (19, 15), (14, 12), (11, 7), (6, 0))
+
+    def cell(i: Instruction, high: int, low: int) -> str:
+        # What a bit of the word is: an operand and how far its bit there is from that in the word.
+        of = {
+            lsb + n: (operand, value_lsb - lsb)
+            for operand in i.operands
+            for lsb, width, value_lsb in operand.slices
+            for n in range(width)
+        }
+        text = []
+        for operand_at, group in groupby(range(high, low - 1, -1), of.get):
+            bits = list(group)
+            if operand_at is None:
+                text.append("".join(str(i.match >> bit & 1) for bit in bits))
+                continue
+            operand, offset = operand_at
+            name = operand.name.partition("_")[0] if "imm" in operand.name else operand.name
+            first, last = bits[0] + offset, bits[-1] + offset
+            chosen = f"[{first}:{last}]" if first > last else f"[{first}]"
+            text.append(name if len(bits) == operand.bits else name + chosen)
+        return " ".join(text)
+
+    rows = (
+        (_code(i.name), *(cell(i, high, low) for high, low in columns))
+        for i in INSTRUCTIONS
+        if i.extension is extension
+    )
+    return table(("instruction", *(f"{high}..{low}" for high, low in columns)), rows)
 
 
 def _operands() -> str:
@@ -128,6 +162,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "packet fields": _packet_fields,
     "packet opcodes": _packet_opcodes,
     "control registers": _control_registers,
+    "encodings xd1": lambda: _encodings(Extension.XD1),
     "operands": _operands,
     "csrs": _csrs,
     "causes": _causes,

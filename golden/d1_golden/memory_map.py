@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Self
 
 from .params import LINE_BYTES, NodeParams
 
@@ -49,43 +50,55 @@ COUNTER_BASE = CONTROL_BASE + 0x3000
 MACHINE_ID = 0x4431_0001
 
 
-class IdentityRegister(enum.IntEnum):
+class _RegisterEnum(enum.IntEnum):
+    """Index of each register in its line, and what the register means."""
+
+    doc: str
+
+    def __new__(cls, value: int, doc: str) -> Self:
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.doc = doc
+        return member
+
+
+class IdentityRegister(_RegisterEnum):
     """Index of each register in the identity line (read only)."""
 
-    MACHINE = 0
-    NODE = 1  #: the node's own address bits 55..24
-    SRAM_BYTES = 2
-    MATRIX = 3  #: R | C << 8 | K << 16
-    VECTOR_BYTES = 4
-    THREADS = 5
-    ACCUMULATORS = 6
-    DOT_FRACTION_BITS = 7
+    MACHINE = 0, '"D1" in ASCII above the version of this map'
+    NODE = 1, "the node's own address bits 55..24"
+    SRAM_BYTES = 2, "bytes of SRAM"
+    MATRIX = 3, "R in bits 7..0, C in 15..8, K in 23..16"
+    VECTOR_BYTES = 4, "bytes of a vector register"
+    THREADS = 5, "hardware threads"
+    ACCUMULATORS = 6, "accumulators of a thread"
+    DOT_FRACTION_BITS = 7, "F of the fused dot product"
 
 
-class ThreadRegister(enum.IntEnum):
+class ThreadRegister(_RegisterEnum):
     """Index of each register in a thread's line."""
 
-    PC = 0  #: where COMMAND.START starts the thread; not changed by running
-    ARG = 1  #: copied to x10 (a0) at the start
-    COMMAND = 2  #: write only, reads 0
-    STATUS = 3
-    CAUSE = 4  #: the exception that halted or faulted the thread, an mcause code
-    FAULT_PC = 5  #: address of the instruction that halted or faulted the thread
-    FAULT_VALUE = 6  #: what mtval would have held
-    CYCLES = 7  #: cycles from the start to the stop, or until now while running
+    PC = 0, "where COMMAND.START starts the thread; not changed by running"
+    ARG = 1, "copied to x10 (a0) at the start"
+    COMMAND = 2, "starts or stops the thread; reads 0"
+    STATUS = 3, "what the thread is doing, or how it ended"
+    CAUSE = 4, "the exception that halted or faulted the thread, an mcause code"
+    FAULT_PC = 5, "address of the instruction that halted or faulted the thread"
+    FAULT_VALUE = 6, "what mtval would have held"
+    CYCLES = 7, "cycles from the start to the stop, or until now while running"
 
 
-class CounterRegister(enum.IntEnum):
+class CounterRegister(_RegisterEnum):
     """Index of each performance counter (read only, 64 bits, count from reset)."""
 
-    CYCLES = 0  #: cycles in which a thread was running
-    INSTRUCTIONS = 1  #: instructions retired
-    MATRIX_STEPS = 2  #: matrix steps entered into the matrix unit
-    REQUESTS = 3  #: request packets taken
-    REPLIES = 4  #: reply packets sent
-    FAULT_REPLIES = 5  #: of these, fault replies
-    BANK_CONFLICTS = 6  #: cycles in which an SRAM access of the core waited for its bank
-    ISSUE_STALLS = 7  #: cycles in which an instruction was ready to issue and did not
+    CYCLES = 0, "cycles in which a thread was running"
+    INSTRUCTIONS = 1, "instructions retired"
+    MATRIX_STEPS = 2, "matrix steps entered into the matrix unit"
+    REQUESTS = 3, "request packets carried out"
+    REPLIES = 4, "reply packets made"
+    FAULT_REPLIES = 5, "of these, fault replies"
+    BANK_CONFLICTS = 6, "cycles in which an SRAM access of the core waited for its bank"
+    ISSUE_STALLS = 7, "cycles in which an instruction was ready to issue and did not"
 
 
 class Command(enum.IntEnum):
@@ -119,6 +132,7 @@ class Register:
     name: str
     address: int
     access: Access
+    doc: str
 
 
 def register_address(register: enum.IntEnum, thread: int = 0) -> int:
@@ -147,6 +161,7 @@ REGISTERS: tuple[Register, ...] = tuple(
         f"{kind.__name__.removesuffix('Register').lower()}.{register.name.lower()}",
         register_address(register),
         _access(register),
+        register.doc,
     )
     for kind in (IdentityRegister, ThreadRegister, CounterRegister)
     for register in kind

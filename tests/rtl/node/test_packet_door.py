@@ -220,6 +220,10 @@ FAULTS |= {
     )
     for n, count in ((0, 1), (0, 7), (1, 4), (2, 1), (7, 7))
 }
+FAULTS |= {
+    f"a write of byte {byte} of register {n} alone": write(THREAD, mask=1 << 8 * n + byte)
+    for n, byte in ((0, 7), (5, 0), (7, 7))
+}
 
 
 @pytest.mark.parametrize("request_packet", FAULTS.values(), ids=FAULTS)
