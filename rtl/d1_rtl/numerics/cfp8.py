@@ -7,6 +7,21 @@ from d1_golden.numerics import formats
 
 __all__ = ["Cfp8Config", "Cfp8Format", "Cfp8ToBf16"]
 
+#: A denormal of 3 fraction bits is normalised by at most so many places.
+_MAX_LOWERING = 3
+
+
+def _normalise(fraction: int) -> int:
+    """Return the denormal 0.fraction as exponent and fraction; exponent 2 is that of field 0."""
+    if fraction == 0:
+        return 0
+    exponent = fraction.bit_length() - 1
+    return exponent << 3 | (fraction << 3 - exponent) & 7
+
+
+_NORMALISED_CODES = [_normalise(fraction) for fraction in range(8)]
+_NORMALISED = sum(code << 8 * i for i, code in enumerate(_NORMALISED_CODES))
+
 
 class Cfp8Format(enum.Enum, shape=1):
     """The splits of an 8-bit configurable float: :class:`d1_golden.numerics.Cfp8Format`."""
@@ -45,20 +60,19 @@ class Cfp8ToBf16(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the circuit."""
         m = Module()
-        wide_exponent = self.config.split == Cfp8Format.CFP8_1_5_2
-        exponent = Mux(wide_exponent, self.code[2:7], self.code[3:7])
-        mantissa = Signal(3)
-        m.d.comb += mantissa.eq(Mux(wide_exponent, Cat(Const(0, 1), self.code[:2]), self.code[:3]))
-        # A denormal is shifted until its leading one is where a normal number has its hidden bit.
-        subnormal = exponent == 0
-        leading_zeros = Mux(mantissa[2], 0, Mux(mantissa[1], 1, 2))
-        fraction = Signal(3)
-        m.d.comb += fraction.eq(Mux(subnormal, mantissa << leading_zeros + 1, mantissa))
-        lowered = Signal(2)
-        m.d.comb += lowered.eq(Mux(subnormal, leading_zeros, 0))
-        biased = Signal(8)
-        m.d.comb += biased.eq(exponent + formats.BF16.bias - self.config.bias - lowered)
-        magnitude = Cat(Const(0, 4), fraction, biased)
+        # As 1-5-3, exponent and fraction in one number.
+        aligned = Signal(8)
+        m.d.comb += aligned.eq(self.code[:7] << (self.config.split == Cfp8Format.CFP8_1_5_2))
+        # A denormal is normalised, which may lower its exponent (that of field 1) by up to 3.
+        subnormal = Const(_NORMALISED, 8 * len(_NORMALISED_CODES)).word_select(aligned[:3], 8)
+        normalised = Signal(9)
+        m.d.comb += normalised.eq(
+            Mux(aligned[3:] == 0, subnormal, aligned + (_MAX_LOWERING - 1 << 3))
+        )
+        base = Signal(7)
+        m.d.comb += base.eq(formats.BF16.bias - (_MAX_LOWERING - 1) - self.config.bias)
+        magnitude = Signal(15)
+        m.d.comb += magnitude.eq((normalised << 4) + (base << formats.BF16.mantissa_bits))
         is_zero = self.code[:7] == 0
         m.d.comb += self.bf16.eq(Cat(Mux(is_zero, 0, magnitude), self.code[7]))
         return m

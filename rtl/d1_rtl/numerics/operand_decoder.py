@@ -3,6 +3,7 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from d1_golden.numerics.formats import BF16
 
 from .cfp8 import Cfp8Config, Cfp8ToBf16
 
@@ -88,8 +89,11 @@ class OperandDecoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the circuit."""
         m = Module()
-        half_row = Mux(self.half, self.row[32:], self.row[:32])
-        signs, infinite, nan = [], [], []
+        row = Signal(64)
+        m.d.comb += row.eq(Mux(self.zero, 0, self.row))
+        half_row = Signal(32)
+        m.d.comb += half_row.eq(Mux(self.half, row[32:], row[:32]))
+        signs, infinite, nan, special = [], [], [], []
         for k in range(TERMS):
             m.submodules[f"unpack_{k}"] = unpack = Cfp8ToBf16()
             m.d.comb += [
@@ -97,21 +101,20 @@ class OperandDecoder(wiring.Component):
                 unpack.config.eq(self.config),
             ]
             code = Signal(16, name=f"code_{k}")
-            m.d.comb += code.eq(Mux(self.cfp8, unpack.bf16, self.row.word_select(k, 16)))
-            mantissa, field = code[:7], code[7:15]
-            normal = field != 0
-            exponent = Cat(field | ~normal, Const(ZERO_BELOW >> 8, 1))
-            is_zero = self.zero | ~code[:15].any()
-            self._hold(m, self.o.exponent[k], Mux(is_zero, 0, exponent))
-            self._hold(m, self.o.significand[k], Mux(self.zero, 0, Cat(mantissa, normal)))
-            special = field.all() & ~self.zero
+            m.d.comb += code.eq(Mux(self.cfp8, unpack.bf16, row.word_select(k, 16)))
+            magnitude, fraction = code[:15], BF16.mantissa_bits
+            subnormal = magnitude[fraction:] == 0
+            exponent = Cat(magnitude[fraction:] | subnormal, Const(ZERO_BELOW >> 8, 1))
+            self._hold(m, self.o.exponent[k], Mux(magnitude == 0, 0, exponent))
+            self._hold(m, self.o.significand[k], Cat(magnitude[:fraction], ~subnormal))
             signs.append(code[15])
-            infinite.append(special & ~mantissa.any())
-            nan.append(special & mantissa.any())
+            infinite.append(magnitude == BF16.infinity_code)
+            nan.append(magnitude > BF16.infinity_code)
+            special.append(magnitude >= BF16.infinity_code)
         self._hold(m, self.o.sign, Cat(signs))
         self._hold(m, self.o.infinite, Cat(infinite))
         self._hold(m, self.o.nan, Cat(nan).any())
-        self._hold(m, self.o.special, Cat(infinite, nan).any())
+        self._hold(m, self.o.special, Cat(special).any())
         return m
 
     def _hold(self, m: Module, output: Value, value: Value) -> None:
