@@ -42,7 +42,7 @@ class ControlBlock(wiring.Component):
     in the next cycle; the answer to a read, given in that cycle, is what the registers are then.
     `docs/memory_map.md` says what each register does.
 
-    Golden twin: the control registers of `d1_golden.node`.
+    Golden twin: `d1_golden.node.control_block`.
 
     Parameters
     ----------

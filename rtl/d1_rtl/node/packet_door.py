@@ -46,7 +46,7 @@ class PacketDoor(wiring.Component):
     to other nodes, `i_request.ready` included, come straight from registers. A request waits for
     its bank, for the control block and for room for its reply.
 
-    Golden twin: the packet rules of `d1_golden.node`.
+    Golden twin: `d1_golden.node.GoldenNode.exchange`.
 
     Parameters
     ----------

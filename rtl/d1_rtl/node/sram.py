@@ -36,7 +36,7 @@ class Sram(wiring.Component):
     A line read is on `data` of its port in the cycle after the transfer and only then; a write is
     seen by every read that is transferred in a later cycle.
 
-    Golden twin: the memory of `d1_golden.node`.
+    Golden twin: `d1_golden.node.GoldenNode.memory`, which knows no banks.
 
     Parameters
     ----------

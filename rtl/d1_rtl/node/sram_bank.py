@@ -20,7 +20,7 @@ class SramBank(wiring.Component):
     in which it asks unless others ask too; then they are served in round-robin order, one per
     cycle. A line read is on `data` in the cycle after the transfer, and only then.
 
-    Golden twin: the memory of `d1_golden.node`.
+    Golden twin: `d1_golden.node.GoldenNode.memory`, which knows no banks.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ class ThreadControl(wiring.Component):
     `active` and STATUS tell that the thread is running from then on, without a gap before the
     core's `running`. `registers` is what the registers read in the current cycle.
 
-    Golden twin: the thread registers of `d1_golden.node`.
+    Golden twin: `d1_golden.node.control_block.write_control`.
 
     Members
     -------
