@@ -43,14 +43,7 @@ class ExitCode:
     FAULT = 101
     CYCLE_LIMIT = 102
     NO_DEVICE = 103
-
-
-class _Failure(Exception):
-    """Ends the command with a message and an exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
+    INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -109,7 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", _info, "show presets, versions and caches")
     info.add_argument("--preset", choices=sorted(PRESETS), help="only this preset")
 
-    command("demo", _demo, "train a classifier with every matmul on the simulated node")
+    demo = command("demo", _demo, "train a classifier with every matmul on a node")
+    demo.add_argument("--device", choices=sorted(BACKENDS), default="rtl")
+    demo.add_argument("--preset", choices=sorted(PRESETS), default="d1")
+    demo.add_argument("--epochs", type=_positive, default=3)
+    demo.add_argument("--seed", type=int, default=0, help="of the split, the model and the batches")
 
     bench = command("bench", _bench, "measure models and simulators")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
@@ -117,9 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--check", action="store_true", help="end with 1 if a bar is missed")
 
     regression = command("regression", _regression, "random programs, RTL against golden")
-    regression.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
-    regression.add_argument("--seed", type=int, default=1)
-    regression.add_argument("--count", type=_positive, default=20, help="number of programs")
+    regression.add_argument("options", nargs="*", help="see `d1 regression --help`")
     return parser
 
 
@@ -133,10 +128,7 @@ def _run(args: argparse.Namespace) -> int:
             raise ProgramError(f"{args.program}: {error}") from None
     with ExitStack() as stack:
         trace = stack.enter_context(args.trace.open("w")) if args.trace is not None else None
-        try:
-            device = stack.enter_context(open_device(args.device, args.preset))
-        except RuntimeError as error:
-            raise _Failure(str(error), ExitCode.NO_DEVICE) from None
+        device = stack.enter_context(open_device(args.device, args.preset))
         verdict = run_program(device, program, max_cycles=args.max_cycles, trace=trace)
         if args.signature is not None:
             lines = signature_lines(device, program, args.signature_granularity)
@@ -188,8 +180,9 @@ def _info(args: argparse.Namespace) -> int:
     return ExitCode.PASSED
 
 
-def _demo(_: argparse.Namespace) -> int:
-    result: int = importlib.import_module("d1.demo").main()
+def _demo(args: argparse.Namespace) -> int:
+    demo = importlib.import_module("d1.demo")  # and PyTorch with it: seconds
+    result: int = demo.run_demo(args.device, args.preset, epochs=args.epochs, seed=args.seed)
     return result
 
 
@@ -203,9 +196,16 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _regression(args: argparse.Namespace) -> int:
-    regression = importlib.import_module("testbench.regression")
-    result: int = regression.main(preset=args.preset, seed=args.seed, count=args.count)
+    result: int = importlib.import_module("testbench.regression").main(args.options)
     return result
+
+
+def _no_device(error: RuntimeError) -> bool:
+    """Tell whether a simulated device could not be built."""
+    from d1_rtl.sim.model import BuildError
+    from d1_rtl.sim.verilator import MissingToolError
+
+    return isinstance(error, BuildError | MissingToolError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -217,25 +217,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The command line without the name of the program; by default that of the process.
 
     """
-    args = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["regression"]:  # its options are its own
+        args = argparse.Namespace(action=_regression, options=given[1:])
+    else:
+        args = _parser().parse_args(given)
     try:
         code: int = args.action(args)
         return code
     except ProgramError as error:
         message, code = str(error), ExitCode.USAGE
-    except OSError as error:
-        message, code = (
-            f"{error.filename}: {error.strerror}" if error.filename else str(error),
-            ExitCode.USAGE,
-        )
     except CycleLimitError as error:
         message, code = f"{error}; --max-cycles sets the limit", ExitCode.CYCLE_LIMIT
-    except DeviceError as error:
+    except (DeviceError, TimeoutError) as error:
         message, code = str(error), ExitCode.FAULT
-    except _Failure as error:
-        message, code = str(error), error.code
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        code = ExitCode.USAGE
+    except RuntimeError as error:
+        if not _no_device(error):
+            raise
+        message, code = str(error), ExitCode.NO_DEVICE
     except KeyboardInterrupt:
-        message, code = "interrupted", 130
+        message, code = "interrupted", ExitCode.INTERRUPTED
     print(f"d1: error: {message}", file=sys.stderr)
     return code
 

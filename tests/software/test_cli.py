@@ -226,3 +226,23 @@ def test_the_installed_command_prints_its_exit_codes_and_no_traceback(tmp_path: 
     assert done.stderr == (
         f"d1: error: {tmp_path / 'missing.elf'}: cannot be read: No such file or directory\n"
     )
+
+
+def test_a_missing_compiler_is_named_with_its_package(primes_elf: Path, tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("d1")
+    done = subprocess.run(
+        [command, "run", primes_elf, "--device", "rtl", "--preset", "tiny"],
+        env={"PATH": str(tmp_path), "D1_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == ExitCode.NO_DEVICE
+    assert done.stderr.startswith("d1: error: g++ must be on PATH")
+    assert "Debian package 'g++'" in done.stderr
+
+
+def test_the_regression_has_options_of_its_own(capsys) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["regression", "--count", "0"])
+    assert exit_.value.code == 2
+    assert "--count must be positive, not 0" in capsys.readouterr().err
