@@ -70,7 +70,11 @@ def _differentiable(a: Any, b: Any, device: str | Device, preset: str) -> Any:
         )
     from d1.torch import operator
 
-    return operator.matmul(a, b, device=device, preset=preset)
+    left = a.unsqueeze(0) if a.ndim == 1 else a
+    right = b.unsqueeze(1) if b.ndim == 1 else b
+    result = operator.matmul(left, right, device=device, preset=preset)
+    vectors = tuple(axis for axis, x in ((-2, a), (-1, b)) if x.ndim == 1)
+    return result.squeeze(vectors)
 
 
 def multiply(device: Device, a: Operand, b: Operand) -> NDArray[np.float32]:
@@ -89,9 +93,8 @@ def multiply(device: Device, a: Operand, b: Operand) -> NDArray[np.float32]:
             f"{a.codes.shape} and {b.codes.shape}"
         )
     result = _batched(device, left, right, formats)
-    if b.codes.ndim == 1:
-        result = result[..., 0]
-    return result[..., 0, :] if a.codes.ndim == 1 and b.codes.ndim > 1 else result
+    vectors = tuple(axis for axis, x in ((-2, a), (-1, b)) if x.codes.ndim == 1)
+    return result.squeeze(vectors)
 
 
 def _formats(a: Operand, b: Operand) -> OperandFormats:

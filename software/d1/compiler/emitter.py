@@ -53,20 +53,32 @@ class Emitter:
         self.emit("add", rd=rd, rs1=rs, rs2=constant)
 
     @contextmanager
-    def repeat(self, counter: int, count: int) -> Iterator[None]:
-        """Repeat what is emitted inside `count` times, at least once, counting in a register."""
+    def repeat(self, count: int, *, pointer: int, step: int, end: int) -> Iterator[None]:
+        """Repeat what is emitted inside `count` times, at least once.
+
+        Parameters
+        ----------
+        count
+            How often.
+        pointer
+            Scalar register that what is inside moves; tells when to stop.
+        step
+            By how much it is moved each time, not 0.
+        end
+            Scalar register for where it gets to.
+
+        """
         if count == 1:
             yield
             return
-        self.set(counter, count)
+        self.add(end, pointer, count * step)
         start = len(self._words)
         yield
-        self.emit("addi", rd=counter, rs1=counter, imm=-1)
         distance = 4 * (start - len(self._words))
         if distance >= OPERANDS["imm_b"].minimum:
-            self.emit("bne", rs1=counter, rs2=0, imm=distance)
+            self.emit("bne", rs1=pointer, rs2=end, imm=distance)
         else:
-            self.emit("beq", rs1=counter, rs2=0, imm=8)
+            self.emit("beq", rs1=pointer, rs2=end, imm=8)
             self.emit("jal", rd=0, imm=distance - 4)
 
     def program(self) -> bytes:

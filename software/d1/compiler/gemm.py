@@ -25,7 +25,7 @@ from d1.compiler.schedule import REGISTER_SIDE_VECTORS, Schedule
 __all__ = ["generate"]
 
 # Scalar registers.
-_RUN_COUNT, _REGISTER_COUNT, _MEMORY_COUNT, _BATCH_COUNT, _SCRATCH = 5, 6, 7, 8, 9
+_RUN_END, _REGISTER_END, _MEMORY_END, _BATCH_END, _SCRATCH = 5, 6, 7, 8, 9
 _DATA = 10  # a0: also the place in the result
 _REGISTER_START, _REGISTER, _MEMORY_START, _MEMORY = 11, 12, 13, 14
 _CONSTANTS = range(16, 32)
@@ -49,18 +49,25 @@ def generate(schedule: Schedule) -> bytes:
     code.add(_REGISTER_START, _DATA, schedule.output_bytes)
     code.add(_MEMORY_START, _DATA, schedule.output_bytes + schedule.register_bytes)
     panel = schedule.vectors * vector_bytes  # one tile's worth of an operand
-    with code.repeat(_BATCH_COUNT, schedule.batch):
+    product = schedule.register_tiles * panel
+    with code.repeat(schedule.batch, pointer=_REGISTER_START, step=product, end=_BATCH_END):
         for memory in schedule.memory_groups:
-            with code.repeat(_MEMORY_COUNT, memory.count):
+            group = memory.size * panel
+            with code.repeat(memory.count, pointer=_MEMORY_START, step=group, end=_MEMORY_END):
                 code.add(_REGISTER, _REGISTER_START, 0)
                 for register in schedule.register_groups:
                     block = _Block(code, schedule, register.size, memory.size)
                     block.load_first()
-                    with code.repeat(_REGISTER_COUNT, register.count):
+                    with code.repeat(
+                        register.count,
+                        pointer=_REGISTER,
+                        step=register.size * panel,
+                        end=_REGISTER_END,
+                    ):
                         block.sum_up()
                         block.store()
-                code.add(_MEMORY_START, _MEMORY_START, memory.size * panel)
-        code.add(_REGISTER_START, _REGISTER_START, schedule.register_tiles * panel)
+                code.add(_MEMORY_START, _MEMORY_START, group)
+        code.add(_REGISTER_START, _REGISTER_START, product)
     code.emit("ecall")
     return code.program()
 
@@ -95,7 +102,8 @@ class _Block:
         last = self.head if self.single_run else None
         self._run(self.head, self.first_set, overwrite=not self.schedule.accumulate, last=last)
         if self.repeats:
-            with self.code.repeat(_RUN_COUNT, self.repeats):
+            step = self.body * self.p * self.vector_bytes
+            with self.code.repeat(self.repeats, pointer=_REGISTER, step=step, end=_RUN_END):
                 # The last time round this loads past the block: not used, and within the data.
                 self._run(self.body, 0)
         if self.tail:

@@ -31,7 +31,7 @@ _STEP_LATENCY = 4
 #: Instructions of one straight run over k: bounds the size of a program.
 _LONGEST_RUN = 256
 #: Instructions around a block: pointers, loop, and the branch taken.
-_BLOCK_OVERHEAD = 8
+_BLOCK_OVERHEAD = 7
 
 
 def ceil_div(value: int, divisor: int) -> int:
