@@ -60,13 +60,27 @@ PACKET_DTYPE = np.dtype(
 )
 
 
+def _lines(address: int, size: int) -> tuple[int, int]:
+    """Return the first line touched by `size` bytes from `address`, and the one after the last."""
+    first = address // LINE_BYTES
+    return first, -(-(address + size) // LINE_BYTES) if size else first
+
+
 def write_requests(address: int, data: bytes | NDArray[np.uint8]) -> NDArray[np.void]:
     """Return the WRITE packets that put `data` at byte `address`, one for each line touched.
 
     The mask of the first and last packet leaves the bytes outside `data` as they are.
+
+    Raises
+    ------
+    TypeError
+        If `data` is an array of anything but bytes.
+
     """
     payload = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data.reshape(-1)
-    first, last = address // LINE_BYTES, -(-(address + len(payload)) // LINE_BYTES)
+    if payload.dtype != np.uint8:
+        raise TypeError(f"data must be bytes or an array of uint8, not {payload.dtype}")
+    first, last = _lines(address, len(payload))
     lines = np.zeros((last - first, LINE_BYTES), np.uint8)
     valid = np.zeros((last - first, LINE_BYTES), np.uint8)
     start = address - first * LINE_BYTES
@@ -82,7 +96,7 @@ def write_requests(address: int, data: bytes | NDArray[np.uint8]) -> NDArray[np.
 
 def read_requests(address: int, size: int) -> NDArray[np.void]:
     """Return the READ packets that cover `size` bytes from byte `address`; tags count from 0."""
-    first, last = address // LINE_BYTES, -(-(address + size) // LINE_BYTES)
+    first, last = _lines(address, size)
     packets = np.zeros(last - first, PACKET_DTYPE)
     packets["opcode"] = Opcode.READ
     packets["tag"] = np.arange(last - first) & 0xFFFF
