@@ -9,6 +9,7 @@ from d1_golden.isa import INSTRUCTIONS, Instruction, OperandKind
 from d1_golden.isa import Unit as TableUnit
 from d1_golden.params import NodeParams
 
+from .convert_unit import ConvertOp
 from .matrix_unit import MatrixOp
 from .micro_op import (
     AluOp,
@@ -57,6 +58,9 @@ def _operation(row: Instruction) -> enum.Enum | None:
             return SystemOp[name]
         case TableUnit.MATRIX | TableUnit.MATRIX_MEMORY:
             return _MATRIX_MOVES.get(row.name, MatrixOp.STEP)
+        case TableUnit.VECTOR_CONVERT:
+            _, to, source = name.replace("F32", "FP32").split("_")
+            return ConvertOp[f"{to}_FROM_{source}"]
     return None
 
 

@@ -115,7 +115,7 @@ class Execute(wiring.Component):
         m = Module()
         m.submodules.trap_unit = trap_unit = TrapUnit()
         m.submodules.csr_file = csr_file = CsrFile(self._params, thread=self._thread)
-        issued, uop = self.i.payload, self.i.payload.uop
+        issued = self.i.payload
         raised, good = Signal(), Signal()
         m.d.comb += [
             raised.eq(self.i.valid & trap_unit.raised),
@@ -257,7 +257,7 @@ class Execute(wiring.Component):
         self, m: Module, csr_file: CsrFile, branch: BranchUnit, raised: Signal, finished: Signal
     ) -> None:
         """Send the thread elsewhere: branches, trap handler, return from it, changed code."""
-        issued, uop = self.i.payload, self.i.payload.uop
+        uop = self.i.payload.uop
         m.d.comb += [
             csr_file.take_trap.eq(raised & ~self.stops),
             csr_file.trap.eq(self.trap),

@@ -10,6 +10,7 @@ from d1_golden.params import NodeParams
 
 from ..clock_gate import ClockGate
 from ..numerics.cfp8 import Cfp8Config
+from .convert_unit import ConvertOp, ConvertUnit
 from .interfaces import SramReadSignature, SramWriteSignature
 from .matrix_unit import MatrixOp, MatrixUnit
 from .micro_op import Unit, field, micro_op_layout
@@ -19,7 +20,7 @@ from .vector_register_file import VectorRegisterFile
 
 __all__ = ["VectorUnit", "vector_operation_layout"]
 
-#: Results of one unit that may be under way at once.
+#: Results that may be under way at once, and more.
 _IN_FLIGHT = 4
 
 
@@ -122,25 +123,24 @@ class VectorUnit(wiring.Component):
         ]
 
         matrix = self._matrix(m, occupied, current, registers, memory_unit)
-        destination = self._destination(m, matrix, field(insn, "vd"))
+        convert = self._convert(m, occupied, current, registers)
+        destination = self._destination(m, matrix, convert, field(insn, "vd"))
         loads = occupied & (uop.unit == Unit.VECTOR_LOAD)
-        m.d.comb += done.eq((matrix.i.valid & matrix.i.ready) | (loads & ~matrix.o_read.valid))
-        # A result cannot wait, a load can.
-        m.d.comb += [
-            registers.write.eq(loads),
-            registers.number.eq(field(insn, "vd")),
-            registers.value.eq(memory_unit.loaded),
-        ]
+        # A result cannot wait for the register file, a load can.
         with m.If(matrix.o_read.valid):
-            m.d.comb += [
-                registers.write.eq(1),
-                registers.number.eq(destination),
-                registers.value.eq(matrix.o_read.payload),
-            ]
+            m.d.comb += registers.value.eq(matrix.o_read.payload)
+        with m.Elif(convert.o.valid):
+            m.d.comb += registers.value.eq(convert.o.payload)
+        with m.Else():
+            m.d.comb += registers.value.eq(memory_unit.loaded)
+        has_result = matrix.o_read.valid | convert.o.valid
         m.d.comb += [
+            done.eq((matrix.i.valid & matrix.i.ready) | convert.i.valid | (loads & ~has_result)),
+            registers.write.eq(loads | has_result),
+            registers.number.eq(Mux(has_result, destination, field(insn, "vd"))),
             scoreboard.write.used.eq(registers.write),
             scoreboard.write.number.eq(registers.number),
-            self.busy.eq(occupied | matrix.busy | scoreboard.any),
+            self.busy.eq(occupied | matrix.busy | convert.busy | scoreboard.any),
         ]
         return m
 
@@ -212,13 +212,47 @@ class VectorUnit(wiring.Component):
         ]
         return matrix
 
-    def _destination(self, m: Module, matrix: MatrixUnit, entering: Value) -> Value:
-        """Return the register that the part now on `matrix.o_read` is for."""
-        m.submodules.destinations = destinations = fifo.SyncFIFO(width=5, depth=_IN_FLIGHT)
-        operation = matrix.i.payload
+    def _convert(
+        self,
+        m: Module,
+        occupied: Signal,
+        current: data.View,
+        registers: VectorRegisterFile,
+    ) -> ConvertUnit:
+        """Connect the convert unit."""
+        uop = current.uop
+        convert = ConvertUnit(self._params)
+        gate = ClockGate(domain="convert", gated=self._gated)
+        m.domains += gate.clock_domain
+        m.submodules.convert_clock = gate
+        m.submodules.convert = gate.drive(convert)
+        operation = convert.i.payload
         m.d.comb += [
-            destinations.w_en.eq(matrix.i.valid & matrix.i.ready & (operation.op == MatrixOp.READ)),
+            convert.i.valid.eq(occupied & (uop.unit == Unit.VECTOR_CONVERT)),
+            gate.en.eq(convert.i.valid | convert.busy),
+            operation.source.eq(registers.a),
+            operation.merge.eq(registers.b),
+            operation.seed.eq(current.mseed),
+            operation.op.eq(ConvertOp(uop.op[:2])),
+            operation.part.eq(field(current.insn, "part")),
+            operation.stochastic.eq(current.mround),
+            operation.config.eq(current.mcfp8c),
+        ]
+        return convert
+
+    def _destination(
+        self, m: Module, matrix: MatrixUnit, convert: ConvertUnit, entering: Value
+    ) -> Value:
+        """Return the register that the result of a unit is for.
+
+        Both units give their results two cycles after they took the operation, so results come in
+        the order of the operations and never two at once.
+        """
+        m.submodules.destinations = destinations = fifo.SyncFIFO(width=5, depth=_IN_FLIGHT)
+        reads = matrix.i.payload.op == MatrixOp.READ
+        m.d.comb += [
+            destinations.w_en.eq((matrix.i.valid & matrix.i.ready & reads) | convert.i.valid),
             destinations.w_data.eq(entering),
-            destinations.r_en.eq(matrix.o_read.valid),
+            destinations.r_en.eq(matrix.o_read.valid | convert.o.valid),
         ]
         return destinations.r_data

@@ -1,0 +1,142 @@
+# amaranth: UnusedElaboratable=no
+"""A simulated node beside the golden one, both reached through packets only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from d1_golden.assembler import Program, assemble
+from d1_golden.memory_map import Command, ThreadRegister, ThreadStatus, register_address
+from d1_golden.node import GoldenNode
+from d1_golden.node.trace import explain_difference
+from d1_golden.packet import read_requests, write_requests
+from d1_golden.params import LINE_BYTES, NodeParams, preset
+from d1_rtl.node.node import Node
+from d1_rtl.sim.node_link import NodeLink
+from numpy.typing import NDArray
+
+_EXCHANGE_CYCLES = 100_000
+_RUN_CYCLES = 200_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a thread ended and what it retired."""
+
+    status: ThreadStatus
+    cause: int
+    pc: int
+    value: int
+    cycles: int
+    retired: NDArray[np.void]
+
+
+class Machine:
+    """An RTL node and a golden node that get the same packets.
+
+    Programs run on both; `run` fails when they retire differently or end differently.
+    """
+
+    def __init__(self, params: NodeParams) -> None:
+        self.params = params
+        self.link = NodeLink(Node(params), name=f"node_{params.name}", retire_capacity=1 << 16)
+        self.golden = GoldenNode(params)
+
+    def reset(self) -> None:
+        """Make registers and SRAM of both nodes zero, as far as programs can tell."""
+        self.link.reset()
+        self.golden.reset()
+        self.write(0, bytes(1 << 15))
+        clear = [f"li x{n}, 0" for n in range(1, 32)]
+        clear += [f"vld v{n}, 0(x0)" for n in range(32)]
+        clear += [f"mzero acc{n}" for n in range(self.params.accumulators)]
+        base = 1 << 14
+        program = assemble("\n".join([*clear, "ecall"]), base)
+        self.write(base, program.code)
+        assert self.run(base).status is ThreadStatus.HALTED
+        self.write(base, bytes(len(program.code)))
+
+    def exchange(self, packets: NDArray[np.void]) -> NDArray[np.void]:
+        """Send packets to both nodes; return the RTL's replies, which golden's must equal."""
+        replies = self.link.exchange(packets, _EXCHANGE_CYCLES)
+        assert np.array_equal(replies, self.golden.exchange(packets))
+        return replies
+
+    def write(self, address: int, contents: bytes | NDArray[np.uint8]) -> None:
+        """Write memory or registers of both nodes."""
+        assert len(self.exchange(write_requests(address, contents))) == 0
+
+    def read(self, address: int, size: int) -> NDArray[np.uint8]:
+        """Return memory, which must be the same in both nodes."""
+        first = address - address % LINE_BYTES
+        data = self.exchange(read_requests(address, size))["data"].reshape(-1)
+        return data[address - first :][:size]
+
+    def start(self, pc: int, arg: int = 0) -> None:
+        """Start the thread of the RTL node alone."""
+        line = b"".join(v.to_bytes(8, "little") for v in (pc, arg, Command.START))
+        address = register_address(ThreadRegister.PC)
+        self.link.exchange(write_requests(address, line), _EXCHANGE_CYCLES)
+
+    def outcome(self) -> Outcome:
+        """Return the state of the RTL's thread and what it has retired."""
+        request = read_requests(register_address(ThreadRegister.PC), LINE_BYTES)
+        line = self.link.exchange(request, _EXCHANGE_CYCLES)["data"].view("<u8")[0].tolist()
+        retired, dropped = self.link.take_retired()
+        assert dropped == 0
+        return Outcome(
+            ThreadStatus(line[ThreadRegister.STATUS]),
+            line[ThreadRegister.CAUSE],
+            line[ThreadRegister.FAULT_PC],
+            line[ThreadRegister.FAULT_VALUE],
+            line[ThreadRegister.CYCLES],
+            retired,
+        )
+
+    def run(self, pc: int, arg: int = 0) -> Outcome:
+        """Run to the end on both nodes, compare them, and return what the RTL did."""
+        self.link.take_retired()
+        self.start(pc, arg)
+        self.link.run(_RUN_CYCLES)
+        outcome = self.outcome()
+        self.golden.start(pc, arg)
+        expected = self.golden.run_traced(_RUN_CYCLES)
+        difference = explain_difference(expected, outcome.retired)
+        assert difference is None, difference
+        registers = (ThreadRegister.CAUSE, ThreadRegister.FAULT_PC, ThreadRegister.FAULT_VALUE)
+        assert (outcome.status, outcome.cause, outcome.pc, outcome.value) == (
+            self.golden.status,
+            *map(self.golden.thread_register, registers),
+        )
+        return outcome
+
+    def load(self, text: str, base: int = 0) -> Program:
+        """Assemble a program and write it to both nodes."""
+        program = assemble(text, base)
+        self.write(base, program.code)
+        return program
+
+    def execute(self, text: str, arg: int = 0, base: int = 0) -> Outcome:
+        """Load a program and run it from its first word."""
+        self.load(text, base)
+        return self.run(base, arg)
+
+
+@pytest.fixture(scope="session")
+def _machines() -> Iterator[dict[str, Machine]]:
+    machines: dict[str, Machine] = {}
+    yield machines
+    for machine in machines.values():
+        machine.link.close()
+
+
+@pytest.fixture
+def machine(_machines: dict[str, Machine]) -> Machine:
+    """Return a node of the preset `tiny` with everything zero."""
+    if "tiny" not in _machines:
+        _machines["tiny"] = Machine(preset("tiny"))
+    _machines["tiny"].reset()
+    return _machines["tiny"]
