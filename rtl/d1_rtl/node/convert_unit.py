@@ -110,7 +110,6 @@ class ConvertUnit(wiring.Component):
         held = {
             name: Signal(self._layout[name].shape, name=name, reset_less=True) for name in names
         }
-        key = Signal(32, reset_less=True)
         merge = Signal(self._layout["merge"].shape, reset_less=True)
         result = Signal(self._layout["source"].shape, reset_less=True)
         m.d.sync += [valid.eq(self.i.valid), self.o.valid.eq(valid)]
@@ -118,11 +117,10 @@ class ConvertUnit(wiring.Component):
         with m.If(self.i.valid):
             m.d.sync += [
                 *(held[name].eq(operation[name]) for name in names),
-                key.eq(operation.seed[32:]),
                 merge.eq(operation.merge),
             ]
 
-        lanes = [self._lane(m, lane, key, held) for lane in range(self._lanes)]
+        lanes = [self._lane(m, lane, held) for lane in range(self._lanes)]
         fp32, bf16, cfp8 = (Cat(*column) for column in zip(*lanes, strict=True))
         with m.If(valid), m.Switch(held["op"]):
             with m.Case(ConvertOp.FP32_FROM_BF16, ConvertOp.FP32_FROM_CFP8):
@@ -133,9 +131,7 @@ class ConvertUnit(wiring.Component):
                 m.d.sync += result.eq(_merged(merge, cfp8, held["part"]))
         return m
 
-    def _lane(
-        self, m: Module, lane: int, key: Value, held: dict[str, Value]
-    ) -> tuple[Value, Value, Value]:
+    def _lane(self, m: Module, lane: int, held: dict[str, Value]) -> tuple[Value, Value, Value]:
         """Return what a lane makes of its number: FP32, BF16 and CFP8."""
         operation = self.i.payload
         m.submodules[f"random_{lane}"] = random = RandomWord(lane=lane)
@@ -155,9 +151,8 @@ class ConvertUnit(wiring.Component):
                 )
             )
         m.d.comb += [
-            random.counter.eq(operation.seed[:32]),
+            random.seed.eq(operation.seed),
             random.en.eq(self.i.valid & operation.stochastic & narrows),
-            random.key.eq(key),
             narrow.value.eq(operation.source.word_select(lane, 32)),
             narrow.to_cfp8.eq(operation.op == ConvertOp.CFP8_FROM_FP32),
             narrow.config.eq(operation.config),

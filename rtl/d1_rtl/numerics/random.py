@@ -1,8 +1,9 @@
 """Random bits for stochastic rounding."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from d1_golden.numerics.random import ROUNDS
 
 __all__ = ["RandomWord"]
 
@@ -10,9 +11,9 @@ _WORD = 32
 
 
 class RandomWord(wiring.Component):
-    """Hash a lane's counter and key to 32 random bits.
+    """Hash a lane's seed to 32 random bits: half of the rounds before a register, half after.
 
-    Latency 1 cycle, one word per cycle. The register between the halves of the hash has no reset.
+    Latency 1 cycle, one word per cycle. The register in the middle has no reset.
 
     Golden twin: `d1_golden.numerics.random.random_bits`.
 
@@ -23,14 +24,12 @@ class RandomWord(wiring.Component):
 
     Members
     -------
-    counter : In(32)
-        The lower half of the seed.
+    seed : In(64)
+        Counter below, key above.
     en : In(1)
-        Take `counter`.
-    key : In(32)
-        The upper half of the seed, from the cycle after `counter` on.
+        Take `seed`.
     word : Out(32)
-        The random bits of the counter taken last.
+        The random bits of the seed taken last.
 
     Raises
     ------
@@ -39,9 +38,8 @@ class RandomWord(wiring.Component):
 
     """
 
-    counter: In(32)  #: lower half of the seed
-    en: In(1)  #: take `counter`
-    key: In(32)  #: upper half of the seed, one cycle after `counter`
+    seed: In(64)  #: counter below, key above
+    en: In(1)  #: take `seed`
     word: Out(32)  #: random bits
 
     def __init__(self, *, lane: int):
@@ -53,24 +51,19 @@ class RandomWord(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the circuit."""
         m = Module()
-
-        def word(value: Value) -> Value:
-            """Return a signal with the value modulo 2^32."""
-            signal = Signal(_WORD, name="state")
-            m.d.comb += signal.eq(value)
-            return signal
-
-        def up(value: Value, places: int) -> Value:
-            return Cat(Const(0, places), value[:-places])
-
-        state = word(self.counter + self._lane)
-        state = word(state + up(state, 12) + 0x7ED55D16)
-        state = word(state ^ 0xC761C23C ^ state[19:])
-        half = Signal(_WORD, reset_less=True)
-        with m.If(self.en):
-            m.d.sync += half.eq(state + up(state, 5) + 0x165667B1)
-        state = word(half ^ self.key)
-        state = word((state + 0xD3A2646C)[:_WORD] ^ up(state, 9))
-        state = word(state + up(state, 3) + 0xFD7046C5)
-        m.d.comb += self.word.eq(state ^ 0xB55A4F09 ^ state[16:])
+        x, y = Signal(_WORD), self.seed[_WORD:]
+        m.d.comb += x.eq(self.seed[:_WORD] + self._lane)
+        for i in range(ROUNDS):
+            if i == ROUNDS // 2:
+                held_x, held_y = (Signal(_WORD, name=n, reset_less=True) for n in ("x", "y"))
+                with m.If(self.en):
+                    m.d.sync += [held_x.eq(x), held_y.eq(y)]
+                x, y = held_x, held_y
+            total, mixed = Signal(_WORD, name=f"x_{i}"), Signal(_WORD, name=f"y_{i}")
+            m.d.comb += [
+                total.eq((x.rotate_right(8) + y)[:_WORD] ^ i),
+                mixed.eq(y.rotate_left(3) ^ total),
+            ]
+            x, y = total, mixed
+        m.d.comb += self.word.eq(x)
         return m
