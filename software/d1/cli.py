@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = command("demo", _demo, "train a classifier with every matmul on a node")
     demo.add_argument("--device", choices=sorted(BACKENDS), default="rtl")
     demo.add_argument("--preset", choices=sorted(PRESETS), default="d1")
-    demo.add_argument("--epochs", type=_positive, default=3)
+    demo.add_argument("--epochs", type=_positive, default=4)
     demo.add_argument("--seed", type=int, default=0, help="of the split, the model and the batches")
 
     bench = command("bench", _bench, "measure models and simulators")

@@ -92,7 +92,7 @@ class _Trainer:
             return float((self.run(images).argmax(1) == labels).float().mean())
 
 
-def run_demo(device: str = "rtl", preset: str = "d1", epochs: int = 3, seed: int = 0) -> int:
+def run_demo(device: str = "rtl", preset: str = "d1", epochs: int = 4, seed: int = 0) -> int:
     """Train and report; return the exit status.
 
     Parameters

@@ -87,6 +87,8 @@ class Device:
         Parameters of the node.
     code, data : SramRegion
         Where programs and data are put.
+    lock : RLock
+        Held by `call`; to be held by whoever leaves data in SRAM from one call to the next.
 
     """
 
@@ -99,7 +101,7 @@ class Device:
         self.code = SramRegion("program", SRAM_BASE, code, size)
         self.data = SramRegion("data", SRAM_BASE + code, size - code, size)
         self._resident: dict[bytes, int] = {}
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def __repr__(self) -> str:
         return f"<d1 device {self.name}, preset {self.params.name}>"
@@ -230,7 +232,7 @@ class Device:
         payloads = [(address, _bytes(data)) for address, data in inputs]
         for address, size in [*((a, p.size) for a, p in payloads), *ranges]:
             self._require_address(address, size)
-        with self._lock:
+        with self.lock:
             pc, requests = self._place(program)
             requests += [write_requests(address, payload) for address, payload in payloads]
             requests.append(self._start_request(pc, arg, 0))

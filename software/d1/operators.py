@@ -147,21 +147,16 @@ def _run(
     batch, m, k = left.shape
     n = right.shape[2]
     whole = Product(params=device.params, batch=batch, m=m, n=n, k=k, formats=formats)
-    result: NDArray[np.float32] | None = None
     # Both with k last, so that either can take either side.
     right = right.transpose(0, 2, 1)
-    for piece in choose_tiling(whole, device.data.free).pieces():
-        rows = left[piece.batch, piece.rows, piece.k]
-        columns = right[piece.batch, piece.columns, piece.k]
-        part = _call(device, piece, rows, columns)
-        if part is None:
-            continue
-        if part.shape == (batch, m, n):
-            return part
-        if result is None:
-            result = np.empty((batch, m, n), np.float32)
-        result[piece.batch, piece.rows, piece.columns] = part
-    assert result is not None
+    result = np.empty((batch, m, n), np.float32)
+    with device.lock:
+        for piece in choose_tiling(whole, device.data.free).pieces():
+            rows = left[piece.batch, piece.rows, piece.k]
+            columns = right[piece.batch, piece.columns, piece.k]
+            part = _call(device, piece, rows, columns)
+            if part is not None:
+                result[piece.batch, piece.rows, piece.columns] = part
     return result
 
 
@@ -188,4 +183,4 @@ def _call(
     part = unpack_result(outputs[0], schedule)
     if piece.swapped:
         part = part.transpose(0, 2, 1)
-    return np.ascontiguousarray(part[:, : rows.shape[1], : columns.shape[1]])
+    return part[:, : rows.shape[1], : columns.shape[1]]
