@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import CONTROL_BASE, LOCAL_BITS
@@ -63,9 +65,9 @@ class AddressUnit(wiring.Component):
     done: Signal
     from_control: Signal
     control_value: Signal
-    sram_read: wiring.PureInterface
-    sram_write: wiring.PureInterface
-    control: wiring.PureInterface
+    sram_read: Any
+    sram_write: Any
+    control: Any
 
     def __init__(self, params: NodeParams):
         self._params = params
@@ -126,7 +128,7 @@ class AddressUnit(wiring.Component):
         self._access_control(m, active & in_control & (self.size_log2 == 3), bad_register)
         return m
 
-    def _access_sram(self, m: Module, active: Signal, is_store: Signal) -> None:
+    def _access_sram(self, m: Module, active: Value, is_store: Value) -> None:
         """Ask for the line of a load, or write a store's bytes."""
         read, write = self.sram_read.request, self.sram_write.request
         data = Signal(64)
@@ -148,7 +150,7 @@ class AddressUnit(wiring.Component):
         with m.If((read.valid & read.ready) | (write.valid & write.ready)):
             m.d.comb += self.done.eq(1)
 
-    def _access_control(self, m: Module, active: Signal, bad_register: Signal) -> None:
+    def _access_control(self, m: Module, active: Value, bad_register: Value) -> None:
         """Access a control register and wait a cycle for its answer."""
         request = self.control.request
         answered = Signal()

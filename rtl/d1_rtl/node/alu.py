@@ -35,7 +35,7 @@ class Alu(wiring.Component):
     #: The result.
     result: Out(64)
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         a, b = self.a, self.b
         shamt = Signal(6)

@@ -41,7 +41,7 @@ class BranchUnit(wiring.Component):
     #: Address of the next instruction in memory, for the link register.
     link: Out(64)
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         x1, x2 = self.x1, self.x2
         indirect = self.op == BranchOp.JALR

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -54,14 +56,14 @@ class Core(wiring.Component):
         If `params` has more than one thread.
     """
 
-    thread: wiring.PureInterface
-    control: wiring.PureInterface
-    r_fetch: wiring.PureInterface
-    r_scalar: wiring.PureInterface
-    r_vector: wiring.PureInterface
-    w_scalar: wiring.PureInterface
-    w_vector: wiring.PureInterface
-    retire: wiring.PureInterface
+    thread: Any
+    control: Any
+    r_fetch: Any
+    r_scalar: Any
+    r_vector: Any
+    w_scalar: Any
+    w_vector: Any
+    retire: Any
 
     def __init__(self, params: NodeParams, *, gated: bool = True):
         if params.threads != 1:

@@ -103,7 +103,7 @@ class Decoder(wiring.Component):
         self._params = params
         super().__init__()
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         rows: dict[int, list[Instruction]] = {}
         for row in INSTRUCTIONS:

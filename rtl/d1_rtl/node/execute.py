@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
 
@@ -76,19 +78,19 @@ class Execute(wiring.Component):
     control : Out(ControlSignature())
     """
 
-    i: stream.Interface
-    o_vector: stream.Interface
-    completed: data.View
-    result: data.View
+    i: Any
+    o_vector: Any
+    completed: Any
+    result: Any
     redirect: Signal
     invalidate: Signal
     target: Signal
     stops: Signal
-    trap: data.View
+    trap: Any
     running: Signal
-    sram_read: wiring.PureInterface
-    sram_write: wiring.PureInterface
-    control: wiring.PureInterface
+    sram_read: Any
+    sram_write: Any
+    control: Any
 
     def __init__(self, params: NodeParams, *, thread: int = 0):
         self._params = params
@@ -139,7 +141,7 @@ class Execute(wiring.Component):
         self._complete(m, csr_file, good & done, value, address)
         return m
 
-    def _calculate(self, m: Module, value: Signal) -> None:
+    def _calculate(self, m: Module, value: Value) -> None:
         """Connect the ALU."""
         issued, uop = self.i.payload, self.i.payload.uop
         m.submodules.alu = alu = Alu()
@@ -155,7 +157,7 @@ class Execute(wiring.Component):
             value.eq(alu.result),
         ]
 
-    def _multiply(self, m: Module, good: Signal, done: Signal, value: Signal) -> None:
+    def _multiply(self, m: Module, good: Value, done: Value, value: Value) -> None:
         """Connect the multiplier and divider, which take several cycles."""
         issued, uop = self.i.payload, self.i.payload.uop
         m.submodules.muldiv = muldiv = MulDiv()
@@ -171,7 +173,7 @@ class Execute(wiring.Component):
                 muldiv.i.valid.eq(good), done.eq(muldiv.o.valid), value.eq(muldiv.o.payload),
             ]  # fmt: skip
 
-    def _branch(self, m: Module, trap_unit: TrapUnit, value: Signal) -> BranchUnit:
+    def _branch(self, m: Module, trap_unit: TrapUnit, value: Value) -> BranchUnit:
         """Connect the branch unit."""
         issued, uop = self.i.payload, self.i.payload.uop
         m.submodules.branch = branch = BranchUnit()
@@ -188,7 +190,7 @@ class Execute(wiring.Component):
             m.d.comb += value.eq(branch.link)
         return branch
 
-    def _address(self, m: Module, trap_unit: TrapUnit, done: Signal, value: Signal) -> AddressUnit:
+    def _address(self, m: Module, trap_unit: TrapUnit, done: Value, value: Value) -> AddressUnit:
         """Connect the address unit."""
         issued, uop = self.i.payload, self.i.payload.uop
         m.submodules.address_unit = unit = AddressUnit(self._params)
@@ -210,7 +212,7 @@ class Execute(wiring.Component):
         return unit
 
     def _pass_vector(
-        self, m: Module, csr_file: CsrFile, good: Signal, address: AddressUnit, done: Signal
+        self, m: Module, csr_file: CsrFile, good: Value, address: AddressUnit, done: Value
     ) -> None:
         """Offer vector and matrix instructions to the vector unit."""
         operation, uop = self.o_vector.payload, self.i.payload.uop
@@ -236,7 +238,7 @@ class Execute(wiring.Component):
                 ]
 
     def _access_csr(
-        self, m: Module, csr_file: CsrFile, trap_unit: TrapUnit, good: Signal, value: Signal
+        self, m: Module, csr_file: CsrFile, trap_unit: TrapUnit, good: Value, value: Value
     ) -> None:
         """Connect the CSR file to CSR instructions."""
         issued, uop = self.i.payload, self.i.payload.uop
@@ -254,7 +256,7 @@ class Execute(wiring.Component):
             m.d.comb += value.eq(csr_file.value)
 
     def _redirect(
-        self, m: Module, csr_file: CsrFile, branch: BranchUnit, raised: Signal, finished: Signal
+        self, m: Module, csr_file: CsrFile, branch: BranchUnit, raised: Value, finished: Value
     ) -> None:
         """Send the thread elsewhere: branches, trap handler, return from it, changed code."""
         uop = self.i.payload.uop
@@ -280,7 +282,7 @@ class Execute(wiring.Component):
         # FENCE has nothing to wait for: accesses reach memory in order.
 
     def _complete(
-        self, m: Module, csr_file: CsrFile, finished: Signal, value: Signal, address: AddressUnit
+        self, m: Module, csr_file: CsrFile, finished: Value, value: Value, address: AddressUnit
     ) -> None:
         """Hand the instruction to the write-back stage."""
         issued, uop = self.i.payload, self.i.payload.uop

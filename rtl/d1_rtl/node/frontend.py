@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import LINE_BYTES, NodeParams
@@ -72,9 +74,8 @@ class LineBuffers(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.lines = lines = memory.Memory(
-            shape=8 * LINE_BYTES, depth=LINE_BUFFERS, init=[]
-        )
+        lines: Any = memory.Memory(shape=8 * LINE_BYTES, depth=LINE_BUFFERS, init=[])
+        m.submodules.lines = lines
         read, write = lines.read_port(domain="comb"), lines.write_port()
         tags = [Signal.like(self.line, name=f"tag_{n}") for n in range(LINE_BUFFERS)]
         valid = Signal(LINE_BUFFERS)
@@ -135,8 +136,8 @@ class Frontend(wiring.Component):
     target: Signal
     invalidate: Signal
     halt: Signal
-    sram: wiring.PureInterface
-    o: stream.Interface
+    sram: Any
+    o: Any
 
     def __init__(self, params: NodeParams):
         self._params = params
@@ -183,7 +184,7 @@ class Frontend(wiring.Component):
             m.d.sync += [active.eq(0), self.o.valid.eq(0)]
         return m
 
-    def _fetch_lines(self, m: Module, buffers: LineBuffers, active: Signal) -> None:
+    def _fetch_lines(self, m: Module, buffers: LineBuffers, active: Value) -> None:
         """Read the line in use if it is missing, else the line after it."""
         request = self.sram.request
         # A request that waits for its bank stays as it is, wanted or not.

@@ -1,6 +1,6 @@
 """Decode, register read and hazards: the stage that lets instructions into execution."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
@@ -104,9 +104,7 @@ class Issue(wiring.Component):
             ]
         return m
 
-    def _operand(
-        self, m: Module, name: str, reads: Signal, stored: Signal
-    ) -> tuple[Signal, Signal]:
+    def _operand(self, m: Module, name: str, reads: Value, stored: Value) -> tuple[Signal, Signal]:
         """Return whether operand `name` has to be waited for, and its value."""
         wait, value = Signal(name=f"wait_{name}"), Signal(64, name=f"value_{name}")
         number = field(self.i.payload.insn, name)

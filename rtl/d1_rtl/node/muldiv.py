@@ -205,7 +205,7 @@ class MulDiv(wiring.Component):
         return a, b, b_signed
 
     def _divide(
-        self, m: Module, divider: Divider, a: Signal, b: Signal, is_signed: Signal
+        self, m: Module, divider: Divider, a: Value, b: Value, is_signed: Value
     ) -> tuple[Value, Value]:
         """Feed the divider with magnitudes; return quotient and remainder with their signs."""
         negate_quotient, negate_remainder = Signal(), Signal()

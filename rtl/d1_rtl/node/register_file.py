@@ -1,5 +1,7 @@
 """Scalar register file."""
 
+from typing import Any
+
 from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -36,7 +38,8 @@ class RegisterFile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.registers = registers = memory.Memory(shape=64, depth=32, init=[])
+        registers: Any = memory.Memory(shape=64, depth=32, init=[])
+        m.submodules.registers = registers
         write = registers.write_port()
         read1 = registers.read_port(domain="comb")
         read2 = registers.read_port(domain="comb")

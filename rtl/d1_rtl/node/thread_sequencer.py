@@ -1,5 +1,7 @@
 """Start and stop of a thread, on the core's side."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -44,7 +46,7 @@ class ThreadSequencer(wiring.Component):
         m = Module()
         thread = self.thread
         status = Signal(ThreadStatus)
-        trap = Signal(Trap)
+        trap: Any = Signal(Trap)
         m.d.comb += [
             thread.stopped_status.eq(status),
             thread.cause.eq(trap.cause),

@@ -1,6 +1,6 @@
 """Exceptions of the instruction in execution."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -52,7 +52,7 @@ class TrapUnit(wiring.Component):
         issued, uop = self.issued, self.issued.uop
         m.d.comb += self.trap.pc.eq(issued.pc)
 
-        def exception(condition: Signal, cause: TrapCause | Signal, value: Signal | int) -> None:
+        def exception(condition: ValueLike, cause: ValueLike, value: ValueLike) -> None:
             with m.If(condition):
                 m.d.comb += [
                     self.raised.eq(1), self.trap.cause.eq(cause), self.trap.value.eq(value),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -61,9 +63,8 @@ class VectorRegisterFile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.registers = registers = memory.Memory(
-            shape=len(self.value), depth=_REGISTERS, init=[]
-        )
+        registers: Any = memory.Memory(shape=len(self.value), depth=_REGISTERS, init=[])
+        m.submodules.registers = registers
         write = registers.write_port()
         m.d.comb += [
             write.en.eq(self.write),

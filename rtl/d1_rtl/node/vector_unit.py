@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -79,11 +81,11 @@ class VectorUnit(wiring.Component):
     sram_write : Out(SramWriteSignature(params))
     """
 
-    i: stream.Interface
+    i: Any
     busy: Signal
     matrix_step: Signal
-    sram_read: wiring.PureInterface
-    sram_write: wiring.PureInterface
+    sram_read: Any
+    sram_write: Any
 
     def __init__(self, params: NodeParams, *, gated: bool = True):
         self._params = params
@@ -108,7 +110,7 @@ class VectorUnit(wiring.Component):
 
         # The instruction whose operands are read in this cycle.
         occupied, done = Signal(), Signal()
-        current = Signal(vector_operation_layout())
+        current: Any = Signal(vector_operation_layout())
         uop, insn = current.uop, current.insn
         self._take(m, ~occupied | done, registers, memory_unit, scoreboard)
         with m.If(done):
@@ -180,8 +182,8 @@ class VectorUnit(wiring.Component):
     def _matrix(
         self,
         m: Module,
-        occupied: Signal,
-        current: data.View,
+        occupied: Value,
+        current: Any,
         registers: VectorRegisterFile,
         memory_unit: VectorMemoryUnit,
     ) -> MatrixUnit:
@@ -215,8 +217,8 @@ class VectorUnit(wiring.Component):
     def _convert(
         self,
         m: Module,
-        occupied: Signal,
-        current: data.View,
+        occupied: Value,
+        current: Any,
         registers: VectorRegisterFile,
     ) -> ConvertUnit:
         """Connect the convert unit."""

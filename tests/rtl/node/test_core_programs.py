@@ -53,7 +53,8 @@ def test_every_csr_keeps_exactly_its_writable_bits(machine):
 
 def test_csr_instructions_without_a_set_bit_do_not_write(machine):
     outcome = machine.execute(
-        "csrrs t0, mhartid, x0\ncsrrc t0, instret, x0\ncsrrsi t0, instret, 0\ncsrrci t0, misa, 0\necall"
+        "csrrs t0, mhartid, x0\ncsrrc t0, instret, x0\n"
+        "csrrsi t0, instret, 0\ncsrrci t0, misa, 0\necall"
     )
     assert outcome.status is ThreadStatus.HALTED
     assert outcome.retired["value"][3] == CSR_BY_NAME["misa"].reset
