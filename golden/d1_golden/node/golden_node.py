@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d1_golden.csr import CSR_BY_NAME
-from d1_golden.memory_map import ThreadRegister, ThreadStatus
-from d1_golden.packet import PACKET_DTYPE
+from d1_golden.memory_map import Command, ThreadRegister, ThreadStatus, register_address
+from d1_golden.packet import PACKET_DTYPE, write_requests
 from d1_golden.params import NodeParams
 
 from .interpreter import load_interpreter
@@ -168,13 +168,10 @@ class GoldenNode:
         """End the use of the node; there is nothing to give back."""
 
     def start(self, pc: int, arg: int = 0) -> None:
-        """Start the thread at `pc` with a0 = `arg`, as START does."""
-        thread = self.state.control[THREAD_LINE]
-        thread[:] = 0
-        thread[ThreadRegister.PC], thread[ThreadRegister.ARG] = pc, arg
-        thread[ThreadRegister.STATUS] = ThreadStatus.RUNNING
-        self.state.pc[0] = pc
-        self.state.x[10] = arg
+        """Start the thread at `pc` with a0 = `arg`, by the packet that a host would send."""
+        # PC, ARG and COMMAND are neighbours, in this order.
+        registers = np.array([pc, arg, Command.START], np.uint64)
+        self.exchange(write_requests(register_address(ThreadRegister.PC), registers.view(np.uint8)))
 
     @property
     def status(self) -> ThreadStatus:

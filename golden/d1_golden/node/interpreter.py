@@ -455,7 +455,7 @@ _RUN_TAIL = """
             traced += 1
         pc = next_pc
     state.pc[0] = pc
-FLUSH
+    FLUSH
     return int64(limit) - left, traced
 """
 
@@ -501,10 +501,9 @@ def _constants() -> Iterator[str]:
 
 def _expand_flush(line: str) -> Iterator[str]:
     """Yield a line, or for the word FLUSH the statements that bring the counters up to date."""
-    indent = " " * (len(line) - len(line.lstrip()))
     if line.strip() == "FLUSH":
-        indent = indent or "    "
-        yield from (f"{indent}{statement}" for statement in _FLUSH.splitlines())
+        indent = line.removesuffix("FLUSH")
+        yield from (indent + statement for statement in _FLUSH.splitlines())
     else:
         yield line
 

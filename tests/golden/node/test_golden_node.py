@@ -221,7 +221,7 @@ def test_counters_count_instructions_steps_and_packets(node: GoldenNode) -> None
     assert counters[CounterRegister.CYCLES] == 5
     assert counters[CounterRegister.INSTRUCTIONS] == 4
     assert counters[CounterRegister.MATRIX_STEPS] == 2
-    assert counters[CounterRegister.REQUESTS] == 3
+    assert counters[CounterRegister.REQUESTS] == 4
     assert counters[CounterRegister.REPLIES] == 1
     assert counters[CounterRegister.FAULT_REPLIES] == 1
     assert counters[CounterRegister.BANK_CONFLICTS] == counters[CounterRegister.ISSUE_STALLS] == 0
