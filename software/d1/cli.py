@@ -141,7 +141,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from d1_rtl.sim import cache, verilator
+    from d1_golden.cache import cache_root
+    from d1_rtl.sim import verilator
     from rich.console import Console
     from rich.table import Table
 
@@ -172,7 +173,7 @@ def _info(args: argparse.Namespace) -> int:
     console.print(table)
 
     table = Table("cache", "entries", "size", "path", title="Caches")
-    for folder in sorted(path for path in cache.root().glob("*") if path.is_dir()):
+    for folder in sorted(path for path in cache_root().glob("*") if path.is_dir()):
         sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
         entries = sum(1 for path in folder.iterdir() if path.suffix != ".lock")
         table.add_row(folder.name, str(entries), f"{sum(sizes) / 1e6:.1f} MB", str(folder))

@@ -8,7 +8,6 @@ process wait for the first instead of building the same thing.
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
+from d1_golden.cache import cache_root as root
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -28,12 +27,6 @@ LOCK_TIMEOUT_S = 3600
 DEFAULT_S_PER_MB = 6.0
 _HISTORY = "history.jsonl"
 _LINE_INTERVAL_S = 20.0
-
-
-def root() -> Path:
-    """Return the folder of the cache: `$D1_CACHE`, or `d1-machine` in the user's cache folder."""
-    configured = os.environ.get("D1_CACHE")
-    return Path(configured) if configured else platformdirs.user_cache_path("d1-machine")
 
 
 def clean() -> int:

@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from d1_golden import assembler, csr, isa
-from platformdirs import user_cache_path
+from d1_golden.cache import cache_root
 
 from d1.compiler import emitter, gemm, schedule
 from d1.compiler.schedule import Schedule
@@ -24,9 +24,8 @@ __all__ = ["kernel_cache_dir", "program"]
 
 
 def kernel_cache_dir() -> Path:
-    """Return the folder of the files: in `$D1_CACHE`, or in the user's cache folder."""
-    configured = os.environ.get("D1_CACHE")
-    return (Path(configured) if configured else user_cache_path("d1-machine")) / "kernels"
+    """Return the folder of the files."""
+    return cache_root() / "kernels"
 
 
 @cache
