@@ -1,0 +1,300 @@
+# amaranth: UnusedElaboratable=no
+"""The matrix unit in its gated clock: values against golden, every cycle against its timetable."""
+
+import enum
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from d1_golden.numerics import BF16, CFP8_BIASES, Cfp8Config, Cfp8Format
+from d1_golden.numerics.convert import cfp8_to_bf16_array
+from d1_golden.numerics.dot_product import matrix_step
+from d1_golden.numerics.stimulus import OperandKind, dot_operands
+from d1_golden.params import PRESETS, preset
+from d1_rtl.clock_gate import ClockGate
+from d1_rtl.node.matrix_unit import MatrixOp, MatrixUnit, matrix_operation_layout
+from d1_rtl.sim.native import NativeModel
+
+from testbench.layouts import pack_rows
+
+SEED = 8
+#: Operations of a random stream; three quarters are steps of R x C blocks.
+OPERATIONS = {"d1": 22_000, "fpga": 8_000, "tiny": 8_000}
+STEP, ZERO, READ, WRITE = (op.value for op in MatrixOp)
+
+
+class Clock(enum.Enum):
+    GATED = True
+    FREE = False
+
+
+class UnitInItsDomain(wiring.Component):
+    """The matrix unit as a node holds it: clocked when there is something to do."""
+
+    def __init__(self, params, clock):
+        self._unit = MatrixUnit(params)
+        self._gate = ClockGate(domain="matrix", gated=clock.value)
+        super().__init__(self._unit.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains += self._gate.clock_domain
+        m.submodules.gate = self._gate
+        m.submodules.unit = self._gate.drive(self._unit)
+        wiring.connect(m, wiring.flipped(self.i), self._unit.i)
+        m.d.comb += [
+            self.o_read.valid.eq(self._unit.o_read.valid),
+            self.o_read.payload.eq(self._unit.o_read.payload),
+            self.busy.eq(self._unit.busy),
+            self._gate.en.eq(self.i.valid | self._unit.busy),
+        ]
+        return m
+
+
+class Bench:
+    """A compiled unit and its golden accumulators, which go along."""
+
+    def __init__(self, params, clock=Clock.GATED):
+        self.params = params
+        self.layout = matrix_operation_layout(params)
+        self.model = NativeModel(
+            UnitInItsDomain(params, clock), name=f"matrix_unit_{params.name}_{clock.name.lower()}"
+        )
+        shape = (params.accumulators, params.matrix_rows * params.matrix_cols)
+        self.accumulators = np.zeros(shape, np.uint32)
+        self.model.reset()
+        self._scratch = np.empty(8 * params.matrix_cols, np.int32)
+
+    def golden(self, ops):
+        """Return the parts that the READs among `ops` give, and the cycles between transfers."""
+        parts = []
+        lanes = self.params.fp32_lanes
+        for k, (op, number, part) in enumerate(
+            zip(ops["op"], ops["acc"], ops["part"], strict=True)
+        ):
+            acc = self.accumulators[number]
+            window = slice(lanes * part, lanes * (part + 1))
+            if op == STEP:
+                a, b = (
+                    self._operand(ops[f"{side}"][k], ops[f"{side}_config"][k], ops, k)
+                    for side in "ab"
+                )
+                matrix_step(
+                    acc, a, b, bool(ops["first"][k]), self.params.dot_fraction_bits, self._scratch
+                )
+            elif op == ZERO:
+                acc[:] = 0
+            elif op == READ:
+                parts.append(acc[window].copy())
+            else:
+                acc[window] = ops["a"][k].view(np.uint32)
+        return parts
+
+    def _operand(self, tile, config, ops, k):
+        if not ops["cfp8"][k]:
+            return tile.view(np.uint16)
+        config = Cfp8Config(Cfp8Format(config >> 6), int(config & 63))
+        half = 4 * int(ops["half"][k])
+        codes = tile.reshape(-1, 8)[:, half : half + 4]
+        return cfp8_to_bf16_array(codes, config).ravel()
+
+    def run(self, ops, gaps=None):
+        """Play operations, each `gaps` cycles after the one before; return the transfer cycles.
+
+        Checks `ready` and `busy` in every cycle and what is read, and when.
+        """
+        gaps = np.zeros(len(ops["op"]), int) if gaps is None else gaps
+        arrivals, transfers = timetable(ops, gaps)
+        cycles = transfers[-1] + 5
+        row = np.zeros(cycles, int)
+        valid = np.zeros(cycles, np.uint8)
+        for k, (arrival, transfer) in enumerate(zip(arrivals, transfers, strict=True)):
+            # Between two operations the payload already is the next one's, with valid low.
+            row[transfers[k - 1] + 1 if k else 0 : transfer + 1] = k
+            valid[arrival : transfer + 1] = 1
+        fields = {name: ops[name] for name in self.layout.members if self.layout[name].width}
+        inputs = {"i__payload": pack_rows(self.layout, **fields)[row], "i__valid": valid}
+        outputs = self.model.play(inputs, ["i__ready", "o_read__valid", "o_read__payload", "busy"])
+        moved = np.flatnonzero(valid & outputs["i__ready"][:, 0])
+        assert np.array_equal(moved, transfers), "transfers must follow the timetable"
+        self._check_busy(ops["op"], transfers, outputs["busy"][:, 0])
+        expected = self.golden(ops)
+        reads = outputs["o_read__valid"][:, 0] == 1
+        assert np.array_equal(np.flatnonzero(reads), np.array(transfers)[ops["op"] == READ] + 2)
+        got = outputs["o_read__payload"][reads]
+        assert np.array_equal(got, np.array(expected, np.uint32).reshape(got.shape))
+        return transfers
+
+    @staticmethod
+    def _check_busy(ops, transfers, busy):
+        effect = {STEP: 3, ZERO: 3, READ: 2, WRITE: 1}
+        expected = np.zeros(len(busy), np.uint32)
+        for op, transfer in zip(ops, transfers, strict=True):
+            expected[transfer + 1 : transfer + 1 + effect[int(op)]] = 1
+        assert np.array_equal(busy, expected)
+
+
+def timetable(ops, gaps):
+    """Return the cycles in which operations arrive and are transferred, as documented."""
+    arrivals, transfers = [], []
+    results: dict[int, int] = {}  # the cycle of each transfer of a STEP or ZERO: its accumulator
+    now = -1
+    for op, number, first, gap in zip(ops["op"], ops["acc"], ops["first"], gaps, strict=True):
+        now += 1 + int(gap)
+        arrivals.append(now)
+        ordered = op in (READ, WRITE) or (op == STEP and not first)
+        while (ordered and number in (results.get(now - 1), results.get(now - 2))) or (
+            op == WRITE and now - 2 in results
+        ):
+            now += 1
+        transfers.append(now)
+        if op in (STEP, ZERO):
+            results[now] = int(number)
+    return arrivals, transfers
+
+
+def operations(params, rng, count, **given):
+    """Return random operations; the fields in `given` are what they are."""
+    tile = params.vector_bytes
+    kinds = rng.choice(len(OperandKind), count)
+    a = np.empty((count, tile), np.uint8)
+    b = np.empty((count, tile), np.uint8)
+    for index, kind in enumerate(OperandKind):
+        chosen = kinds == index
+        blocks = int(chosen.sum()) * params.matrix_rows
+        _, left, right = dot_operands(rng, blocks, params.matrix_depth, BF16, kind)
+        a[chosen] = left.view(np.uint8).reshape(-1, tile)
+        b[chosen] = right.view(np.uint8).reshape(-1, tile)
+    biases, splits = len(CFP8_BIASES), len(Cfp8Format)
+    ops = {
+        "a": a,
+        "b": b,
+        "op": rng.choice([STEP, ZERO, READ, WRITE], count, p=[0.75, 0.02, 0.17, 0.06]),
+        "first": rng.random(count) < 0.1,
+        "cfp8": rng.random(count) < 0.3,
+        "half": rng.integers(0, 2, count),
+        "a_config": rng.integers(0, biases * splits, count),
+        "b_config": rng.integers(0, biases * splits, count),
+        "acc": rng.integers(0, params.accumulators, count),
+        "part": rng.integers(0, params.accumulator_parts, count),
+    }
+    ops |= {name: np.broadcast_to(values, count) for name, values in given.items()}
+    return {name: np.asarray(values).astype(np.uint8) for name, values in ops.items()}
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def bench(request):
+    return Bench(preset(request.param))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return Bench(preset("tiny"))
+
+
+def test_random_operations_with_random_pauses_equal_golden(bench):
+    print(f"seed {SEED}")
+    rng = np.random.default_rng(SEED)
+    count = OPERATIONS[bench.params.name]
+    ops = operations(bench.params, rng, count)
+    # Long dense stretches and sparse ones: the clock stops only in pauses of four cycles and more.
+    pause = np.repeat(rng.choice([0.0, 0.1, 0.6], -(-count // 50)), 50)[:count]
+    gaps = np.where(rng.random(count) < pause, rng.integers(1, 9, count), 0)
+    bench.run(ops, gaps)
+    blocks = int((ops["op"] == STEP).sum()) * bench.params.matrix_rows * bench.params.matrix_cols
+    assert blocks >= (1_000_000 if bench.params.name == "d1" else 1)
+
+
+def test_every_accumulator_is_read_back_as_written_to_the_bit(bench):
+    """Any bit pattern, NaN payloads included; neighbouring parts and accumulators stay."""
+    params = bench.params
+    rng = np.random.default_rng(SEED)
+    places = params.accumulators * params.accumulator_parts
+    number, part = np.divmod(rng.permutation(places), params.accumulator_parts)
+    for op in (WRITE, READ):
+        ops = operations(params, rng, places, op=op, acc=number, part=part)
+        ops["a"][...] = rng.integers(0, 256, ops["a"].shape)
+        transfers = bench.run(ops)
+        assert transfers == list(range(places)), "one a cycle"
+
+
+def test_three_accumulators_in_rotation_take_a_step_every_cycle(bench):
+    rng = np.random.default_rng(SEED)
+    count = 300
+    ops = operations(bench.params, rng, count, op=STEP, first=0, acc=np.arange(count) % 3)
+    assert bench.run(ops) == list(range(count))
+
+
+def test_a_bare_clock_makes_no_difference():
+    print(f"seed {SEED}")
+    rng = np.random.default_rng(SEED)
+    bench = Bench(preset("tiny"), Clock.FREE)
+    ops = operations(bench.params, rng, 2000)
+    bench.run(ops, np.where(rng.random(2000) < 0.2, rng.integers(1, 9, 2000), 0))
+
+
+#: Operations as (operation, accumulator, first) and the cycles in which they are transferred.
+INTERLOCKS = {
+    "one accumulator takes a step every third cycle": ([(STEP, 0, 0)] * 4, [0, 3, 6, 9]),
+    "two accumulators take two steps in three cycles": (
+        [(STEP, 0, 0), (STEP, 1, 0)] * 3,
+        [0, 1, 3, 4, 6, 7],
+    ),
+    "a step that starts from zero does not wait": (
+        [(STEP, 0, 0), (STEP, 0, 1), (STEP, 0, 1), (STEP, 0, 0)],
+        [0, 1, 2, 5],
+    ),
+    "zero does not wait, but is waited for": (
+        [(STEP, 0, 0), (ZERO, 0, 0), (READ, 0, 0)],
+        [0, 1, 4],
+    ),
+    "a read waits for its accumulator only": (
+        [(STEP, 0, 0), (READ, 1, 0), (READ, 0, 0), (READ, 0, 0)],
+        [0, 1, 3, 4],
+    ),
+    "a write waits for its accumulator": ([(STEP, 0, 0), (WRITE, 0, 0)], [0, 3]),
+    "a write to another accumulator passes at once": ([(STEP, 0, 0), (WRITE, 1, 0)], [0, 1]),
+    "a write gives way to a step's result at the port": (
+        [(STEP, 0, 0), (READ, 1, 0), (WRITE, 1, 0)],
+        [0, 1, 3],
+    ),
+    "what was written is there for the next": (
+        [(WRITE, 0, 0), (READ, 0, 0), (WRITE, 0, 0), (STEP, 0, 0), (READ, 0, 0)],
+        [0, 1, 2, 3, 6],
+    ),
+    "a read does not hold a step off": ([(READ, 0, 0), (STEP, 0, 0)], [0, 1]),
+}
+
+
+@pytest.mark.parametrize("case", INTERLOCKS)
+def test_interlocks_cost_as_many_cycles_as_documented(tiny, case):
+    sequence, cycles = INTERLOCKS[case]
+    op, number, first = np.array(sequence).T
+    rng = np.random.default_rng(SEED)
+    ops = operations(tiny.params, rng, len(sequence), op=op, acc=number, first=first)
+    assert tiny.run(ops) == cycles
+
+
+def test_zero_leaves_positive_zeros_even_of_nans(tiny):
+    rng = np.random.default_rng(SEED)
+    ops = operations(tiny.params, rng, 3, op=[WRITE, ZERO, READ], acc=2, part=0)
+    ops["a"][0] = 0xFF
+    ops["a"][1] = ops["b"][1] = 0xFF
+    tiny.run(ops)
+    assert not tiny.accumulators[2].any()
+
+
+def test_accumulators_keep_their_values_through_a_reset_that_drops_what_is_in_flight(tiny):
+    rng = np.random.default_rng(SEED)
+    tiny.run(operations(tiny.params, rng, 1, op=WRITE, acc=5, part=0))
+    step = operations(tiny.params, rng, 1, op=STEP, acc=5, first=1)
+    fields = {name: step[name] for name in tiny.layout.members if tiny.layout[name].width}
+    tiny.model.play(
+        {"i__payload": pack_rows(tiny.layout, **fields), "i__valid": np.ones(1, np.uint8)}, []
+    )
+    assert tiny.model.get("busy") == 1
+    tiny.model.set("i__valid", 0)
+    tiny.model.reset()
+    assert tiny.model.get("busy") == 0
+    tiny.run(operations(tiny.params, rng, 1, op=READ, acc=5, part=0))
