@@ -25,6 +25,8 @@ class Bound final : public d1::Model {
 #endif
   }
   ~Bound() override {
+    // Scopes leave the context of the thread, which may be that of another model.
+    Verilated::threadContextp(&context_);
     stop_trace();
     top_.final();
   }

@@ -3,7 +3,7 @@
 import ctypes
 import re
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -311,7 +311,8 @@ class NativeModel:
 
 def _link(model: VerilatedModel) -> Path:
     """Return the shared library of the native driver with this model."""
-    members = ((_member_name(port.name), port.width) for port in model.ports)
+    declared = set(re.findall(r"VL_\w+\(&(\w+),", (model.folder / "Vtop.h").read_text()))
+    members = ((_member_name(port.name, declared), port.width) for port in model.ports)
     table = "".join(f" \\\n  X({member}, {width})" for member, width in members)
     return link_driver(
         model,
@@ -327,7 +328,8 @@ def _link(model: VerilatedModel) -> Path:
     )
 
 
-def _member_name(port: str) -> str:
-    """Return the C++ member that Verilator makes of a port."""
-    name = port.replace("__", "___05F")
-    return re.sub(r"\W", lambda match: f"__0{ord(match[0]):02X}", name)
+def _member_name(port: str, declared: Set[str]) -> str:
+    """Return the C++ member that Verilator makes of a port, one of those `declared`."""
+    name = re.sub(r"\W", lambda char: f"__0{ord(char[0]):02X}", port.replace("__", "___05F"))
+    keyword = f"__SYM__{name}"  # of a name that means something in C++
+    return keyword if keyword in declared else name

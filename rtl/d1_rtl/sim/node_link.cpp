@@ -53,7 +53,9 @@ class NodeLink {
 
   Outcome exchange(const Packet* requests, uint64_t count, uint64_t drain, uint64_t limit) {
     uint64_t next = 0;     // the first request that a reply can still belong to
-    uint64_t settled = 0;  // cycles since all requests were taken
+    uint64_t settled = 0;  // cycles in which replies were taken since all requests were
+    // Replies are in order, so only writes at the end can still be answered after the last read.
+    if (count == 0 || !requests[count - 1].is_write()) drain = 0;
     uint64_t unanswered = 0;
     for (uint64_t i = 0; i < count; ++i) unanswered += !requests[i].is_write();
     accepted = 0;
@@ -75,8 +77,9 @@ class NodeLink {
         port(ports_.request_payload).set(requests[accepted].words());
         offering_ = true;
       }
+      const bool all_taken = accepted == count;
       accepted += cycle();
-      settled += accepted == count && reply_ready_;
+      settled += all_taken && reply_ready_;
     }
   }
 

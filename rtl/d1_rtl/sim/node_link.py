@@ -24,7 +24,7 @@ RETIRE_DTYPE = np.dtype(
     ]
 )
 
-#: A WRITE at fault is answered this many cycles after it was taken, or earlier.
+#: A WRITE at fault is answered at most this many cycles after it was taken, replies being taken.
 DRAIN_CYCLES = 8
 
 _DOOR_PORTS = (
@@ -152,8 +152,8 @@ class NodeLink(NativeModel):
     def exchange(self, requests: NDArray[np.void], max_cycles: int) -> NDArray[np.void]:
         """Send packets in order; return the replies once every request but WRITEs is answered.
 
-        A WRITE is answered only when it is at fault; `DRAIN_CYCLES` after the last request was
-        taken its reply is there too. Replies that came since the last exchange, if any, are first.
+        A WRITE is answered only when it is at fault. After WRITEs at the end, `DRAIN_CYCLES` more
+        are run for such answers. Replies that came since the last exchange, if any, are first.
 
         Parameters
         ----------
