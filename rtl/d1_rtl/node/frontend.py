@@ -18,6 +18,8 @@ __all__ = ["LINE_BUFFERS", "Frontend", "LineBuffers"]
 LINE_BUFFERS = 4
 _LINE_LOG2 = LINE_BYTES.bit_length() - 1
 _WORDS = LINE_BYTES // 4
+#: log2 of the words at the start of a line that may be fetched before a branch is resolved.
+_EARLY_LOG2 = 2
 
 
 class LineBuffers(wiring.Component):
@@ -166,7 +168,7 @@ class Frontend(wiring.Component):
             buffers.word_index.eq(pc[2:]),
             advance.eq(~self.o.valid | self.o.ready),
         ]
-        self._fetch_lines(m, buffers, active & (fault == FetchFault.NONE))
+        self._fetch_lines(m, buffers, active & (fault == FetchFault.NONE), pc)
         with m.If(advance):
             m.d.sync += [
                 self.o.valid.eq(active & (buffers.hit | (fault != FetchFault.NONE))),
@@ -184,19 +186,25 @@ class Frontend(wiring.Component):
             m.d.sync += [active.eq(0), self.o.valid.eq(0)]
         return m
 
-    def _fetch_lines(self, m: Module, buffers: LineBuffers, active: Value) -> None:
-        """Read the line in use if it is missing, else the line after it."""
+    def _fetch_lines(self, m: Module, buffers: LineBuffers, active: Value, pc: Value) -> None:
+        """Read the line in use if it is missing, else the line after it.
+
+        Not the line after it while the first words of a line are fetched: these may be behind a
+        branch that ends a loop, and the loop's first line would have to go.
+        """
         request = self.sram.request
         # A request that waits for its bank stays as it is, wanted or not.
         waiting, waiting_line = Signal(), Signal.like(request.payload)
         wanted = Signal.like(request.payload)
+        early = ~pc[2 + _EARLY_LOG2 : _LINE_LOG2].any()
         is_last = buffers.line == self._params.sram_bytes // LINE_BYTES - 1
         pending = Signal()
         m.d.comb += [
             wanted.eq(Mux(buffers.hit, buffers.line + 1, buffers.line)),
             request.payload.eq(Mux(waiting, waiting_line, wanted)),
             request.valid.eq(
-                waiting | (active & ~pending & ~(buffers.hit & (buffers.next_hit | is_last)))
+                waiting
+                | (active & ~pending & ~(buffers.hit & (buffers.next_hit | is_last | early)))
             ),
             buffers.clear.eq(self.invalidate),
             # What was asked for before the invalidation may be older than the last store.
