@@ -23,15 +23,27 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 from d1_golden.assembler import assemble
-from d1_golden.memory_map import CounterRegister
+from d1_golden.memory_map import CounterRegister, ThreadStatus
 from d1_golden.params import preset
 from rich.console import Console
 from rich.table import Table
 
 from d1.device import Device, open_device, shared_device
+from d1.errors import DeviceError
 from d1.operators import matmul
 
-__all__ = ["METRICS", "Metric", "all_bars_met", "machine", "measure", "print_table", "write_json"]
+__all__ = [
+    "MATRIX_LOOP",
+    "METRICS",
+    "SCALAR_LOOP",
+    "Metric",
+    "all_bars_met",
+    "machine",
+    "measure",
+    "print_table",
+    "start_loop",
+    "write_json",
+]
 
 Results = Mapping[str, float]
 
@@ -44,7 +56,8 @@ _GOLDEN_INSTRUCTIONS = 20_000_000
 
 #: Where the program that computes for ever has its operands, and how many bytes of them.
 _DATA, _DATA_BYTES = 0x1000, 0x1000
-_MATRIX_LOOP = f"""
+#: Eight vector loads, 32 matrix instructions, two scalar ones.
+MATRIX_LOOP = f"""
     li a0, {_DATA:#x}
 loop:
 {"".join(f"    vld v{n}, {n}(a0){chr(10)}" for n in range(8))}
@@ -53,7 +66,7 @@ loop:
     j loop
 """
 #: Arithmetic, a load, a store and branches: 10 instructions a round, for ever.
-_SCALAR_LOOP = f"""
+SCALAR_LOOP = f"""
     li a0, {_DATA:#x}
 loop:
     ld t0, 0(a0)
@@ -230,15 +243,25 @@ def _image(source: str) -> bytes:
     return assemble(source).code.ljust(_DATA, b"\0") + values.tobytes()
 
 
-def _start_loop(device: Device, source: str) -> None:
+def start_loop(device: Device, source: str) -> None:
+    """Load a program that never ends, with its operands, and start it."""
     device.write(0, _image(source))
     device.start(0)
 
 
+def _require_running(device: Device) -> None:
+    """Refuse the figure of a program that did not go on."""
+    state = device.status()
+    if state.status is not ThreadStatus.RUNNING:
+        raise DeviceError(f"the measured program must go on, not be {state}")
+
+
 def _native_cycles_per_s() -> float:
     with open_device("rtl", _PRESET) as device:
-        _start_loop(device, _MATRIX_LOOP)
-        return _rate(_NATIVE_CYCLES, partial(device.link.advance, _NATIVE_CYCLES))
+        start_loop(device, MATRIX_LOOP)
+        rate = _rate(_NATIVE_CYCLES, partial(device.link.advance, _NATIVE_CYCLES))
+        _require_running(device)
+        return rate
 
 
 def _cocotb_cycles_per_s() -> float:
@@ -249,7 +272,7 @@ def _cocotb_cycles_per_s() -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         image, seconds = Path(folder) / "image", Path(folder) / "seconds"
-        image.write_bytes(_image(_MATRIX_LOOP))
+        image.write_bytes(_image(MATRIX_LOOP))
         run_cocotb(
             Node(preset(_PRESET)),
             name=f"node_{_PRESET}",
@@ -272,9 +295,10 @@ def _gemm_mac_per_s(device: str) -> float:
 
 def _golden_mips() -> float:
     with open_device("golden", _PRESET) as device:
-        _start_loop(device, _SCALAR_LOOP)
-        run = partial(device.link.run, _GOLDEN_INSTRUCTIONS)
-        return _rate(_GOLDEN_INSTRUCTIONS, run) / 1e6
+        start_loop(device, SCALAR_LOOP)
+        rate = _rate(_GOLDEN_INSTRUCTIONS, partial(device.link.run, _GOLDEN_INSTRUCTIONS))
+        _require_running(device)
+        return rate / 1e6
 
 
 def _mac_per_cycle() -> float:

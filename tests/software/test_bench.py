@@ -1,0 +1,80 @@
+"""What `make bench` measures, and that it measures programs that really run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import d1
+import pytest
+from d1 import bench
+from d1_golden.memory_map import CounterRegister, ThreadStatus
+
+KEYS = [
+    "sim_native_cycles_per_s",
+    "sim_cocotb_cycles_per_s",
+    "sim_gemm_mac_per_s",
+    "golden_gemm_mac_per_s",
+    "golden_mips",
+    "gemm_bf16_64_mac_per_cycle",
+    "verilator_build_s",
+    "first_result_s",
+]
+GOOD = {
+    "sim_native_cycles_per_s": 300.0,
+    "sim_cocotb_cycles_per_s": 100.0,
+    "sim_gemm_mac_per_s": 6e6,
+    "golden_gemm_mac_per_s": 2e8,
+    "golden_mips": 20.0,
+    "gemm_bf16_64_mac_per_cycle": 128.0,
+    "verilator_build_s": 1e9,
+    "first_result_s": 1e9,
+}
+
+
+def test_the_figures_have_the_names_that_others_read() -> None:
+    assert [metric.key for metric in bench.METRICS] == KEYS
+
+
+def test_figures_at_their_bars_meet_them() -> None:
+    assert bench.all_bars_met(GOOD)
+
+
+@pytest.mark.parametrize("key", [metric.key for metric in bench.METRICS if metric.bar])
+def test_a_figure_below_its_bar_misses_it(key: str) -> None:
+    assert not bench.all_bars_met(GOOD | {key: GOOD[key] * 0.99})
+
+
+def test_native_must_be_three_times_as_fast_as_cocotb() -> None:
+    assert not bench.all_bars_met(GOOD | {"sim_cocotb_cycles_per_s": 101.0})
+
+
+def test_the_json_file_is_one_flat_object_of_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "bench.json"
+    bench.write_json(GOOD, path)
+    assert json.loads(path.read_text()) == GOOD
+
+
+def test_the_table_shows_what_was_missed(capsys) -> None:
+    bench.print_table(GOOD | {"golden_mips": 19.0})
+    lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if "│" in line}
+    assert "MISSED" in lines["golden_mips"]
+    assert "MISSED" not in lines["golden_gemm_mac_per_s"]
+
+
+def test_the_machine_is_described_by_cores_and_versions() -> None:
+    assert re.search(r", \d+ cores, \w+, Python 3\.\d+\.\d+.*, verilator 5\.", bench.machine())
+
+
+@pytest.mark.parametrize(
+    ("source", "steps"),
+    [(bench.MATRIX_LOOP, 7520), (bench.SCALAR_LOOP, 0)],
+    ids=["matrix", "scalar"],
+)
+def test_the_measured_loops_go_on_for_ever_and_compute(source: str, steps: int) -> None:
+    with d1.open("golden", "d1") as device:
+        bench.start_loop(device, source)
+        device.link.advance(1 + 42 * 235)
+        assert device.status().status is ThreadStatus.RUNNING
+        assert device.counters()[CounterRegister.MATRIX_STEPS] == steps
