@@ -1,0 +1,145 @@
+# amaranth: UnusedElaboratable=no
+"""The convert unit: every conversion, every lane, with pauses and a clock that stops."""
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from d1_golden.numerics import BF16, CFP8_BIASES, Cfp8Config, Cfp8Format, Rounding
+from d1_golden.numerics.convert import (
+    bf16_to_fp32_array,
+    cfp8_to_fp32_array,
+    fp32_to_bf16_array,
+    fp32_to_cfp8_array,
+)
+from d1_golden.numerics.stimulus import conversion_operands
+from d1_golden.params import PRESETS, preset
+from d1_rtl.clock_gate import ClockGate
+from d1_rtl.node.convert_unit import ConvertOp, ConvertUnit, convert_operation_layout
+from d1_rtl.sim.native import NativeModel
+
+from testbench.layouts import pack_rows
+
+SEED = 9
+LATENCY = 2
+#: Random streams of so many operations: on d1, more than a million lanes of each kind.
+OPERATIONS = 66_000
+STREAMS = {"d1": 4, "fpga": 1, "tiny": 1}
+
+
+class UnitInItsDomain(wiring.Component):
+    """The convert unit as a node holds it: clocked when there is something to do."""
+
+    def __init__(self, params):
+        self._unit = ConvertUnit(params)
+        self._gate = ClockGate(domain="convert")
+        super().__init__(self._unit.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains += self._gate.clock_domain
+        m.submodules.gate = self._gate
+        m.submodules.unit = self._gate.drive(self._unit)
+        m.d.comb += [
+            self._unit.i.valid.eq(self.i.valid),
+            self._unit.i.payload.eq(self.i.payload),
+            self.o.valid.eq(self._unit.o.valid),
+            self.o.payload.eq(self._unit.o.payload),
+            self.busy.eq(self._unit.busy),
+            self._gate.en.eq(self.i.valid | self._unit.busy),
+        ]
+        return m
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def unit(request):
+    params = preset(request.param)
+    with NativeModel(UnitInItsDomain(params), name=f"convert_unit_{params.name}") as model:
+        model.reset()
+        yield params, model
+
+
+def operations(params, rng, count):
+    """Return random operations of every kind."""
+    op = rng.integers(0, len(ConvertOp), count)
+    narrow = np.isin(op, [ConvertOp.FP32_FROM_BF16.value, ConvertOp.BF16_FROM_FP32.value])
+    source = conversion_operands(rng, count * params.fp32_lanes, BF16).reshape(count, -1)
+    config = rng.integers(0, len(CFP8_BIASES) * len(Cfp8Format), count).astype(np.uint8)
+    to_cfp8 = op == ConvertOp.CFP8_FROM_FP32.value
+    for word in np.unique(config):
+        chosen = to_cfp8 & (config == word)
+        form = cfp8_config(word).float_format
+        values = conversion_operands(rng, int(chosen.sum()) * params.fp32_lanes, form)
+        source[chosen] = values.reshape(-1, params.fp32_lanes)
+    widen = np.isin(op, [ConvertOp.FP32_FROM_BF16.value, ConvertOp.FP32_FROM_CFP8.value])
+    source[widen] = rng.integers(0, 1 << 32, source[widen].shape, np.uint32)
+    return {
+        "source": source,
+        "merge": rng.integers(0, 1 << 32, source.shape, np.uint32),
+        "seed": rng.integers(0, 1 << 64, count, np.uint64),
+        "op": op.astype(np.uint8),
+        "part": rng.integers(0, np.where(narrow, 2, 4)).astype(np.uint8),
+        "stochastic": rng.integers(0, len([Rounding.NEAREST_EVEN, Rounding.STOCHASTIC]), count)
+        .astype(np.uint8),
+        "config": config,
+    }  # fmt: skip
+
+
+def cfp8_config(word):
+    return Cfp8Config(Cfp8Format(int(word) >> 6), int(word) & 63)
+
+
+def golden(params, ops, k):
+    """Return the vector that operation k gives."""
+    lanes = params.fp32_lanes
+    op, part = ConvertOp(int(ops["op"][k])), int(ops["part"][k])
+    source = np.ascontiguousarray(ops["source"][k])
+    config = cfp8_config(ops["config"][k])
+    window = slice(lanes * part, lanes * (part + 1))
+    if op is ConvertOp.FP32_FROM_BF16:
+        return bf16_to_fp32_array(source.view(np.uint16)[window])
+    if op is ConvertOp.FP32_FROM_CFP8:
+        return cfp8_to_fp32_array(source.view(np.uint8)[window], config)
+    rounding, seed = Rounding(int(ops["stochastic"][k])), int(ops["seed"][k])
+    result = ops["merge"][k].copy()
+    if op is ConvertOp.BF16_FROM_FP32:
+        result.view(np.uint16)[window] = fp32_to_bf16_array(source, rounding, seed)
+    else:
+        result.view(np.uint8)[window] = fp32_to_cfp8_array(source, config, rounding, seed)
+    return result
+
+
+def play(params, model, rng, ops):
+    """Play operations with pauses; check when results come; return them."""
+    # Long dense stretches and sparse ones, in which the clock stops.
+    count = len(ops["op"])
+    pause = np.repeat(rng.choice([0.0, 0.1, 0.6], -(-count // 50)), 50)[:count]
+    gaps = np.where(rng.random(count) < pause, rng.integers(1, 9, count), 0)
+    transfers = np.cumsum(gaps + 1) - 1
+    cycles = transfers[-1] + LATENCY + 2
+    row = np.minimum(np.searchsorted(transfers, np.arange(cycles)), count - 1)
+    valid = np.zeros(cycles, np.uint8)
+    valid[transfers] = 1
+    payload = pack_rows(convert_operation_layout(params), **ops)[row]
+    outputs = model.play(
+        {"i__payload": payload, "i__valid": valid}, ["o__valid", "o__payload", "busy"]
+    )
+    done = np.flatnonzero(outputs["o__valid"][:, 0])
+    assert np.array_equal(done, transfers + LATENCY)
+    busy = np.zeros(cycles, bool)
+    busy[transfers + 1] = busy[transfers + 2] = True
+    assert np.array_equal(outputs["busy"][:, 0], busy)
+    return outputs["o__payload"][done]
+
+
+def test_every_conversion_equals_golden_after_two_cycles(unit):
+    params, model = unit
+    print(f"seed {SEED}")
+    rng = np.random.default_rng(SEED)
+    lanes = np.zeros(len(ConvertOp), int)
+    for _ in range(STREAMS[params.name]):
+        ops = operations(params, rng, OPERATIONS)
+        expected = np.array([golden(params, ops, k) for k in range(OPERATIONS)])
+        assert np.array_equal(play(params, model, rng, ops), expected)
+        lanes += np.bincount(ops["op"]) * params.fp32_lanes
+    assert lanes.min() >= (1_000_000 if params.name == "d1" else 1)
