@@ -113,6 +113,8 @@ def run_demo(device: str = "rtl", preset: str = "d1", epochs: int = 4, seed: int
     """
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, not {epochs!r}")
+    # PyTorch's own work here is too small to divide: threads would only wait for each other.
+    torch.set_num_threads(1)
     console = Console(highlight=False, soft_wrap=True)
     started = time.perf_counter()
     digits = Digits.load(seed)

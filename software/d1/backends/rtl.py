@@ -23,7 +23,12 @@ class RtlLink(NodeLink):
     """A link to a simulated node that knows the node's parameters."""
 
     def __init__(self, params: NodeParams) -> None:
-        super().__init__(Node(params), name=f"node_{params.name}", retire_capacity=_RETIRE_CAPACITY)
+        super().__init__(
+            Node(params),
+            name=f"node_{params.name}",
+            retire_capacity=_RETIRE_CAPACITY,
+            design_key=repr(params),
+        )
         self._params = params
 
     @property
