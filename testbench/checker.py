@@ -57,6 +57,8 @@ class Case:
         Instructions of the program's body, about.
     traffic
         Whether packets read and write SRAM while the program runs.
+    control
+        Whether the program may use the control block.
 
     """
 
@@ -64,13 +66,14 @@ class Case:
     seed: int
     length: int = 300
     traffic: bool = True
+    control: bool = True
 
     def program(self) -> RandomProgram:
         """Return the program: every other one traps, every third one reaches the control block."""
         options = ProgramOptions(
             length=self.length,
             traps=0.05 if self.seed % 2 else 0.0,
-            control=self.seed % 3 == 0,
+            control=self.control and self.seed % 3 == 0,
             base=LINE_BYTES * (self.seed % 5),
         )
         return random_program(self.params, self.seed, options)

@@ -8,11 +8,12 @@ from typing import Any
 
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
-from d1_golden.params import LINE_BYTES
+from d1_golden.params import LINE_BYTES, NodeParams
+from d1_rtl.node.interfaces import sram_write_layout
+
+from .stream import check_probability
 
 __all__ = ["MemoryAgent"]
-
-_MASK_BITS, _DATA_BITS = LINE_BYTES, 8 * LINE_BYTES
 
 
 class MemoryAgent:
@@ -28,8 +29,8 @@ class MemoryAgent:
         The cocotb handle of the client.
     reads, writes
         Names of its read and write ports.
-    size
-        Bytes of memory, a multiple of 64.
+    params
+        The node, which gives the size of the memory.
     stall
         Probability with which a port is refused in a cycle.
     seed
@@ -43,24 +44,39 @@ class MemoryAgent:
         *,
         reads: Iterable[str],
         writes: Iterable[str],
-        size: int,
+        params: NodeParams,
         stall: float = 0.0,
         seed: int = 0,
     ) -> None:
-        if size <= 0 or size % LINE_BYTES:
-            raise ValueError(f"size must be a positive multiple of {LINE_BYTES}, not {size!r}")
-        if not 0 <= stall < 1:
-            raise ValueError(f"stall must be in [0, 1), not {stall!r}")
         #: The memory's contents.
-        self.contents = bytearray(size)
+        self.contents = bytearray(params.sram_bytes)
+        self.stall = stall
         #: Transfers made by each port.
         self.transfers: dict[str, int] = {name: 0 for name in (*reads, *writes)}
-        self._line_bits = (size // LINE_BYTES - 1).bit_length()
-        self._stall, self._rng = stall, random.Random(seed)
+        self._layout = sram_write_layout(params)
+        self._rng = random.Random(seed)
         for name in reads:
             cocotb.start_soon(self._serve_read(dut, name))
         for name in writes:
             cocotb.start_soon(self._serve_write(dut, name))
+
+    @property
+    def stall(self) -> float:
+        """Probability with which a port is refused in a cycle."""
+        return self._stall
+
+    @stall.setter
+    def stall(self, value: float) -> None:
+        check_probability("stall", value)
+        self._stall = value
+
+    def load(self, address: int, data: bytes) -> None:
+        """Put `data` at `address`, at once."""
+        if address + len(data) > len(self.contents):
+            raise ValueError(
+                f"data must end by {len(self.contents):#x}, not {address + len(data):#x}"
+            )
+        self.contents[address : address + len(data)] = data
 
     def _line(self, number: int) -> slice:
         if (number + 1) * LINE_BYTES > len(self.contents):
@@ -93,10 +109,9 @@ class MemoryAgent:
     async def _serve_write(self, dut: Any, name: str) -> None:
         await RisingEdge(dut.clk)
         while True:
-            payload = await self._granted(dut, name)
-            start = self._line(payload & (1 << self._line_bits) - 1).start
-            mask = payload >> self._line_bits
-            data = (payload >> self._line_bits + _MASK_BITS).to_bytes(LINE_BYTES, "little")
+            write: Any = self._layout.from_bits(await self._granted(dut, name))
+            start, mask = self._line(write.line).start, write.mask
+            data = write.data.to_bytes(LINE_BYTES, "little")
             for byte in range(LINE_BYTES):
                 if mask >> byte & 1:
                     self.contents[start + byte] = data[byte]

@@ -16,10 +16,11 @@ from typing import Any
 import cocotb
 from cocotb.triggers import Event, FallingEdge, RisingEdge
 
-__all__ = ["StreamSink", "StreamSource"]
+__all__ = ["StreamSink", "StreamSource", "check_probability"]
 
 
-def _check_probability(name: str, value: float) -> None:
+def check_probability(name: str, value: float) -> None:
+    """Raise ValueError if the probability of a stall is not in [0, 1)."""
     if not 0 <= value < 1:
         raise ValueError(f"{name} must be in [0, 1), not {value!r}")
 
@@ -43,7 +44,7 @@ class StreamSource:
     def __init__(
         self, dut: Any, name: str, *, stall: float = 0.0, rng: random.Random | None = None
     ) -> None:
-        _check_probability("stall", stall)
+        check_probability("stall", stall)
         self._clk = dut.clk
         self._valid = getattr(dut, f"{name}__valid")
         self._ready = getattr(dut, f"{name}__ready")
@@ -112,7 +113,7 @@ class StreamSink:
     def __init__(
         self, dut: Any, name: str, *, stall: float = 0.0, rng: random.Random | None = None
     ) -> None:
-        _check_probability("stall", stall)
+        check_probability("stall", stall)
         self._clk = dut.clk
         self._valid = getattr(dut, f"{name}__valid")
         self._ready = getattr(dut, f"{name}__ready")

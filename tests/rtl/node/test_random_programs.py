@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from d1_golden.params import PRESETS, preset
+from d1_rtl.node.core import Core
 from d1_rtl.node.node import Node
 from d1_rtl.sim.cocotb_runner import run_cocotb
 
@@ -34,3 +35,15 @@ def test_random_programs_with_stalled_packets_match_golden_under_cocotb(tmp_path
         env={"D1_PRESET": "tiny", "D1_SEED": "1", "D1_COUNT": "6"},
     )
     assert len(result.tests) == 2
+
+
+def test_random_programs_match_golden_while_memory_refuses_the_core(tmp_path: Path) -> None:
+    result = run_cocotb(
+        Core(preset("tiny")),
+        name="core_tiny",
+        test_module="testbench.tb_core",
+        seed=1,
+        directory=tmp_path,
+        env={"D1_PRESET": "tiny", "D1_SEED": "100", "D1_COUNT": "9"},
+    )
+    assert len(result.tests) == 1
