@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 import d1.torch
 from d1.device import shared_device
 
-__all__ = ["REQUIRED_ACCURACY", "Digits", "main", "run_demo"]
+__all__ = ["REQUIRED_ACCURACY", "Digits", "run_demo"]
 
 #: Share of the held-out images that must be recognised.
 REQUIRED_ACCURACY = 0.95
@@ -92,6 +94,18 @@ class _Trainer:
             return float((self.run(images).argmax(1) == labels).float().mean())
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep PyTorch from dividing work that is so small that threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def run_demo(device: str = "rtl", preset: str = "d1", epochs: int = 4, seed: int = 0) -> int:
     """Train and report; return the exit status.
 
@@ -113,8 +127,6 @@ def run_demo(device: str = "rtl", preset: str = "d1", epochs: int = 4, seed: int
     """
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, not {epochs!r}")
-    # PyTorch's own work here is too small to divide: threads would only wait for each other.
-    torch.set_num_threads(1)
     console = Console(highlight=False, soft_wrap=True)
     started = time.perf_counter()
     digits = Digits.load(seed)
@@ -206,8 +218,3 @@ def _table(
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def main() -> int:
-    """Run the demonstration on the RTL; return its exit status."""
-    return run_demo()
