@@ -11,6 +11,7 @@ from d1_golden.memory_map import (
     ThreadStatus,
     register_address,
 )
+from d1_golden.node.trace import explain_difference
 from d1_golden.packet import read_requests, write_requests
 
 
@@ -75,21 +76,52 @@ def test_mcycle_counts_the_cycles_of_the_thread(machine):
     assert second - first == 3
 
 
-def test_stop_lets_a_running_thread_finish_what_it_has_issued(machine):
-    machine.load("loop: addi t0, t0, 1\nsd t0, 0x400(x0)\nj loop")
-    machine.start(0)
-    machine.link.advance(500)
-    assert machine.outcome().status is ThreadStatus.RUNNING
+_EVERLASTING = """
+    li s0, 0x4000
+    li s1, 0x800000
+again:
+    addi t0, t0, 1
+    sd t0, 0x400(x0)
+    vld v1, 0(s0)
+    mmac.bf16.vm acc1, v1, 1(s0)
+    mrd v2, acc1, 0
+    mul t1, t0, t0
+    vst v2, 3(s0)
+    vcvt.bf16.f32 v3, v2, 0
+    divu t2, t1, t0
+    ld t3, 0(s1)
+    vst v3, 4(s0)
+    sd t2, 0x408(x0)
+    mwr acc2, v3, 0
+    vld v4, 5(s0)
+    vst v4, 6(s0)
+    j again
+"""
+
+
+def test_a_stopped_thread_has_done_a_number_of_whole_instructions(machine):
+    rng = np.random.default_rng(21)
+    print("seed 21")
+    data = rng.integers(0x3F00, 0x4100, 64).astype("<u2").view(np.uint8)
     command = register_address(ThreadRegister.COMMAND)
-    machine.link.exchange(write_requests(command, Command.STOP.to_bytes(8, "little")), 1000)
-    machine.link.run(100)
-    outcome = machine.outcome()
-    assert outcome.status is ThreadStatus.IDLE
-    stored = machine.link.exchange(read_requests(0x400, 64), 1000)["data"].view("<u8")[0, 0]
-    machine.start(0x10_000 - 4)  # x5 is seen through a program of its own
-    machine.link.run(1000)
-    assert machine.outcome().status is ThreadStatus.FAULTED
-    assert stored > 50
+    stop = write_requests(command, int(Command.STOP).to_bytes(8, "little"))
+    for cycles in range(150, 260):
+        machine.reset()
+        machine.write(0x4000, data)
+        machine.load(_EVERLASTING)
+        machine.link.take_retired()
+        machine.start(0)
+        machine.link.advance(cycles)
+        machine.link.exchange(stop, 1000)
+        machine.link.run(200)
+        outcome = machine.outcome()
+        assert outcome.status is ThreadStatus.IDLE
+        machine.golden.start(0, 0)
+        expected = machine.golden.run_traced(len(outcome.retired))
+        assert explain_difference(expected, outcome.retired) is None
+        machine.golden.exchange(stop)
+        actual = machine.link.exchange(read_requests(0x400, 0x4400), 100_000)["data"].reshape(-1)
+        assert actual.tobytes() == machine.golden.memory[0x400:0x4800].tobytes(), cycles
 
 
 def test_a_thread_can_stop_itself(machine):

@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from d1_golden.memory_map import Command, ThreadRegister, ThreadStatus, register_address
 from d1_golden.node import GoldenNode
@@ -21,8 +22,11 @@ _OPTIONS = {
 }
 
 
-def _run(link: NodeLink, options: ProgramOptions, seed: int) -> int:
-    """Run one program on both nodes, compare, and return the number of instructions."""
+def _run(link: NodeLink, options: ProgramOptions, seed: int, *, traffic: int = 0) -> int:
+    """Run one program on both nodes, compare, and return the number of instructions.
+
+    While the RTL runs it, `traffic` lines of its memory are read by packets.
+    """
     program = random_program(_PARAMS, seed, options)
     thread = register_address(ThreadRegister.PC)
     line = b"".join(v.to_bytes(8, "little") for v in (options.base, seed, Command.START))
@@ -34,6 +38,11 @@ def _run(link: NodeLink, options: ProgramOptions, seed: int) -> int:
     link.reset()
     link.exchange(program.requests(), 100_000)
     link.exchange(start, 1000)
+    if traffic:
+        lines = np.random.default_rng(seed).integers(0, program.end // LINE_BYTES, traffic)
+        reads = np.repeat(read_requests(0, LINE_BYTES), traffic)
+        reads["address"] = lines * LINE_BYTES
+        assert len(link.exchange(reads, 100 * traffic)) == traffic
     link.run(100 * program.max_instructions)
     actual, dropped = link.take_retired()
     assert dropped == 0
@@ -60,6 +69,15 @@ def test_random_programs_agree_with_the_golden_node(options, stall):
     ) as link:
         instructions = sum(_run(link, _OPTIONS[options], seed) for seed in seeds)
     assert instructions > 4000
+
+
+def test_packets_that_read_a_running_node_change_nothing_but_cycles():
+    print("seeds 300..307")
+    with NodeLink(Node(_PARAMS), name="node_tiny", retire_capacity=1 << 16) as link:
+        instructions = [
+            _run(link, _OPTIONS["everything"], seed, traffic=1500) for seed in range(300, 308)
+        ]
+    assert sum(instructions) > 3000
 
 
 def test_a_node_without_gated_clocks_does_the_same():
