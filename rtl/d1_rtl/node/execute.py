@@ -49,7 +49,7 @@ class Execute(wiring.Component):
 
     An instruction stays on `i` until it is done: one cycle for the ALU, branches, CSRs and
     accesses to SRAM (and as long as their bank is taken), two cycles for the control block, 4 for
-    a multiplication, 67 for a division, and for vector and matrix instructions until the vector
+    a multiplication, 68 for a division, and for vector and matrix instructions until the vector
     unit takes them. Exceptions are known before an instruction has any effect, and all
     instructions before it have none: they are precise.
 

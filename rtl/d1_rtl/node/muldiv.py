@@ -66,7 +66,7 @@ class Multiplier(wiring.Component):
 class Divider(wiring.Component):
     """Divide two unsigned numbers, one bit of the quotient a cycle; golden twin: `divu`, `remu`.
 
-    64 cycles from `start` to `done`. Division by zero gives the quotient 2^64 - 1 and the dividend
+    65 cycles from `start` to `done`. Division by zero gives the quotient 2^64 - 1 and the dividend
     as remainder, as RV64M wants it.
 
     Members
@@ -119,7 +119,7 @@ class MulDiv(wiring.Component):
     """Execute RV64M; golden twin: the `Unit.MULDIV` rows of `d1_golden.isa`.
 
     One operation at a time: a multiplication gives its result 3 cycles after it was taken, a
-    division 66 cycles after, of 32 bits too. `o` holds the result until it is taken, and `i` is
+    division 67 cycles after, of 32 bits too. `o` holds the result until it is taken, and `i` is
     ready again after that.
 
     Members
