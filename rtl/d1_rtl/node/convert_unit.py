@@ -131,7 +131,7 @@ class ConvertUnit(wiring.Component):
                 m.d.sync += result.eq(_merged(merge, cfp8, held["part"]))
         return m
 
-    def _lane(self, m: Module, lane: int, held: dict[str, Value]) -> tuple[Value, Value, Value]:
+    def _lane(self, m: Module, lane: int, held: dict[str, Signal]) -> tuple[Value, Value, Value]:
         """Return what a lane makes of its number: FP32, BF16 and CFP8."""
         operation = self.i.payload
         m.submodules[f"random_{lane}"] = random = RandomWord(lane=lane)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
@@ -131,7 +131,7 @@ class MatrixUnit(wiring.Component):
         with m.If(control.take_load):
             m.d.sync += loaded.eq(operation.a)
 
-        values = []
+        values: list[Value] = []
         for row, a in enumerate(operands.a):
             for column, b in enumerate(operands.b):
                 m.submodules[f"element_{row}_{column}"] = element = _Element(params)
@@ -247,6 +247,11 @@ class _Control(wiring.Component):
 class _Operands(wiring.Component):
     """The operand tiles, row by row, each decoded once for all the elements that use it."""
 
+    operation: data.View
+    en: Signal  # take the tiles of `operation`
+    a: list[wiring.PureInterface]
+    b: list[wiring.PureInterface]
+
     def __init__(self, params: NodeParams):
         self._params = params
         operand = Out(DotOperandSignature())
@@ -283,6 +288,16 @@ class _Operands(wiring.Component):
 class _Element(wiring.Component):
     """One element of every accumulator, with its dot product."""
 
+    a: wiring.PureInterface
+    b: wiring.PureInterface
+    acc: Signal  # the accumulator to be read
+    first: Signal
+    value: Signal  # of the accumulator that is read
+    write_acc: Signal  # the accumulator to be written, with
+    write_result: Signal  # the result of the dot product, or
+    write_loaded: Signal  # this value:
+    loaded: Signal
+
     def __init__(self, params: NodeParams):
         self._params = params
         acc = In(range(params.accumulators))
@@ -304,7 +319,8 @@ class _Element(wiring.Component):
         m = Module()
         params = self._params
         m.submodules.dot = dot = DotProduct(fraction_bits=params.dot_fraction_bits)
-        m.submodules.memory = store = memory.Memory(shape=32, depth=params.accumulators, init=[])
+        store: memory.Memory = memory.Memory(shape=32, depth=params.accumulators, init=[])
+        m.submodules.memory = store
         read, write = store.read_port(domain="comb"), store.write_port()
         wiring.connect(m, wiring.flipped(self.a), dot.a)
         wiring.connect(m, wiring.flipped(self.b), dot.b)

@@ -5,20 +5,24 @@ from collections.abc import Sequence
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from d1_golden.numerics.dot_product import MAX_TILE_FRACTION_BITS, TERMS
 from d1_golden.numerics.formats import BF16, FP32
 
-from .operand_decoder import TERMS, ZERO_BELOW, DotOperandSignature
+from .operand_decoder import ZERO_BELOW, DotOperandSignature
 
 __all__ = ["DotProduct"]
 
 #: Added to the exponent of every term: what two decoded operands have.
 _OFFSET = 2 * (BF16.bias + ZERO_BELOW)
 _FRACTION = FP32.mantissa_bits
-_FIELD_ONES = FP32.exponent_mask
 _PRODUCT_FRACTION = 2 * BF16.mantissa_bits
 #: Bits of the sum above its binary point: 4 products below 4 and an accumulator below 2.
 _SUM_INTEGER_BITS = 5
 _SUM_BITS = 32
+#: Bits of a normalised sum below those that FP32 keeps.
+_DROPPED = _SUM_BITS - _FRACTION - 1
+#: As for `NodeParams.dot_fraction_bits`.
+_MIN_FRACTION_BITS = 16
 #: A term that is cut by so many bits is gone.
 _MAX_CUT = 31
 
@@ -65,8 +69,9 @@ class DotProduct(wiring.Component):
     result: Out(32)  #: FP32 result, 2 cycles later
 
     def __init__(self, *, fraction_bits: int):
-        if not isinstance(fraction_bits, int) or not 16 <= fraction_bits <= 26:
-            raise ValueError(f"fraction_bits must be in 16..26, not {fraction_bits!r}")
+        low, high = _MIN_FRACTION_BITS, MAX_TILE_FRACTION_BITS
+        if not isinstance(fraction_bits, int) or not low <= fraction_bits <= high:
+            raise ValueError(f"fraction_bits must be in {low}..{high}, not {fraction_bits!r}")
         self._fraction_bits = fraction_bits
         super().__init__()
 
@@ -121,7 +126,7 @@ class DotProduct(wiring.Component):
         a_zero = ~Cat(exponent[-1] for exponent in self.a.exponent)
         b_zero = ~Cat(exponent[-1] for exponent in self.b.exponent)
         invalid = (self.a.infinite & b_zero) | (self.b.infinite & a_zero)
-        flags = Cat(
+        flags: Value = Cat(
             self.a.nan | self.b.nan | invalid.any() | (acc_special & acc[:_FRACTION].any()),
             (infinite & ~negative).any() | (acc_infinite & ~acc[31]),
             (infinite & negative).any() | (acc_infinite & acc[31]),
@@ -205,30 +210,35 @@ def _rounded(m: Module, total: Value, exponent: Value, fraction_bits: int) -> Va
     )
     lowest = _OFFSET - FP32.bias + 1 - (_SUM_INTEGER_BITS - 1)
     # If even the top bit is below the smallest normal number, go right, keeping what is lost in
-    # the last bit; then, left until the top bit is set or the exponent is the smallest.
+    # the last bit but one; then, left until the top bit is set or the exponent is the smallest.
     tiny = exponent < lowest
     below = (lowest - exponent)[:7]
-    lowered = Cat(Const(0, 32), magnitude) >> below
-    lowered = Cat(Const(0, 1), lowered[:34].any(), lowered[34:])
-    start = _named(m, Mux(tiny, lowered, magnitude), 32, "start")
+    shifted = Cat(Const(0, _SUM_BITS), magnitude) >> below
+    sticky = shifted[: _SUM_BITS + 2].any()
+    lowered = Cat(Const(0, 1), sticky, shifted[_SUM_BITS + 2 :])
+    start = _named(m, Mux(tiny, lowered, magnitude), _SUM_BITS, "start")
     above = _named(m, Mux(tiny, 0, exponent - lowest), 9, "above")
     zeros = _named(m, _leading_zeros(m, start), 5, "zeros")
     subnormal = above < zeros
-    normal = _named(m, start << Mux(subnormal, above[:5], zeros), 32, "normal")
+    normal = _named(m, start << Mux(subnormal, above[:5], zeros), _SUM_BITS, "normal")
 
-    # Round at bit 8: add a half, or the least below a half where a tie must not round up.
-    rounded = _named(m, normal[1:] + Mux(normal[8], 64, 63), 32, "rounded")
+    # Add half of the last bit kept, or the least below a half where a tie must not round up. The
+    # zero at the end is left out to make room for the carry.
+    half = 1 << _DROPPED - 2
+    rounded = _named(m, normal[1:] + Mux(normal[_DROPPED], half, half - 1), _SUM_BITS, "rounded")
+    top = _SUM_BITS - 2
     # The hidden bit adds the missing one to the exponent field, a carry adds another.
-    field = _named(m, Mux(subnormal, 0, above - zeros) + rounded[30:], 9, "field")
-    finite = Mux(field >= _FIELD_ONES, FP32.infinity_code, Cat(rounded[7:30], field[:8]))
-    return Mux(total == 0, 0, Cat(finite[:31], negative))
+    field = _named(m, Mux(subnormal, 0, above - zeros) + rounded[top:], 9, "field")
+    finite = Cat(rounded[_DROPPED - 1 : top], field[:8])
+    result = Mux(field >= FP32.exponent_mask, FP32.infinity_code, finite)
+    return Mux(total == 0, 0, Cat(result[:31], negative))
 
 
 def _leading_zeros(m: Module, value: Value) -> Value:
     """Return the number of zeros above the leading one of 32 bits; 31 if there is none."""
     digits: list[Value] = []
     for step in (16, 8, 4, 2, 1):
-        zero = _named(m, value[32 - step :] == 0, 1, "zero")
+        zero = _named(m, value[-step:] == 0, 1, "zero")
         digits.insert(0, zero)
-        value = _named(m, Mux(zero, Cat(Const(0, step), value[:-step]), value), 32, "rest")
+        value = _named(m, Mux(zero, Cat(Const(0, step), value[:-step]), value), _SUM_BITS, "rest")
     return Cat(digits)

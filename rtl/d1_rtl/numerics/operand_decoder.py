@@ -3,14 +3,13 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from d1_golden.numerics.dot_product import TERMS
 from d1_golden.numerics.formats import BF16
 
 from .cfp8 import Cfp8Config, Cfp8ToBf16
 
-__all__ = ["TERMS", "ZERO_BELOW", "DotOperandSignature", "OperandDecoder"]
+__all__ = ["ZERO_BELOW", "DotOperandSignature", "OperandDecoder"]
 
-#: Products of one block, so operands on one side of it.
-TERMS = 4
 #: What a decoded exponent of a number is raised by, so that a zero, with 0, is below all others.
 ZERO_BELOW = 256
 

@@ -9,10 +9,11 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.numerics import BF16, FP32, DotProductParams, dot_block
+from d1_golden.numerics.dot_product import TERMS
 from d1_golden.numerics.stimulus import OperandKind, corner_codes, dot_operands
 from d1_golden.params import PRESETS
 from d1_rtl.numerics.dot_product import DotProduct
-from d1_rtl.numerics.operand_decoder import TERMS, OperandDecoder
+from d1_rtl.numerics.operand_decoder import OperandDecoder
 from d1_rtl.sim.native import NativeModel
 
 SEED = 6
