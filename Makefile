@@ -50,8 +50,8 @@ bench: $(INSTALLED) ## measure; writes build/bench.json, docs/benchmarks.md and 
 	$(BIN)/d1 bench --json build/bench.json
 	$(BIN)/python tools/write_benchmarks.py build/bench.json
 
-regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET=
-	$(BIN)/d1 regression --seed $(SEED) --count $(N) --preset $(PRESET)
+regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET= WAVES=
+	$(BIN)/d1 regression --seed $(SEED) --count $(N) --preset $(PRESET) $(if $(WAVES),--waves $(WAVES))
 
 verilog: $(INSTALLED) ## write build/verilog/PRESET.v for every preset
 	$(BIN)/python tools/write_verilog.py build/verilog

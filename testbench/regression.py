@@ -9,6 +9,7 @@ that matter and printed with the command that replays it with a waveform.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import sys
 import time
@@ -24,6 +25,7 @@ from d1_golden.node.random_programs import RandomProgram, shrink
 from d1_golden.packet import PACKET_DTYPE, Opcode
 from d1_golden.params import LINE_BYTES, PRESETS, NodeParams, preset
 from d1_rtl.node.node import Node
+from d1_rtl.sim.model import trace_format
 from d1_rtl.sim.node_link import NodeLink
 
 from .checker import (
@@ -59,7 +61,8 @@ class NativeNode:
     """
 
     def __init__(self, params: NodeParams, *, waves: bool = False) -> None:
-        self._params = params
+        #: Parameters of the node.
+        self.params = params
         self._link = NodeLink(
             Node(params),
             name=f"node_{params.name}",
@@ -98,10 +101,8 @@ class NativeNode:
         link.exchange(requests, 20 * len(requests) + 1000)
         if traffic:
             self._interfere(program, limit)
-        try:
+        with contextlib.suppress(TimeoutError):  # the comparison shows how far it came
             link.run(limit)
-        except TimeoutError:
-            pass  # the comparison shows how far it came
         retired, dropped = link.take_retired()
         assert dropped == 0, f"retire_capacity must hold {len(retired) + dropped} instructions"
         retired["cycle"] -= start
@@ -110,7 +111,7 @@ class NativeNode:
     def _interfere(self, program: RandomProgram, limit: int) -> None:
         """Read anywhere and write behind the program until the node is idle."""
         rng = random.Random(program.seed)
-        lines = self._params.sram_bytes // LINE_BYTES
+        lines = self.params.sram_bytes // LINE_BYTES
         deadline = self._link.cycles + limit
         while not self._link.get("idle") and self._link.cycles < deadline:
             count = rng.randint(1, 24)
@@ -132,14 +133,24 @@ class NativeNode:
         self._link.close()
 
 
+def _difference(
+    program: RandomProgram, golden: Outcome, node: NativeNode, *, traffic: bool
+) -> Mismatch | None:
+    """Run a program on the RTL and compare; packets that get no answer are a difference too."""
+    try:
+        return compare(program, golden, node.run(program, traffic=traffic))
+    except TimeoutError as error:
+        return Mismatch(str(error))
+
+
 def _check(case: Case, node: NativeNode, counts: Counter[str]) -> Mismatch | None:
     program = case.program()
     golden = run_golden(program)
-    for record in golden.retired["insn"]:
-        row = decode(int(record))
-        assert row is not None
+    for word in golden.retired["insn"]:
+        row = decode(int(word))
+        assert row is not None, f"golden must retire instructions only, not {word:#010x}"
         counts[row.name] += 1
-    return compare(program, golden, node.run(program, traffic=case.traffic))
+    return _difference(program, golden, node, traffic=case.traffic)
 
 
 def _report_failure(case: Case, node: NativeNode, mismatch: Mismatch) -> str:
@@ -149,11 +160,11 @@ def _report_failure(case: Case, node: NativeNode, mismatch: Mismatch) -> str:
         golden = run_golden(program)
         if golden.state[0] == ThreadStatus.RUNNING:
             return False
-        return compare(program, golden, node.run(program, traffic=case.traffic)) is not None
+        return _difference(program, golden, node, traffic=case.traffic) is not None
 
     small = shrink(case.program(), fails)
     place = f"PRESET={case.params.name} SEED={case.seed} N=1"
-    replay = f"make regression {place} WAVES=build/regression.vcd"
+    replay = f"make regression {place} WAVES=build/regression"
     return "\n".join(
         (
             f"preset {case.params.name}, seed {case.seed}: {mismatch.text}",
@@ -167,10 +178,12 @@ def _report_failure(case: Case, node: NativeNode, mismatch: Mismatch) -> str:
 def _write_wave(case: Case, mismatch: Mismatch, path: Path) -> None:
     """Write the cycles around a failure."""
     middle = mismatch.cycle or 0
+    path = path.with_suffix(f".{trace_format()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     node = NativeNode(case.params, waves=True)
     window = (path, max(0, middle - 200), middle + 100) if mismatch.cycle else (path, 0, 10_000)
-    node.run(case.program(), traffic=case.traffic, wave=window)
+    with contextlib.suppress(TimeoutError):  # the failure may be that packets get no answer
+        node.run(case.program(), traffic=case.traffic, wave=window)
     node.close()
     print(f"waveform of cycles {window[1]}..{window[2]}: {path}")
 
@@ -231,7 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=20, help="number of cases")
     parser.add_argument("--no-traffic", action="store_true", help="no packets beside the programs")
     parser.add_argument("--junit", type=Path, default=Path("build/junit/regression.xml"))
-    parser.add_argument("--waves", type=Path, help="write a waveform of the first failure")
+    parser.add_argument(
+        "--waves", type=Path, help="write a waveform of the first failure; .vcd or .fst is added"
+    )
     args = parser.parse_args(arguments)
     if args.count <= 0:
         parser.error(f"--count must be positive, not {args.count}")

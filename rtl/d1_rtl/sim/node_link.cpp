@@ -47,7 +47,7 @@ class NodeLink {
  public:
   NodeLink(d1::Model* model, const Ports& ports, uint64_t seed, uint32_t stall,
            uint64_t retire_capacity)
-      : model_(model), ports_(ports), random_(seed), stall_(stall) {
+      : model_(model), ports_(ports), seed_(seed), random_(seed), stall_(stall) {
     retired.reserve(retire_capacity);
   }
 
@@ -97,6 +97,7 @@ class NodeLink {
   }
 
   void forget() {
+    random_ = seed_;  // stalls repeat from every reset
     offering_ = false;
     seen_ = 0;
     replies.clear();
@@ -170,6 +171,7 @@ class NodeLink {
 
   d1::Model* model_;
   Ports ports_;
+  uint64_t seed_;
   uint64_t random_;
   uint32_t stall_;
   bool offering_ = false;  // a request is valid and must stay so until it is taken

@@ -144,7 +144,10 @@ class NodeLink(NativeModel):
         return super()._signatures() | _SIGNATURES
 
     def reset(self, cycles: int = 2) -> None:
-        """Reset the node; replies and retired instructions that were not taken are dropped."""
+        """Reset the node; replies and retired instructions that were not taken are dropped.
+
+        The random sequence of stalls starts anew.
+        """
         self.set("i_request__valid", 0)
         super().reset(cycles)
         self._library.d1_link_forget(self._link)

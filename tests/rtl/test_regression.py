@@ -1,0 +1,68 @@
+"""The regression itself: a difference is found, shrunk, reported and can be replayed."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from d1_golden.isa import INSTRUCTION_BY_NAME
+from d1_golden.node.random_programs import RandomProgram
+
+from testbench import regression
+from testbench.checker import Outcome
+
+
+@pytest.fixture
+def a_wrong_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the RTL's trace show a wrong result for every `mulh`."""
+    real, row = regression.NativeNode.run, INSTRUCTION_BY_NAME["mulh"]
+
+    def run(node: regression.NativeNode, program: RandomProgram, **options: object) -> Outcome:
+        outcome = real(node, program, **options)  # type: ignore[arg-type]
+        wrong = (outcome.retired["insn"] & row.mask) == row.match
+        outcome.retired["value"] ^= np.uint64(4) * (wrong & (outcome.retired["rd_valid"] != 0))
+        return outcome
+
+    monkeypatch.setattr(regression.NativeNode, "run", run)
+
+
+@pytest.mark.usefixtures("a_wrong_product")
+def test_a_difference_is_shrunk_and_replayed_with_a_windowed_waveform(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, waves = tmp_path / "junit.xml", tmp_path / "waves" / "failure"
+    options = ["--preset", "tiny", "--seed", "41", "--count", "1", "--junit", str(report)]
+    assert regression.main([*options, "--waves", str(waves)]) == 1
+    printed = capsys.readouterr().out
+    body = printed.split("enough:\n")[1].split("replay")[0].splitlines()
+    assert [line.split()[2] for line in body] == ["mulh"]
+    assert "make regression PRESET=tiny SEED=41 N=1 WAVES=" in printed
+    failure = ElementTree.parse(report).find("testcase/failure")
+    assert failure is not None and "retired instruction" in failure.attrib["message"]
+    (waveform,) = waves.parent.iterdir()
+    assert waveform.stat().st_size > 10_000
+
+
+def test_a_run_without_difference_passes_and_reports_every_case(tmp_path: Path) -> None:
+    report = tmp_path / "junit.xml"
+    options = ["--preset", "tiny", "--seed", "41", "--count", "3", "--junit", str(report)]
+    assert regression.main(options) == 0
+    suite = ElementTree.parse(report).getroot()
+    assert [case.attrib["name"] for case in suite] == ["seed_41", "seed_42", "seed_43"]
+    assert suite.attrib["failures"] == "0"
+
+
+def test_replaying_one_seed_repeats_the_very_same_cycles() -> None:
+    node = regression.NativeNode(regression.preset("tiny"))
+    programs = {seed: regression.Case(node.params, seed).program() for seed in (50, 51)}
+    alone = node.run(programs[51], traffic=True)
+    node.run(programs[50], traffic=True)
+    again = node.run(programs[51], traffic=True)
+    node.close()
+    assert np.array_equal(alone.retired, again.retired)
+
+
+def test_count_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        regression.main(["--count", "0"])
+    assert "--count must be positive, not 0" in capsys.readouterr().err
