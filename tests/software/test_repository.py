@@ -234,6 +234,23 @@ def test_every_link_between_pages_leads_to_a_file() -> None:
     assert broken == []
 
 
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    names = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert [name for name in sorted(names) if f"]({name})" not in index] == []
+
+
+def test_every_page_that_a_source_speaks_of_exists() -> None:
+    spoken = {
+        (name, page)
+        for name, text in texts()
+        if name.endswith(".py")
+        for page in re.findall(r"\bdocs/[\w/]+\.md\b", text)
+    }
+    assert len(spoken) > 5
+    assert sorted(pair for pair in spoken if not (ROOT / pair[1]).exists()) == []
+
+
 def test_the_measured_table_of_the_readme_is_that_of_the_benchmark_page(write_docs) -> None:
     tables = {
         name: [
