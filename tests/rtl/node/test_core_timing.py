@@ -100,9 +100,7 @@ def test_a_block_of_loads_and_matrix_steps_takes_one_cycle_an_instruction(machin
         pytest.param("mmul.bf16.vv acc0, v1, v2\nmrd v3, acc0, 0", 4, id="step, mrd"),
         pytest.param("mrd v1, acc0, 0\nmmul.bf16.vv acc1, v1, v2", 4, id="mrd, matrix"),
         pytest.param("mrd v1, acc0, 0\nvst v1, 0(a1)", 5, id="mrd, vst"),
-        pytest.param(
-            "vcvt.f32.bf16 v1, v2, 0\nmmul.bf16.vv acc1, v1, v2", 4, id="vcvt, matrix"
-        ),
+        pytest.param("vcvt.f32.bf16 v1, v2, 0\nmmul.bf16.vv acc1, v1, v2", 4, id="vcvt, matrix"),
         pytest.param("vcvt.bf16.f32 v1, v2, 0\nvst v1, 0(a1)", 5, id="vcvt, vst"),
         pytest.param("mmac.bf16.vv acc0, v1, v2\nmzero acc0", 4, id="step, mzero, step"),
         pytest.param("mwr acc0, v1, 0\nmrd v3, acc0, 0", 3, id="mwr, mrd"),
