@@ -3,8 +3,6 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import wiring
 from d1_golden.numerics import BF16, CFP8_BIASES, Cfp8Config, Cfp8Format, Rounding
 from d1_golden.numerics.convert import (
     bf16_to_fp32_array,
@@ -14,10 +12,10 @@ from d1_golden.numerics.convert import (
 )
 from d1_golden.numerics.stimulus import conversion_operands
 from d1_golden.params import PRESETS, preset
-from d1_rtl.clock_gate import ClockGate
 from d1_rtl.node.convert_unit import ConvertOp, ConvertUnit, convert_operation_layout
 from d1_rtl.sim.native import NativeModel
 
+from testbench.gated import GatedUnit
 from testbench.layouts import pack_rows
 
 SEED = 9
@@ -27,34 +25,10 @@ OPERATIONS = 66_000
 STREAMS = {"d1": 4, "fpga": 1, "tiny": 1}
 
 
-class UnitInItsDomain(wiring.Component):
-    """The convert unit as a node holds it: clocked when there is something to do."""
-
-    def __init__(self, params):
-        self._unit = ConvertUnit(params)
-        self._gate = ClockGate(domain="convert")
-        super().__init__(self._unit.signature)
-
-    def elaborate(self, platform):
-        m = Module()
-        m.domains += self._gate.clock_domain
-        m.submodules.gate = self._gate
-        m.submodules.unit = self._gate.drive(self._unit)
-        m.d.comb += [
-            self._unit.i.valid.eq(self.i.valid),
-            self._unit.i.payload.eq(self.i.payload),
-            self.o.valid.eq(self._unit.o.valid),
-            self.o.payload.eq(self._unit.o.payload),
-            self.busy.eq(self._unit.busy),
-            self._gate.en.eq(self.i.valid | self._unit.busy),
-        ]
-        return m
-
-
 @pytest.fixture(scope="module", params=PRESETS)
 def unit(request):
     params = preset(request.param)
-    with NativeModel(UnitInItsDomain(params), name=f"convert_unit_{params.name}") as model:
+    with NativeModel(GatedUnit(ConvertUnit(params)), name=f"convert_unit_{params.name}") as model:
         model.reset()
         yield params, model
 

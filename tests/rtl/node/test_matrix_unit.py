@@ -1,21 +1,17 @@
 # amaranth: UnusedElaboratable=no
 """The matrix unit in its gated clock: values against golden, every cycle against its timetable."""
 
-import enum
-
 import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import wiring
 from d1_golden.numerics import BF16, CFP8_BIASES, Cfp8Config, Cfp8Format
 from d1_golden.numerics.convert import cfp8_to_bf16_array
 from d1_golden.numerics.dot_product import matrix_step
 from d1_golden.numerics.stimulus import OperandKind, dot_operands
 from d1_golden.params import PRESETS, preset
-from d1_rtl.clock_gate import ClockGate
 from d1_rtl.node.matrix_unit import MatrixOp, MatrixUnit, matrix_operation_layout
 from d1_rtl.sim.native import NativeModel
 
+from testbench.gated import GatedUnit
 from testbench.layouts import pack_rows
 
 SEED = 8
@@ -24,42 +20,14 @@ OPERATIONS = {"d1": 22_000, "fpga": 8_000, "tiny": 8_000}
 STEP, ZERO, READ, WRITE = (op.value for op in MatrixOp)
 
 
-class Clock(enum.Enum):
-    GATED = True
-    FREE = False
-
-
-class UnitInItsDomain(wiring.Component):
-    """The matrix unit as a node holds it: clocked when there is something to do."""
-
-    def __init__(self, params, clock):
-        self._unit = MatrixUnit(params)
-        self._gate = ClockGate(domain="matrix", gated=clock.value)
-        super().__init__(self._unit.signature)
-
-    def elaborate(self, platform):
-        m = Module()
-        m.domains += self._gate.clock_domain
-        m.submodules.gate = self._gate
-        m.submodules.unit = self._gate.drive(self._unit)
-        wiring.connect(m, wiring.flipped(self.i), self._unit.i)
-        m.d.comb += [
-            self.o_read.valid.eq(self._unit.o_read.valid),
-            self.o_read.payload.eq(self._unit.o_read.payload),
-            self.busy.eq(self._unit.busy),
-            self._gate.en.eq(self.i.valid | self._unit.busy),
-        ]
-        return m
-
-
 class Bench:
     """A compiled unit and its golden accumulators, which go along."""
 
-    def __init__(self, params, clock=Clock.GATED):
+    def __init__(self, params, *, gated=True):
         self.params = params
         self.layout = matrix_operation_layout(params)
         self.model = NativeModel(
-            UnitInItsDomain(params, clock), name=f"matrix_unit_{params.name}_{clock.name.lower()}"
+            GatedUnit(MatrixUnit(params), gated=gated), name=f"matrix_unit_{params.name}"
         )
         shape = (params.accumulators, params.matrix_rows * params.matrix_cols)
         self.accumulators = np.zeros(shape, np.uint32)
@@ -229,7 +197,7 @@ def test_three_accumulators_in_rotation_take_a_step_every_cycle(bench):
 def test_a_bare_clock_makes_no_difference():
     print(f"seed {SEED}")
     rng = np.random.default_rng(SEED)
-    bench = Bench(preset("tiny"), Clock.FREE)
+    bench = Bench(preset("tiny"), gated=False)
     ops = operations(bench.params, rng, 2000)
     bench.run(ops, np.where(rng.random(2000) < 0.2, rng.integers(1, 9, 2000), 0))
 
