@@ -157,10 +157,12 @@ class GoldenNode:
         return np.concatenate([np.zeros(0, RETIRE_DTYPE), *chunks])
 
     def reset(self) -> None:
-        """Reset the node: the thread idle, registers and counters as at power-up; SRAM stays."""
+        """Reset the node: the thread idle, CSRs and counters as at power-up.
+
+        SRAM, scalar and vector registers and accumulators are memories: they keep what they hold.
+        """
         node = self.state
-        for array in (node.x, node.vector, node.accumulator, node.pc):
-            array[:] = 0
+        node.pc[:] = 0
         node.csr[:] = csr_reset_values()
         node.control[THREAD_LINE : COUNTER_LINE + 1] = 0
 

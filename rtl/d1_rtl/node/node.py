@@ -41,7 +41,8 @@ class Node(wiring.Component):
     node_id : In(32)
         Bits 55..24 of the node's own address.
     idle : Out(1)
-        No thread runs and nothing is in flight: the clock may stand still until a packet comes.
+        In the cycle before, no thread ran, nothing was in flight and no packet was offered: the
+        clock may stand still until a packet comes.
     retire : Out(RetireSignature())
     """
 
@@ -86,6 +87,6 @@ class Node(wiring.Component):
         m.d.comb += [
             door.node_id.eq(self.node_id),
             control.node_id.eq(self.node_id),
-            self.idle.eq(~control.active & ~door.busy),
         ]
+        m.d.sync += self.idle.eq(~control.active & ~door.busy)
         return m

@@ -229,3 +229,14 @@ def test_stochastic_conversions_step_the_seed_and_others_do_not(machine):
     size = 2 * vector_bytes
     expected = machine.golden.memory[0x4000 + 4 * vector_bytes :][:size]
     assert machine.read(0x4000 + 4 * vector_bytes, size).tobytes() == expected.tobytes()
+
+
+def test_registers_and_memory_outlive_a_reset_and_csrs_do_not(machine):
+    fill = "li a1, 77\ncsrw mscratch, a1\nsd a1, 1024(x0)\nvld v3, 64(x0)\nmwr acc2, v3, 0\necall"
+    assert machine.execute(fill).status is ThreadStatus.HALTED
+    machine.link.reset()
+    machine.golden.reset()
+    dump = "csrr a2, mscratch\nmrd v4, acc2, 0\nvst v3, 80(x0)\nvst v4, 81(x0)\necall"
+    assert machine.execute(dump).status is ThreadStatus.HALTED
+    stored = machine.read(1280, 32).view("<u8")
+    assert stored.tolist() == [77, 0, 77, 0]
