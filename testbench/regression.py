@@ -66,6 +66,7 @@ class NativeNode:
         self._link = NodeLink(
             Node(params),
             name=f"node_{params.name}",
+            design_key=repr(params),
             trace=waves,
             retire_capacity=1 << 20,
             stall_probability=0.1,

@@ -42,7 +42,12 @@ class Machine:
 
     def __init__(self, params: NodeParams) -> None:
         self.params = params
-        self.link = NodeLink(Node(params), name=f"node_{params.name}", retire_capacity=1 << 16)
+        self.link = NodeLink(
+            Node(params),
+            name=f"node_{params.name}",
+            design_key=repr(params),
+            retire_capacity=1 << 16,
+        )
         self.golden = GoldenNode(params)
 
     def reset(self) -> None:
