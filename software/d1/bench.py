@@ -276,6 +276,7 @@ def _cocotb_cycles_per_s() -> float:
         run_cocotb(
             Node(preset(_PRESET)),
             name=f"node_{_PRESET}",
+            design_key=repr(preset(_PRESET)),
             test_module=tb_speed.__name__,
             seed=1,
             directory=folder,
