@@ -21,8 +21,8 @@ The programs:
   and leaves its number in the low bits of the sum; then a polynomial of degree 2 whose constant
   term has two parts, of which the greater is added last; scale.
 
-Special cases: reciprocal(+-0) = +-Inf, reciprocal(+-Inf) = +-0; reciprocal_sqrt(+-0) = +-Inf, of
-+Inf +0, of any other negative number NaN; exp2(-Inf) = 0, exp2(Inf) = Inf. A NaN gives the
+Special cases: reciprocal(+-0) = +-Inf, reciprocal(+-Inf) = +-0; reciprocal_sqrt(+-0) = +-Inf,
+reciprocal_sqrt(Inf) = 0, and NaN below 0; exp2(-Inf) = 0, exp2(Inf) = Inf. A NaN gives the
 canonical NaN. Errors and what is monotonic: docs/vector_numerics.md.
 
 Ref: IEEE Std 754-2019, section 9.2 (exp2, rSqrt and their exceptional cases); Markstein, "IA-64 and
@@ -49,7 +49,7 @@ PRESCALE = 24
 #: Fraction bits of the coefficients of the reciprocals' lines.
 LINE_C0_BITS, LINE_C1_BITS = 16, 8
 #: Fraction bits of the coefficients of exp2.
-EXP2_LOW_BITS, EXP2_C1_BITS, EXP2_C2_BITS = 29, 20, 13
+EXP2_LOW_BITS, EXP2_C1_BITS, EXP2_C2_BITS = 30, 22, 15
 
 _PIECES = 1 << INDEX_BITS
 _MANTISSA = FP32.mantissa_bits
@@ -406,7 +406,8 @@ def _expression(operand: Operand, sequence: Sequence, negated: bool) -> str:
 def _compiled(sequence: Sequence, **wiring: Callable) -> Callable[[np.uint32], np.uint32]:
     """Return the compiled function of one operand that does the steps of a sequence.
 
-    `wiring` has the functions ``row(argument)``, ``scale(x, argument)`` and the others of `_WIRED`.
+    `wiring` has the functions ``select(argument)``, which is the row of the table, and
+    ``scale(x, argument)``, and of the others of `_WIRED` those that the steps name.
     """
     lines = ["def run(x):"]
     for step in sequence.steps:

@@ -34,6 +34,8 @@ class FmaKind(enum.IntEnum):
     HUGE = 4
     #: Corners crossed with each other and with any numbers.
     SPECIAL = 5
+    #: A subnormal factor, so the product has leading zeros, and an addend that reaches below it.
+    UNNORMALISED = 6
 
 
 def fp32_corners() -> NDArray[np.uint32]:
@@ -103,6 +105,10 @@ def _steer(words, kind, unit_factor, corners, out):
         b_field = np.int64(_BIAS)
         if not unit_factor:
             b_field = min(max(_between(w, 0, 254), target - 127), target + 127)
+        if kind == 6:
+            b_field = np.int64(_BIAS) if unit_factor else _between(w, 1, 254)
+            target = b_field - _BIAS
+            c_field = target - _between(near, 15, 40)
         if kind != 0 and kind != 5:
             a = _number(a, target + _BIAS - b_field, special)
             b = _number(b, b_field, special >> 7)
