@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from d1_rtl.emit import Port
 from d1_rtl.sim.design import Design
 from d1_rtl.sim.model import VerilatedModel, link_driver, verilate
+from d1_rtl.sim.verilator import check_compiler
 
 __all__ = ["NativeModel", "from_words", "to_words"]
 
@@ -102,6 +103,7 @@ class NativeModel:
         extra_sources: Sequence[Path] = (),
         design_key: str | None = None,
     ) -> None:
+        check_compiler()  # says what is missing before the design takes its time
         design = Design.of(component, name=name, extra_sources=extra_sources, design_key=design_key)
         self._open(verilate(design, trace=trace))
 
