@@ -25,6 +25,7 @@ _WHEEL_MAKEFLAGS = {
     "CFG_CXXFLAGS_STD": "-std=gnu++20",
     "CFG_CXXFLAGS_COROUTINES": "-fcoroutines",
     "CFG_LDLIBS_THREADS": "-pthread",
+    "PYTHON3": sys.executable,  # it says `python`, which not every system has on PATH
 }
 
 

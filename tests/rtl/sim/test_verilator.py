@@ -1,17 +1,36 @@
 """Which Verilator is used, and what is said when a tool is missing."""
 
+import os
 import shutil
 import stat
+from contextlib import suppress
+from pathlib import Path
 
 import find_libpython
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from d1_rtl.sim import verilator
+from d1_rtl.sim.native import NativeModel
 from d1_rtl.sim.verilator import (
     MissingToolError,
     check_compiler,
     check_libpython,
     find_verilator,
 )
+
+
+class Inverter(wiring.Component):
+    """The smallest thing that can be compiled."""
+
+    i: In(1)
+    o: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(~self.i)
+        return m
 
 
 def add_program(folder, name, script):
@@ -79,3 +98,20 @@ def test_a_new_verilator_on_path_is_used(path, printed):
 def test_the_compiler_that_is_there_has_a_version():
     assert shutil.which("g++")
     assert check_compiler().split()[0].count(".") == 2
+
+
+def test_a_model_is_built_where_no_program_is_called_python(tmp_path, monkeypatch):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for folder in os.get_exec_path():
+        for program in Path(folder).glob("[!p]*"):
+            with suppress(FileExistsError):
+                (programs / program.name).symlink_to(program)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("D1_CACHE", str(tmp_path / "cache"))
+    find_verilator.cache_clear()
+    assert shutil.which("python") is None
+    with NativeModel(Inverter(), name="inverter") as model:
+        model.set("i", 0)
+        assert model.get("o") == 1
+    find_verilator.cache_clear()
