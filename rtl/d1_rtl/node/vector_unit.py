@@ -105,8 +105,9 @@ class VectorUnit(wiring.Component):
         m.submodules.registers = registers = VectorRegisterFile(self._params)
         m.submodules.memory_unit = memory_unit = VectorMemoryUnit(self._params)
         m.submodules.scoreboard = scoreboard = Scoreboard()
+        assert ConvertUnit.LATENCY == MatrixUnit.READ_LATENCY
         m.submodules.schedule = schedule = ResultSchedule(
-            short=ConvertUnit.LATENCY, long=SimdUnit.LATENCY
+            short=MatrixUnit.READ_LATENCY, long=SimdUnit.LATENCY
         )
         wiring.connect(m, memory_unit.sram_read, wiring.flipped(self.sram_read))
         wiring.connect(m, memory_unit.sram_write, wiring.flipped(self.sram_write))

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.numerics.formats import FP32
 from d1_golden.numerics.fp32 import FRAME_BITS, GUARD_BITS, UNIT_BIT
 
-from .logic import named, normalised, registered
+from .logic import is_fp32_nan, named, normalised, registered
 
 __all__ = ["Fp32Fma"]
 
@@ -102,16 +102,16 @@ class Fp32Fma(wiring.Component):
         """Return, in the third stage, whether an operand is special, and the result if one is."""
         special, infinite, nan = (
             Cat(test(operand) for operand in (self.a, self.b, self.c))
-            for test in (_is_special, _is_infinite, _is_nan)
+            for test in (_is_special, _is_infinite, is_fp32_nan)
         )
         p_infinite, c_infinite, c_sign = infinite[:2].any(), infinite[2], self.c[31]
         invalid = p_infinite & (p_zero | (c_infinite & (p_sign ^ c_sign)))
         state: Value = Cat(special.any(), nan.any() | invalid, Mux(p_infinite, p_sign, c_sign))
         for stage in (2, 3):
             state = registered(m, state, 3, f"special_{stage}")
-        is_special, is_nan, sign = state
+        is_special, is_invalid, sign = state
         infinity = Cat(Const(FP32.infinity_code, 31), sign)
-        return is_special, Mux(is_nan, FP32.nan_code, infinity)
+        return is_special, Mux(is_invalid, FP32.nan_code, infinity)
 
 
 def _exponent(number: Value) -> Value:
@@ -130,10 +130,6 @@ def _is_special(number: Value) -> Value:
 
 def _is_infinite(number: Value) -> Value:
     return number[:31] == FP32.infinity_code
-
-
-def _is_nan(number: Value) -> Value:
-    return number[:31] > FP32.infinity_code
 
 
 def _shift_right_sticky(value: Value, shift: Value) -> Value:

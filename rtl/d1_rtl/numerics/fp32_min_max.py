@@ -3,7 +3,8 @@
 from amaranth.hdl import Cat, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from d1_golden.numerics.formats import FP32
+
+from .logic import is_fp32_nan
 
 __all__ = ["Fp32MinMax"]
 
@@ -33,7 +34,7 @@ class Fp32MinMax(wiring.Component):
         """Compare, and choose."""
         m = Module()
         a_less = _order(self.a) < _order(self.b)
-        takes_a = _is_nan(self.b) | (~_is_nan(self.a) & (a_less ^ self.maximum))
+        takes_a = is_fp32_nan(self.b) | (~is_fp32_nan(self.a) & (a_less ^ self.maximum))
         m.d.comb += self.chosen.eq(Mux(takes_a, self.a, self.b))
         return m
 
@@ -41,7 +42,3 @@ class Fp32MinMax(wiring.Component):
 def _order(number: Value) -> Value:
     """Return a signed number in the order of FP32 numbers, with -0 below +0."""
     return Cat(number[:31] ^ number[31].replicate(31), number[31]).as_signed()
-
-
-def _is_nan(number: Value) -> Value:
-    return number[:31] > FP32.infinity_code

@@ -1,8 +1,9 @@
 """Pieces of arithmetic that several units are made of."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from d1_golden.numerics.formats import FP32
 
-__all__ = ["named", "normalised", "registered"]
+__all__ = ["is_fp32_nan", "named", "normalised", "registered"]
 
 
 def named(m: Module, value: Value, width: int, name: str) -> Signal:
@@ -17,6 +18,11 @@ def registered(m: Module, value: Value, width: int, name: str) -> Signal:
     register = Signal(width, name=name, reset_less=True)
     m.d.sync += register.eq(value)
     return register
+
+
+def is_fp32_nan(number: Value) -> Value:
+    """Return whether 32 bits are a NaN in FP32."""
+    return number[:31] > FP32.infinity_code
 
 
 def normalised(m: Module, value: Value) -> tuple[Value, Value]:
