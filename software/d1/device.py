@@ -60,6 +60,8 @@ class ThreadState:
     cycles: int
 
     def __str__(self) -> str:
+        if self.status in (ThreadStatus.IDLE, ThreadStatus.RUNNING):
+            return f"{self.status.name.lower()}, {self.cycles} cycles"
         known = self.cause in set(Cause)
         cause = Cause(self.cause).name.lower().replace("_", " ") if known else "unknown"
         return (
