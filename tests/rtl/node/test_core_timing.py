@@ -120,6 +120,12 @@ def test_a_block_of_loads_and_matrix_steps_takes_one_cycle_an_instruction(machin
             6,
             id="mrd two after vfadd",
         ),
+        pytest.param(
+            "vfadd.f32 v1, v2, v3\nmmul.bf16.vv acc1, v4, v5\nmmul.bf16.vv acc2, v4, v5\n"
+            "mmul.bf16.vv acc3, v4, v5\nvld v6, 0(a1)",
+            6,
+            id="vld four after vfadd",
+        ),
         pytest.param("mmac.bf16.vv acc0, v1, v2\nmzero acc0", 4, id="step, mzero, step"),
         pytest.param("mwr acc0, v1, 0\nmrd v3, acc0, 0", 3, id="mwr, mrd"),
     ],
