@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from amaranth.hdl import Module
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from d1_rtl.clock_gate import ClockGate
+from d1_rtl.sim.native import NativeModel
+from numpy.typing import NDArray
 
-__all__ = ["GatedUnit"]
+from .layouts import pack_rows
+
+__all__ = ["GatedUnit", "play_operations"]
 
 
 class GatedUnit(wiring.Component):
@@ -38,3 +43,56 @@ class GatedUnit(wiring.Component):
         wiring.connect(m, wiring.flipped(self), self._unit)
         m.d.comb += gate.en.eq(self._unit.i.valid | self._unit.busy)
         return m
+
+
+def play_operations(
+    model: NativeModel,
+    layout: data.StructLayout,
+    rng: np.random.Generator,
+    operations: dict[str, NDArray[np.unsignedinteger]],
+    *,
+    latency: int,
+) -> NDArray[np.uint32]:
+    """Play operations with pauses through a gated unit that is always ready; return its results.
+
+    There are long dense stretches and sparse ones, in which the clock stops.
+
+    Parameters
+    ----------
+    model
+        A `GatedUnit` around a unit with streams `i` and `o`.
+    layout
+        That of `i.payload`.
+    rng
+        Chooses the pauses.
+    operations
+        As for `pack_rows`.
+    latency
+        Cycles from each transfer to its result.
+
+    Raises
+    ------
+    AssertionError
+        If a result comes in another cycle, or `busy` is high in others than from the cycle after
+        a transfer to that of its result.
+
+    """
+    count = len(next(iter(operations.values())))
+    pause = np.repeat(rng.choice([0.0, 0.1, 0.6], -(-count // 50)), 50)[:count]
+    gaps = np.where(rng.random(count) < pause, rng.integers(1, 9, count), 0)
+    transfers = np.cumsum(gaps + 1) - 1
+    cycles = transfers[-1] + latency + 2
+    row = np.minimum(np.searchsorted(transfers, np.arange(cycles)), count - 1)
+    valid = np.zeros(cycles, np.uint8)
+    valid[transfers] = 1
+    payload = pack_rows(layout, **operations)[row]
+    outputs = model.play(
+        {"i__payload": payload, "i__valid": valid}, ["o__valid", "o__payload", "busy"]
+    )
+    done = np.flatnonzero(outputs["o__valid"][:, 0])
+    assert np.array_equal(done, transfers + latency), "results come after the latency"
+    busy = np.zeros(cycles, bool)
+    for distance in range(1, latency + 1):
+        busy[transfers + distance] = True
+    assert np.array_equal(outputs["busy"][:, 0], busy)
+    return outputs["o__payload"][done]

@@ -188,6 +188,7 @@ class Unit(enum.Enum):
     VECTOR_LOAD = enum.auto()
     VECTOR_STORE = enum.auto()
     VECTOR_CONVERT = enum.auto()
+    VECTOR_FP32 = enum.auto()
     MATRIX = enum.auto()
     MATRIX_MEMORY = enum.auto()
 
@@ -404,6 +405,10 @@ def _xd1() -> list[Instruction]:
                  _CUSTOM1, funct3=f3, doc=doc),
         ]  # fmt: skip
 
+    def lanes(f7: int, name: str, value: str, doc: str) -> Instruction:
+        return _row(f"{name}.f32", ext, Unit.VECTOR_FP32, "vd, vs1, vs2", f"v[vd] = {value}",
+                    _CUSTOM2, funct3=4, funct7=f7, doc=doc)  # fmt: skip
+
     rows = [
         _row("vld", ext, Unit.VECTOR_LOAD, "vd, imm_vi(rs1)", "v[vd] = vload(addr)", _CUSTOM0,
              funct3=0, doc="load a vector register"),
@@ -423,6 +428,14 @@ def _xd1() -> list[Instruction]:
              "v[vd] = cfp8_from_fp32(v[vd], v[vs1], part)", _CUSTOM2, funct3=3, funct7=0,
              doc="vs1's FP32 values to part p (0..3) of vd in CFP8 (mcfp8c), rounded as mround "
                  "says; the rest of vd stays"),
+        lanes(0, "vfadd", "fp32_add(v[vs1], v[vs2])", "vs1 + vs2"),
+        lanes(1, "vfsub", "fp32_sub(v[vs1], v[vs2])", "vs1 - vs2"),
+        lanes(2, "vfmul", "fp32_mul(v[vs1], v[vs2])", "vs1 x vs2"),
+        lanes(3, "vfmadd", "fp32_fma(v[vs1], v[vs2], v[vd])", "vs1 x vs2 + vd, rounded once"),
+        lanes(4, "vfnmadd", "fp32_fnma(v[vs1], v[vs2], v[vd])", "-(vs1 x vs2) + vd, rounded once"),
+        lanes(5, "vfmin", "fp32_min(v[vs1], v[vs2])",
+              "the lesser number; -0 is less than +0, a NaN is no number"),
+        lanes(6, "vfmax", "fp32_max(v[vs1], v[vs2])", "the greater number, likewise"),
         *matrix(0, "mmul.bf16", "{d} = matrix_step(0, {a}, {b})",
                 "acc = A B: the R x 4 tile A times the transpose of the C x 4 tile B"),
         *matrix(1, "mmac.bf16", "{d} = matrix_step({d}, {a}, {b})", "acc = acc + A B"),

@@ -41,7 +41,7 @@ from d1_golden.memory_map import (
     ThreadRegister,
     ThreadStatus,
 )
-from d1_golden.numerics import convert, dot_product, formats, random
+from d1_golden.numerics import convert, dot_product, formats, fp32, random
 
 from . import control_block, state, vocabulary
 from .state import COUNTER_LINE, CSR_INDEX, DISCARD, IDENTITY_LINE, THREAD_LINE
@@ -60,6 +60,8 @@ _CONSTANTS = {
 }
 #: CSR instructions that write whatever rs1 or the immediate is; the others do not if it is 0.
 _ALWAYS_WRITE_CSR = ("csrrw", "csrrwi")
+#: Functions of the vocabulary that calculate lane by lane.
+_FP32_OPERATIONS = ("add", "sub", "mul", "fma", "fnma", "min", "max")
 _SCALAR_UNITS = {Unit.LOAD: "LOAD", Unit.STORE: "STORE"}
 _VECTOR_UNITS = (Unit.VECTOR_LOAD, Unit.VECTOR_STORE, Unit.MATRIX_MEMORY)
 
@@ -169,6 +171,7 @@ class _Semantics(ast.NodeTransformer):
             "bf16_from_fp32": ["vector_result", "csr"],
             "cfp8_from_fp32": ["vector_result", "csr", f"csr[{_csr_place('mcfp8c')}]"],
             "acc_part": ["vector_result"],
+            **{f"fp32_{operation}": ["vector_result"] for operation in _FP32_OPERATIONS},
         }.get(name, [])
         return _expression(f"{name}({', '.join(arguments)})")
 
@@ -533,7 +536,7 @@ def _cache_key(source: str) -> str:
     """Return a hash of everything that the compiled interpreter depends on."""
     digest = hashlib.sha256(f"{numba.__version__}\n{source}".encode())
     modules = (vocabulary, control_block, state, memory_map, packet, params, csr_module)
-    for module in (*modules, convert, dot_product, formats, random):
+    for module in (*modules, convert, dot_product, formats, fp32, random):
         digest.update(Path(module.__file__ or "").read_bytes())
     return digest.hexdigest()[:16]
 

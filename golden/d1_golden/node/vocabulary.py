@@ -8,12 +8,14 @@ arguments that the table does not write (CSRs, tables, scratch).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from d1_golden.csr import CSR_BY_NAME
+from d1_golden.numerics import fp32
 from d1_golden.numerics.convert import bf16_to_fp32, fp32_to_bf16, fp32_to_cfp8
 from d1_golden.numerics.random import next_seed, random_bits
 
@@ -189,6 +191,46 @@ def cfp8_from_fp32(old, source, part, result, csr, config):
         code = fp32_to_cfp8(lanes[i], mantissa_bits, bias, rounding, _lane_random(csr, i))
         values[part * np.uint64(lanes.size) + np.uint64(i)] = code
     _spend_random(csr, lanes.size)
+    return result
+
+
+def _of_two(operation: Callable) -> Callable:
+    """Return a function of two vectors that does an FP32 operation in every lane."""
+
+    @njit
+    def lanewise(first, second, result):
+        p, q, lanes = first.view(np.uint32), second.view(np.uint32), result.view(np.uint32)
+        for i in range(lanes.size):
+            lanes[i] = operation(p[i], q[i])
+        return result
+
+    return lanewise
+
+
+fp32_add = _of_two(fp32.add)
+fp32_sub = _of_two(fp32.sub)
+fp32_mul = _of_two(fp32.mul)
+fp32_min = _of_two(fp32.minimum)
+fp32_max = _of_two(fp32.maximum)
+
+
+@njit
+def fp32_fma(first, second, addend, result):
+    """Return first x second + addend in every lane, rounded once."""
+    p, q, lanes = first.view(np.uint32), second.view(np.uint32), result.view(np.uint32)
+    c = addend.view(np.uint32)
+    for i in range(lanes.size):
+        lanes[i] = fp32.fma(p[i], q[i], c[i])
+    return result
+
+
+@njit
+def fp32_fnma(first, second, addend, result):
+    """Return -(first x second) + addend in every lane, rounded once."""
+    p, q, lanes = first.view(np.uint32), second.view(np.uint32), result.view(np.uint32)
+    c = addend.view(np.uint32)
+    for i in range(lanes.size):
+        lanes[i] = fp32.fma(fp32.negate(p[i]), q[i], c[i])
     return result
 
 

@@ -85,6 +85,9 @@ class ConvertUnit(wiring.Component):
 
     """
 
+    #: Cycles from the transfer of an operation to its result.
+    LATENCY = 2
+
     i: stream.Interface
     o: stream.Interface
     busy: Signal

@@ -22,6 +22,7 @@ from .micro_op import (
     field,
     micro_op_layout,
 )
+from .simd_unit import SimdOp
 
 __all__ = ["Decoder", "part_count"]
 
@@ -61,6 +62,8 @@ def _operation(row: Instruction) -> enum.Enum | None:
         case TableUnit.VECTOR_CONVERT:
             _, to, source = name.replace("F32", "FP32").split("_")
             return ConvertOp[f"{to}_FROM_{source}"]
+        case TableUnit.VECTOR_FP32:
+            return SimdOp[name.removeprefix("VF").removesuffix("_F32")]
     return None
 
 

@@ -39,6 +39,7 @@ _VECTOR_UNITS = (
     Unit.VECTOR_LOAD,
     Unit.VECTOR_STORE,
     Unit.VECTOR_CONVERT,
+    Unit.VECTOR_FP32,
     Unit.MATRIX,
     Unit.MATRIX_MEMORY,
 )
@@ -226,8 +227,8 @@ class Execute(wiring.Component):
             operation.mcfp8c.eq(csr_file.mcfp8c),
             operation.mround.eq(csr_file.mround),
             operation.mseed.eq(csr_file.mseed),
-            # Only the conversions to a narrower format keep the rest of their destination.
-            narrows.eq(uop.reads_vd & csr_file.mround),
+            # Of the conversions those to a narrower format keep the rest of their destination.
+            narrows.eq((uop.unit == Unit.VECTOR_CONVERT) & uop.reads_vd & csr_file.mround),
         ]
         with m.Switch(uop.unit):
             with m.Case(*_VECTOR_UNITS):

@@ -100,6 +100,9 @@ class MatrixUnit(wiring.Component):
 
     """
 
+    #: Cycles from the transfer of a READ to its part.
+    READ_LATENCY = 2
+
     i: stream.Interface
     o_read: stream.Interface
     busy: Signal

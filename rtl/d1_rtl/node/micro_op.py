@@ -42,6 +42,7 @@ class Unit(enum.Enum, shape=4):
     VECTOR_LOAD = isa.Unit.VECTOR_LOAD.value
     VECTOR_STORE = isa.Unit.VECTOR_STORE.value
     VECTOR_CONVERT = isa.Unit.VECTOR_CONVERT.value
+    VECTOR_FP32 = isa.Unit.VECTOR_FP32.value
     MATRIX = isa.Unit.MATRIX.value
     MATRIX_MEMORY = isa.Unit.MATRIX_MEMORY.value
 

@@ -18,7 +18,7 @@ class VectorRegisterFile(wiring.Component):
     """The registers v0..v31 of a thread; golden twin: `v` of the golden node.
 
     All are zero at power-up and keep their values from one start of the thread to the next. Reads
-    are combinational and show the writes of all earlier cycles: three reads and a write per cycle.
+    are combinational and show the writes of all earlier cycles: four reads and a write per cycle.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class VectorRegisterFile(wiring.Component):
 
     Members
     -------
-    number_a, number_b, number_store : In(5)
-        Registers to read: two operands, and the one that is stored to memory.
-    a, b, store : Out(8 * vector_bytes)
+    number_a, number_b, number_c, number_store : In(5)
+        Registers to read: three operands, and the one that is stored to memory.
+    a, b, c, store : Out(8 * vector_bytes)
     write : In(1)
     number : In(5)
     value : In(8 * vector_bytes)
@@ -37,9 +37,11 @@ class VectorRegisterFile(wiring.Component):
 
     number_a: Signal
     number_b: Signal
+    number_c: Signal
     number_store: Signal
     a: Signal
     b: Signal
+    c: Signal
     store: Signal
     write: Signal
     number: Signal
@@ -51,9 +53,11 @@ class VectorRegisterFile(wiring.Component):
             {
                 "number_a": In(5),
                 "number_b": In(5),
+                "number_c": In(5),
                 "number_store": In(5),
                 "a": Out(bits),
                 "b": Out(bits),
+                "c": Out(bits),
                 "store": Out(bits),
                 "write": In(1),
                 "number": In(5),
@@ -71,7 +75,7 @@ class VectorRegisterFile(wiring.Component):
             write.addr.eq(self.number),
             write.data.eq(self.value),
         ]
-        for name in ("a", "b", "store"):
+        for name in ("a", "b", "c", "store"):
             read = registers.read_port(domain="comb")
             m.d.comb += read.addr.eq(getattr(self, f"number_{name}"))
             m.d.comb += getattr(self, name).eq(read.data)

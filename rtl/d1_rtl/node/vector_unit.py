@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, Value
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import NodeParams
@@ -16,14 +16,13 @@ from .convert_unit import ConvertOp, ConvertUnit
 from .interfaces import SramReadSignature, SramWriteSignature
 from .matrix_unit import MatrixOp, MatrixUnit
 from .micro_op import Unit, field, micro_op_layout
+from .result_schedule import ResultSchedule
 from .scoreboard import Scoreboard
+from .simd_unit import SimdOp, SimdUnit
 from .vector_memory_unit import VectorMemoryUnit
 from .vector_register_file import VectorRegisterFile
 
 __all__ = ["VectorUnit", "vector_operation_layout"]
-
-#: Results that may be under way at once, and more.
-_IN_FLIGHT = 4
 
 
 def vector_operation_layout() -> data.StructLayout:
@@ -56,9 +55,10 @@ class VectorUnit(wiring.Component):
 
     - a register that waits for its result, as source or destination: the result of `vld` can be
       used by the next instruction, and stored by the one after that; that of `mrd` and `vcvt`
-      takes two cycles more;
+      takes two cycles more, that of FP32 arithmetic four;
     - an accumulator in flight (see `MatrixUnit`);
-    - a result of `mrd` or `vcvt` that takes the register write port from a `vld`;
+    - the write port of the registers: an `mrd` or `vcvt` waits if its result would come together
+      with one of FP32 arithmetic, a `vld` waits for any of these results;
     - a bank of SRAM that is taken.
 
     Otherwise one instruction is taken per cycle.
@@ -105,6 +105,10 @@ class VectorUnit(wiring.Component):
         m.submodules.registers = registers = VectorRegisterFile(self._params)
         m.submodules.memory_unit = memory_unit = VectorMemoryUnit(self._params)
         m.submodules.scoreboard = scoreboard = Scoreboard()
+        assert ConvertUnit.LATENCY == MatrixUnit.READ_LATENCY
+        m.submodules.schedule = schedule = ResultSchedule(
+            short=MatrixUnit.READ_LATENCY, long=SimdUnit.LATENCY
+        )
         wiring.connect(m, memory_unit.sram_read, wiring.flipped(self.sram_read))
         wiring.connect(m, memory_unit.sram_write, wiring.flipped(self.sram_write))
 
@@ -121,28 +125,37 @@ class VectorUnit(wiring.Component):
         m.d.comb += [
             memory_unit.keep.eq(occupied & ~done),
             registers.number_a.eq(first),
-            registers.number_b.eq(Mux(uop.reads_vd, field(insn, "vd"), field(insn, "vs2"))),
+            registers.number_b.eq(field(insn, "vs2")),
+            registers.number_c.eq(field(insn, "vd")),
         ]
 
-        matrix = self._matrix(m, occupied, current, registers, memory_unit)
-        convert = self._convert(m, occupied, current, registers)
-        destination = self._destination(m, matrix, convert, field(insn, "vd"))
+        matrix = self._matrix(m, occupied, current, registers, memory_unit, schedule)
+        convert = self._convert(m, occupied, current, registers, schedule)
+        simd = self._simd(m, occupied, current, registers)
+        self._schedule_results(m, schedule, matrix, convert, simd, field(insn, "vd"))
         loads = occupied & (uop.unit == Unit.VECTOR_LOAD)
         # A result cannot wait for the register file, a load can.
         with m.If(matrix.o_read.valid):
             m.d.comb += registers.value.eq(matrix.o_read.payload)
         with m.Elif(convert.o.valid):
             m.d.comb += registers.value.eq(convert.o.payload)
+        with m.Elif(simd.o.valid):
+            m.d.comb += registers.value.eq(simd.o.payload)
         with m.Else():
             m.d.comb += registers.value.eq(memory_unit.loaded)
-        has_result = matrix.o_read.valid | convert.o.valid
+        due = schedule.due
         m.d.comb += [
-            done.eq((matrix.i.valid & matrix.i.ready) | convert.i.valid | (loads & ~has_result)),
-            registers.write.eq(loads | has_result),
-            registers.number.eq(Mux(has_result, destination, field(insn, "vd"))),
+            done.eq(
+                (matrix.i.valid & matrix.i.ready)
+                | convert.i.valid
+                | simd.i.valid
+                | (loads & ~due.used)
+            ),
+            registers.write.eq(loads | due.used),
+            registers.number.eq(Mux(due.used, due.number, field(insn, "vd"))),
             scoreboard.write.used.eq(registers.write),
             scoreboard.write.number.eq(registers.number),
-            self.busy.eq(occupied | matrix.busy | convert.busy | scoreboard.any),
+            self.busy.eq(occupied | matrix.busy | convert.busy | simd.busy | scoreboard.any),
         ]
         return m
 
@@ -186,6 +199,7 @@ class VectorUnit(wiring.Component):
         current: Any,
         registers: VectorRegisterFile,
         memory_unit: VectorMemoryUnit,
+        schedule: ResultSchedule,
     ) -> MatrixUnit:
         """Connect the matrix unit."""
         uop, insn = current.uop, current.insn
@@ -197,8 +211,9 @@ class VectorUnit(wiring.Component):
         operation = matrix.i.payload
         from_memory = uop.unit == Unit.MATRIX_MEMORY
         reads = uop.op == MatrixOp.READ
+        chosen = occupied & (from_memory | (uop.unit == Unit.MATRIX))
         m.d.comb += [
-            matrix.i.valid.eq(occupied & (from_memory | (uop.unit == Unit.MATRIX))),
+            matrix.i.valid.eq(chosen & (schedule.short_free | ~reads)),
             gate.en.eq(matrix.i.valid | matrix.busy),
             operation.a.eq(registers.a),
             operation.b.eq(Mux(from_memory, memory_unit.loaded, registers.b)),
@@ -220,6 +235,7 @@ class VectorUnit(wiring.Component):
         occupied: Value,
         current: Any,
         registers: VectorRegisterFile,
+        schedule: ResultSchedule,
     ) -> ConvertUnit:
         """Connect the convert unit."""
         uop = current.uop
@@ -230,10 +246,10 @@ class VectorUnit(wiring.Component):
         m.submodules.convert = gate.drive(convert)
         operation = convert.i.payload
         m.d.comb += [
-            convert.i.valid.eq(occupied & (uop.unit == Unit.VECTOR_CONVERT)),
+            convert.i.valid.eq(occupied & (uop.unit == Unit.VECTOR_CONVERT) & schedule.short_free),
             gate.en.eq(convert.i.valid | convert.busy),
             operation.source.eq(registers.a),
-            operation.merge.eq(registers.b),
+            operation.merge.eq(registers.c),
             operation.seed.eq(current.mseed),
             operation.op.eq(ConvertOp(uop.op[:2])),
             operation.part.eq(field(current.insn, "part")),
@@ -242,19 +258,45 @@ class VectorUnit(wiring.Component):
         ]
         return convert
 
-    def _destination(
-        self, m: Module, matrix: MatrixUnit, convert: ConvertUnit, entering: Value
-    ) -> Value:
-        """Return the register that the result of a unit is for.
-
-        Both units give their results two cycles after they took the operation, so results come in
-        the order of the operations and never two at once.
-        """
-        m.submodules.destinations = destinations = fifo.SyncFIFO(width=5, depth=_IN_FLIGHT)
-        reads = matrix.i.payload.op == MatrixOp.READ
+    def _simd(
+        self,
+        m: Module,
+        occupied: Value,
+        current: Any,
+        registers: VectorRegisterFile,
+    ) -> SimdUnit:
+        """Connect the SIMD unit."""
+        uop = current.uop
+        simd = SimdUnit(self._params)
+        gate = ClockGate(domain="simd", gated=self._gated)
+        m.domains += gate.clock_domain
+        m.submodules.simd_clock = gate
+        m.submodules.simd = gate.drive(simd)
+        operation = simd.i.payload
         m.d.comb += [
-            destinations.w_en.eq((matrix.i.valid & matrix.i.ready & reads) | convert.i.valid),
-            destinations.w_data.eq(entering),
-            destinations.r_en.eq(matrix.o_read.valid | convert.o.valid),
+            simd.i.valid.eq(occupied & (uop.unit == Unit.VECTOR_FP32)),
+            gate.en.eq(simd.i.valid | simd.busy),
+            operation.a.eq(registers.a),
+            operation.b.eq(registers.b),
+            operation.c.eq(registers.c),
+            operation.op.eq(SimdOp(uop.op[:3])),
         ]
-        return destinations.r_data
+        return simd
+
+    def _schedule_results(
+        self,
+        m: Module,
+        schedule: ResultSchedule,
+        matrix: MatrixUnit,
+        convert: ConvertUnit,
+        simd: SimdUnit,
+        destination: Value,
+    ) -> None:
+        """Note the register of every result when its operation is taken."""
+        reads = matrix.i.valid & matrix.i.ready & (matrix.i.payload.op == MatrixOp.READ)
+        m.d.comb += [
+            schedule.enter_short.used.eq(reads | convert.i.valid),
+            schedule.enter_short.number.eq(destination),
+            schedule.enter_long.used.eq(simd.i.valid),
+            schedule.enter_long.number.eq(destination),
+        ]

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.numerics.dot_product import MAX_TILE_FRACTION_BITS, TERMS
 from d1_golden.numerics.formats import BF16, FP32
 
+from .logic import named, normalised, registered
 from .operand_decoder import ZERO_BELOW, DotOperandSignature
 
 __all__ = ["DotProduct"]
@@ -85,21 +86,21 @@ class DotProduct(wiring.Component):
 
         # First stage: products, the largest exponent, and every term's distance to it.
         products = [
-            _registered(m, a * b, 2 * (BF16.mantissa_bits + 1), "product")
+            registered(m, a * b, 2 * (BF16.mantissa_bits + 1), "product")
             for a, b in zip(self.a.significand, self.b.significand, strict=True)
         ]
         exponents = [
-            _named(m, a + b, len(a) + 1, "exponent")
+            named(m, a + b, len(a) + 1, "exponent")
             for a, b in zip(self.a.exponent, self.b.exponent, strict=True)
         ]
         exponents.append(_accumulator_exponent(m, acc))
         largest = _largest(m, exponents)
-        cuts = [_registered(m, _cut(m, largest - e, len(e)), 5, "cut") for e in exponents]
-        significand = _registered(
+        cuts = [registered(m, _cut(m, largest - e, len(e)), 5, "cut") for e in exponents]
+        significand = registered(
             m, Cat(acc[:_FRACTION], acc[_FRACTION:31].any()), _FRACTION + 1, "acc_significand"
         )
-        signs = _registered(m, Cat(negative, acc[31]), TERMS + 1, "signs")
-        exponent_2 = _registered(m, largest, len(largest), "exponent_2")
+        signs = registered(m, Cat(negative, acc[31]), TERMS + 1, "signs")
+        exponent_2 = registered(m, largest, len(largest), "exponent_2")
 
         # Second stage: cut, apply the signs, add.
         fractions = [_PRODUCT_FRACTION] * TERMS + [_FRACTION]
@@ -109,8 +110,8 @@ class DotProduct(wiring.Component):
                 [*products, significand], fractions, cuts, signs, strict=True
             )
         ]
-        total = _registered(m, _sum(terms), _SUM_BITS, "total")
-        exponent_3 = _registered(m, exponent_2, len(exponent_2), "exponent_3")
+        total = registered(m, _sum(terms), _SUM_BITS, "total")
+        exponent_3 = registered(m, exponent_2, len(exponent_2), "exponent_3")
 
         # Third stage: normalise and round.
         finite = _rounded(m, total, exponent_3, self._fraction_bits)
@@ -137,7 +138,7 @@ class DotProduct(wiring.Component):
             held = Signal(3, name=f"special_flags_{stage}", reset_less=True)
             with m.If(special):
                 m.d.sync += held.eq(flags)
-            special = _registered(m, special, 1, f"special_{stage}")
+            special = registered(m, special, 1, f"special_{stage}")
             flags = held
         nan, plus, minus = flags
         return special, Mux(
@@ -145,26 +146,12 @@ class DotProduct(wiring.Component):
         )
 
 
-def _named(m: Module, value: Value, width: int, name: str) -> Signal:
-    """Return a signal of a width that is wide enough for `value`, or cuts it on purpose."""
-    signal = Signal(width, name=name)
-    m.d.comb += signal.eq(value)
-    return signal
-
-
-def _registered(m: Module, value: Value, width: int, name: str) -> Signal:
-    """Return `value` one cycle later."""
-    register = Signal(width, name=name, reset_less=True)
-    m.d.sync += register.eq(value)
-    return register
-
-
 def _accumulator_exponent(m: Module, acc: Value) -> Signal:
     """Return the exponent of an FP32 number; a subnormal's is that of field 1."""
     field = acc[_FRACTION:31]
     offset = _OFFSET - FP32.bias
     exponent = Mux(field == 0, offset + 1, field + offset)
-    return _named(m, Mux(acc[:31] == 0, 0, exponent), 10, "acc_exponent")
+    return named(m, Mux(acc[:31] == 0, 0, exponent), 10, "acc_exponent")
 
 
 def _largest(m: Module, values: Sequence[Signal]) -> Signal:
@@ -173,18 +160,18 @@ def _largest(m: Module, values: Sequence[Signal]) -> Signal:
         return values[0]
     half = len(values) // 2
     p, q = _largest(m, values[:half]), _largest(m, values[half:])
-    return _named(m, Mux(p > q, p, q), len(p), "larger")
+    return named(m, Mux(p > q, p, q), len(p), "larger")
 
 
 def _cut(m: Module, distance: Value, width: int) -> Value:
-    distance = _named(m, distance, width, "distance")
+    distance = named(m, distance, width, "distance")
     return Mux(distance > _MAX_CUT, _MAX_CUT, distance)
 
 
 def _aligned(m: Module, significand: Value, left: int, cut: Value, negative: Value) -> Value:
     """Return a term, cut toward zero and signed, modulo 2^_SUM_BITS."""
     scaled = Cat(Const(0, left), significand) if left >= 0 else significand[-left:]
-    aligned = _named(m, scaled >> cut, _SUM_BITS, "aligned")
+    aligned = named(m, scaled >> cut, _SUM_BITS, "aligned")
     return Mux(negative, (-aligned)[:_SUM_BITS], aligned)
 
 
@@ -203,7 +190,7 @@ def _rounded(m: Module, total: Value, exponent: Value, fraction_bits: int) -> Va
     number whose exponent field is `exponent - lowest + 1`. Its last bit is always zero.
     """
     negative = total[-1]
-    absolute = _named(m, Mux(negative, -total, total), _SUM_BITS, "absolute")
+    absolute = named(m, Mux(negative, -total, total), _SUM_BITS, "absolute")
     magnitude = Cat(
         Const(0, _SUM_BITS - _SUM_INTEGER_BITS - fraction_bits),
         absolute[: _SUM_INTEGER_BITS + fraction_bits],
@@ -216,29 +203,19 @@ def _rounded(m: Module, total: Value, exponent: Value, fraction_bits: int) -> Va
     shifted = Cat(Const(0, _SUM_BITS), magnitude) >> below
     sticky = shifted[: _SUM_BITS + 2].any()
     lowered = Cat(Const(0, 1), sticky, shifted[_SUM_BITS + 2 :])
-    start = _named(m, Mux(tiny, lowered, magnitude), _SUM_BITS, "start")
-    above = _named(m, Mux(tiny, 0, exponent - lowest), 9, "above")
-    zeros = _named(m, _leading_zeros(m, start), 5, "zeros")
+    start = named(m, Mux(tiny, lowered, magnitude), _SUM_BITS, "start")
+    above = named(m, Mux(tiny, 0, exponent - lowest), 9, "above")
+    zeros = named(m, normalised(m, start)[1], 5, "zeros")
     subnormal = above < zeros
-    normal = _named(m, start << Mux(subnormal, above[:5], zeros), _SUM_BITS, "normal")
+    normal = named(m, start << Mux(subnormal, above[:5], zeros), _SUM_BITS, "normal")
 
     # Add half of the last bit kept, or the least below a half where a tie must not round up. The
     # zero at the end is left out to make room for the carry.
     half = 1 << _DROPPED - 2
-    rounded = _named(m, normal[1:] + Mux(normal[_DROPPED], half, half - 1), _SUM_BITS, "rounded")
+    rounded = named(m, normal[1:] + Mux(normal[_DROPPED], half, half - 1), _SUM_BITS, "rounded")
     top = _SUM_BITS - 2
     # The hidden bit adds the missing one to the exponent field, a carry adds another.
-    field = _named(m, Mux(subnormal, 0, above - zeros) + rounded[top:], 9, "field")
+    field = named(m, Mux(subnormal, 0, above - zeros) + rounded[top:], 9, "field")
     finite = Cat(rounded[_DROPPED - 1 : top], field[:8])
     result = Mux(field >= FP32.exponent_mask, FP32.infinity_code, finite)
     return Mux(total == 0, 0, Cat(result[:31], negative))
-
-
-def _leading_zeros(m: Module, value: Value) -> Value:
-    """Return the number of zeros above the leading one of 32 bits; 31 if there is none."""
-    digits: list[Value] = []
-    for step in (16, 8, 4, 2, 1):
-        zero = _named(m, value[-step:] == 0, 1, "zero")
-        digits.insert(0, zero)
-        value = _named(m, Mux(zero, Cat(Const(0, step), value[:-step]), value), _SUM_BITS, "rest")
-    return Cat(digits)

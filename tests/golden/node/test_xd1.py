@@ -273,6 +273,38 @@ def test_nearest_even_conversions_draw_nothing(execute, node) -> None:
     assert node.read_csr("mseed") == 99
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("vfadd", lambda a, b, d: a + b),
+        ("vfsub", lambda a, b, d: a - b),
+        ("vfmul", lambda a, b, d: a * b),
+        ("vfmadd", lambda a, b, d: a * b + d),
+        ("vfnmadd", lambda a, b, d: d - a * b),
+        ("vfmin", lambda a, b, d: np.minimum(a, b)),
+        ("vfmax", lambda a, b, d: np.maximum(a, b)),
+    ],
+)
+def test_fp32_arithmetic_is_lane_by_lane_and_may_overwrite_an_operand(
+    execute, node, name: str, value
+) -> None:
+    # Products of 24 bits by 4 and a sum have few enough for float64, which is rounded once here.
+    rng = np.random.default_rng(SEED)
+    lanes = node.params.fp32_lanes
+    a = (rng.integers(-(1 << 24), 1 << 24, lanes) * 2.0**-20).astype(np.float32)
+    b = rng.integers(-15, 16, lanes).astype(np.float32)
+    d = rng.normal(0, 30, lanes).astype(np.float32)
+    for first, second, destination in ((4, 5, 6), (7, 8, 7), (10, 9, 9)):
+        for register, vector in ((destination, d), (first, a), (second, b)):
+            node.v[register].view(np.float32)[:] = vector
+        addend = node.v[destination].view(np.float32).copy()
+        others = np.delete(node.v, destination, axis=0)
+        run(execute, node, f"{name}.f32 v{destination}, v{first}, v{second}")
+        wide = (x.astype(np.float64) for x in (a, b, addend))
+        assert np.array_equal(node.v[destination].view(np.float32), value(*wide).astype(np.float32))
+        assert np.array_equal(np.delete(node.v, destination, axis=0), others)
+
+
 def test_operands_that_the_preset_lacks_are_illegal(execute, node) -> None:
     parts = node.params.accumulator_parts
     words = [

@@ -15,11 +15,9 @@ from d1_golden.params import PRESETS, preset
 from d1_rtl.node.convert_unit import ConvertOp, ConvertUnit, convert_operation_layout
 from d1_rtl.sim.native import NativeModel
 
-from testbench.gated import GatedUnit
-from testbench.layouts import pack_rows
+from testbench.gated import GatedUnit, play_operations
 
 SEED = 9
-LATENCY = 2
 #: Random streams of so many operations: on d1, more than a million lanes of each kind.
 OPERATIONS = 66_000
 STREAMS = {"d1": 4, "fpga": 1, "tiny": 1}
@@ -83,37 +81,18 @@ def golden(params, ops, k):
     return result
 
 
-def play(params, model, rng, ops):
-    """Play operations with pauses; check when results come; return them."""
-    # Long dense stretches and sparse ones, in which the clock stops.
-    count = len(ops["op"])
-    pause = np.repeat(rng.choice([0.0, 0.1, 0.6], -(-count // 50)), 50)[:count]
-    gaps = np.where(rng.random(count) < pause, rng.integers(1, 9, count), 0)
-    transfers = np.cumsum(gaps + 1) - 1
-    cycles = transfers[-1] + LATENCY + 2
-    row = np.minimum(np.searchsorted(transfers, np.arange(cycles)), count - 1)
-    valid = np.zeros(cycles, np.uint8)
-    valid[transfers] = 1
-    payload = pack_rows(convert_operation_layout(params), **ops)[row]
-    outputs = model.play(
-        {"i__payload": payload, "i__valid": valid}, ["o__valid", "o__payload", "busy"]
-    )
-    done = np.flatnonzero(outputs["o__valid"][:, 0])
-    assert np.array_equal(done, transfers + LATENCY)
-    busy = np.zeros(cycles, bool)
-    busy[transfers + 1] = busy[transfers + 2] = True
-    assert np.array_equal(outputs["busy"][:, 0], busy)
-    return outputs["o__payload"][done]
-
-
 def test_every_conversion_equals_golden_after_two_cycles(unit):
     params, model = unit
+    assert ConvertUnit.LATENCY == 2
     print(f"seed {SEED}")
     rng = np.random.default_rng(SEED)
     lanes = np.zeros(len(ConvertOp), int)
     for _ in range(STREAMS[params.name]):
         ops = operations(params, rng, OPERATIONS)
         expected = np.array([golden(params, ops, k) for k in range(OPERATIONS)])
-        assert np.array_equal(play(params, model, rng, ops), expected)
+        actual = play_operations(
+            model, convert_operation_layout(params), rng, ops, latency=ConvertUnit.LATENCY
+        )
+        assert np.array_equal(actual, expected)
         lanes += np.bincount(ops["op"]) * params.fp32_lanes
     assert lanes.min() >= (1_000_000 if params.name == "d1" else 1)

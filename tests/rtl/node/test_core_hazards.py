@@ -59,6 +59,8 @@ _VECTOR_PRODUCERS = {
     "vcvt.bf16.f32": "vcvt.bf16.f32 v3, v4, 0",
     "vcvt.f32.cfp8": "vcvt.f32.cfp8 v3, v4, 3",
     "vcvt.cfp8.f32": "vcvt.cfp8.f32 v3, v4, 2",
+    "vfadd": "vfadd.f32 v3, v4, v5",
+    "vfmadd": "vfmadd.f32 v3, v4, v5",
 }
 _VECTOR_CONSUMERS = {
     "vst": "vst v3, 0(s5)",
@@ -67,15 +69,19 @@ _VECTOR_CONSUMERS = {
     "operand beside memory": "mmac.cfp8.hi.vm acc1, v3, 5(s0)",
     "mwr": "mwr acc1, v3, 0",
     "converted": "vcvt.f32.bf16 v1, v3, 0",
+    "first term": "vfsub.f32 v1, v3, v4",
+    "second term": "vfmax.f32 v1, v4, v3",
+    "addend": "vfnmadd.f32 v3, v4, v5\nvst v3, 0(s5)",
     "kept in part": "vcvt.bf16.f32 v3, v4, 1\nvst v3, 0(s5)",
     "overwritten by vld": "vld v3, 6(s0)\nvst v3, 0(s5)",
     "overwritten by mrd": "mrd v3, acc3, 0\nvst v3, 0(s5)",
     "overwritten by vcvt": "vcvt.f32.cfp8 v3, v5, 0\nvst v3, 0(s5)",
+    "overwritten by vfmul": "vfmul.f32 v3, v5, v6\nvst v3, 0(s5)",
 }
 #: Instructions that read v3 and, after them, those that overwrite it.
 _VECTOR_READERS = {
     name: _VECTOR_CONSUMERS[name]
-    for name in ("vst", "first operand", "operand beside memory", "mwr", "converted")
+    for name in ("vst", "first operand", "operand beside memory", "mwr", "converted", "second term")
 }
 
 _ACCUMULATOR_PRODUCERS = {

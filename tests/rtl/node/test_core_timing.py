@@ -49,6 +49,8 @@ def _rotating(count: int, template: str) -> str:
         pytest.param(_rotating(8, "mmac.cfp8.lo.vm acc{n}, v1, {n}(a1)"), id="mmac.cfp8.vm"),
         pytest.param(_rotating(8, "mmul.bf16.vv acc0, v{n}, v2"), id="mmul on one"),
         pytest.param(_rotating(8, "vcvt.bf16.f32 v{m}, v{n}, 0"), id="vcvt"),
+        pytest.param(_rotating(8, "vfadd.f32 v{m}, v{n}, v0"), id="vfadd"),
+        pytest.param(_rotating(5, "vfmadd.f32 v{n}, v8, v9"), id="vfmadd on five"),
         pytest.param(_rotating(8, "mrd v{n}, acc{n}, 0"), id="mrd"),
         pytest.param(_rotating(8, "mwr acc{n}, v{n}, 0"), id="mwr"),
         pytest.param(
@@ -102,6 +104,28 @@ def test_a_block_of_loads_and_matrix_steps_takes_one_cycle_an_instruction(machin
         pytest.param("mrd v1, acc0, 0\nvst v1, 0(a1)", 5, id="mrd, vst"),
         pytest.param("vcvt.f32.bf16 v1, v2, 0\nmmul.bf16.vv acc1, v1, v2", 4, id="vcvt, matrix"),
         pytest.param("vcvt.bf16.f32 v1, v2, 0\nvst v1, 0(a1)", 5, id="vcvt, vst"),
+        pytest.param("vfadd.f32 v1, v2, v3\nmmul.bf16.vv acc1, v1, v2", 6, id="vfadd, matrix"),
+        pytest.param("vfmul.f32 v1, v2, v3\nvst v1, 0(a1)", 7, id="vfmul, vst"),
+        pytest.param("vfmadd.f32 v1, v2, v3", 5, id="vfmadd on one"),
+        pytest.param("vfmin.f32 v1, v2, v3\nvcvt.f32.bf16 v2, v1, 0", 8, id="vfmin, vcvt, vfmin"),
+        pytest.param(
+            "vfadd.f32 v1, v2, v3\nmmul.bf16.vv acc1, v4, v5\nvcvt.f32.bf16 v6, v4, 0\n"
+            "mmul.bf16.vv acc2, v4, v5\nmmul.bf16.vv acc3, v4, v5",
+            6,
+            id="vcvt two after vfadd",
+        ),
+        pytest.param(
+            "vfadd.f32 v1, v2, v3\nmmul.bf16.vv acc1, v4, v5\nmrd v6, acc0, 0\n"
+            "mmul.bf16.vv acc2, v4, v5\nmmul.bf16.vv acc3, v4, v5",
+            6,
+            id="mrd two after vfadd",
+        ),
+        pytest.param(
+            "vfadd.f32 v1, v2, v3\nmmul.bf16.vv acc1, v4, v5\nmmul.bf16.vv acc2, v4, v5\n"
+            "mmul.bf16.vv acc3, v4, v5\nvld v6, 0(a1)",
+            6,
+            id="vld four after vfadd",
+        ),
         pytest.param("mmac.bf16.vv acc0, v1, v2\nmzero acc0", 4, id="step, mzero, step"),
         pytest.param("mwr acc0, v1, 0\nmrd v3, acc0, 0", 3, id="mwr, mrd"),
     ],

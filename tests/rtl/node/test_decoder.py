@@ -55,7 +55,9 @@ def _expected(row: Instruction, word: int, params: NodeParams) -> dict[str, int]
         "reads_vs1": int("vs1" in operands),
         "reads_vs2": int("vs2" in operands),
         "writes_vd": int("vd" in operands),
-        "reads_vd": int(row.name in ("vcvt.bf16.f32", "vcvt.cfp8.f32")),
+        "reads_vd": int(
+            row.name in ("vcvt.bf16.f32", "vcvt.cfp8.f32", "vfmadd.f32", "vfnmadd.f32")
+        ),
     }
 
 
