@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from d1.bench import METRICS, machine
+from d1.bench import METRICS, machine, shown
 from write_docs import ROOT, fill, table
 
 PAGE = """\
@@ -27,8 +27,8 @@ def section(results: Mapping[str, float]) -> str:
     for metric in METRICS:
         value = results[metric.key]
         bar = metric.bar(results) if metric.bar else None
-        met = "" if bar is None else f"{bar:,.4g} ({'met' if value >= bar else 'missed'})"
-        rows.append((f"`{metric.key}`", f"{value:,.4g}", metric.unit, met, metric.text))
+        met = "" if bar is None else f"{shown(bar)} ({'met' if value >= bar else 'missed'})"
+        rows.append((f"`{metric.key}`", shown(value), metric.unit, met, metric.text))
     head = ("key", "measured", "unit", "at least", "what")
     return f"{table(head, rows)}\nMeasured on: {machine()}.\n"
 

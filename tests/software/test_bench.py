@@ -63,6 +63,13 @@ def test_the_table_shows_what_was_missed(capsys) -> None:
     assert "MISSED" not in lines["golden_gemm_mac_per_s"]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(35346123.0, "35,350,000"), (151.234, "151.2"), (0.51279, "0.5128")]
+)
+def test_figures_are_shown_with_four_digits(value: float, text: str) -> None:
+    assert bench.shown(value) == text
+
+
 def test_the_machine_is_described_by_cores_and_versions() -> None:
     assert re.search(r", \d+ cores, \w+, Python 3\.\d+\.\d+.*, verilator 5\.", bench.machine())
 
