@@ -14,7 +14,7 @@ N ?= 20
 PRESET ?= tiny
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench regression verilog docs lock clean
+.PHONY: help demo test lint format bench regression formal verilog docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +52,9 @@ bench: $(INSTALLED) ## measure; writes build/bench.json, docs/benchmarks.md and 
 
 regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET= WAVES=
 	$(BIN)/d1 regression --seed $(SEED) --count $(N) --preset $(PRESET) $(if $(WAVES),--waves $(WAVES))
+
+formal: $(INSTALLED) ## prove what tests/formal claims: about 1 minute
+	$(BIN)/python tools/formal.py
 
 verilog: $(INSTALLED) ## write build/verilog/PRESET.v for every preset
 	$(BIN)/python tools/write_verilog.py build/verilog
