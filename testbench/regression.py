@@ -22,11 +22,12 @@ import numpy as np
 from d1_golden.isa import INSTRUCTIONS, decode
 from d1_golden.memory_map import ThreadStatus
 from d1_golden.node.random_programs import RandomProgram, shrink
-from d1_golden.packet import PACKET_DTYPE, Opcode
+from d1_golden.packet import PACKET_DTYPE, Opcode, write_requests
 from d1_golden.params import LINE_BYTES, PRESETS, NodeParams, preset
 from d1_rtl.node.node import Node
 from d1_rtl.sim.model import trace_format
 from d1_rtl.sim.node_link import NodeLink
+from numpy.typing import NDArray
 
 from .checker import (
     CYCLES_PER_INSTRUCTION,
@@ -40,12 +41,16 @@ from .checker import (
     thread_state,
 )
 
-__all__ = ["NativeNode", "main", "run_cases", "unseen_instructions"]
+__all__ = ["NativeNode", "TrafficError", "main", "run_cases", "unseen_instructions"]
 
 #: Instructions that always trap, so that they are never in the trace of retired ones.
 _NEVER_RETIRE = frozenset({"ecall", "ebreak"})
 #: Lines behind a program that the traffic of a case writes to.
 _SCRATCH_LINES = 16
+
+
+class TrafficError(RuntimeError):
+    """Packets beside a program read what they did not write."""
 
 
 class NativeNode:
@@ -110,24 +115,47 @@ class NativeNode:
         return Outcome(retired, thread_state(link), memory_image(link, program.end))
 
     def _interfere(self, program: RandomProgram, limit: int) -> None:
-        """Read anywhere and write behind the program until the node is idle."""
+        """Read anywhere and write behind the program until the node is idle.
+
+        What is read of the lines that only these packets write must be what they wrote.
+        """
         rng = random.Random(program.seed)
-        lines = self.params.sram_bytes // LINE_BYTES
+        first, lines = program.end // LINE_BYTES, self.params.sram_bytes // LINE_BYTES
+        scratch = np.zeros((_SCRATCH_LINES, LINE_BYTES), np.uint8)
+        self._link.exchange(write_requests(program.end, scratch), limit)
         deadline = self._link.cycles + limit
         while not self._link.get("idle") and self._link.cycles < deadline:
             count = rng.randint(1, 24)
             packets = np.zeros(count, PACKET_DTYPE)
             packets["tag"] = np.arange(count)
+            expected: list[bytes | None] = []
             for packet in packets:
+                place = rng.randrange(_SCRATCH_LINES)
+                line = first + place
                 if rng.random() < 0.5:
-                    packet["opcode"], line = Opcode.READ, rng.randrange(lines)
+                    known = rng.random() < 0.5
+                    packet["opcode"] = Opcode.READ
+                    line = line if known else rng.randrange(lines)
+                    expected.append(scratch[place].tobytes() if known else None)
                 else:
-                    packet["opcode"] = Opcode.WRITE
-                    packet["mask"] = rng.getrandbits(64)
-                    line = program.end // LINE_BYTES + rng.randrange(_SCRATCH_LINES)
+                    packet["opcode"], packet["mask"] = Opcode.WRITE, rng.getrandbits(64)
+                    packet["data"] = np.frombuffer(rng.randbytes(LINE_BYTES), np.uint8)
+                    written = np.unpackbits(packet["mask"].reshape(1).view("u1"), bitorder="little")
+                    np.copyto(scratch[place], packet["data"], where=written != 0)
                 packet["address"] = line * LINE_BYTES
-            self._link.exchange(packets, 10_000)
+            self._compare_replies(self._link.exchange(packets, 10_000), expected)
             self._link.advance(rng.randrange(30))
+
+    @staticmethod
+    def _compare_replies(replies: NDArray[np.void], expected: list[bytes | None]) -> None:
+        if len(replies) != len(expected):
+            raise TrafficError(f"{len(expected)} packets must be answered, not {len(replies)}")
+        for reply, line in zip(replies, expected, strict=True):
+            if line is not None and reply["data"].tobytes() != line:
+                raise TrafficError(
+                    f"packets must read {line.hex()} at {int(reply['address']):#x}, "
+                    f"not {reply['data'].tobytes().hex()}"
+                )
 
     def close(self) -> None:
         """Free the simulation."""
@@ -137,10 +165,10 @@ class NativeNode:
 def _difference(
     program: RandomProgram, golden: Outcome, node: NativeNode, *, traffic: bool
 ) -> Mismatch | None:
-    """Run a program on the RTL and compare; packets that get no answer are a difference too."""
+    """Run a program on the RTL and compare; wrong and missing replies are differences too."""
     try:
         return compare(program, golden, node.run(program, traffic=traffic))
-    except TimeoutError as error:
+    except (TimeoutError, TrafficError) as error:
         return Mismatch(str(error))
 
 
@@ -183,7 +211,7 @@ def _write_wave(case: Case, mismatch: Mismatch, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     node = NativeNode(case.params, waves=True)
     window = (path, max(0, middle - 200), middle + 100) if mismatch.cycle else (path, 0, 10_000)
-    with contextlib.suppress(TimeoutError):  # the failure may be that packets get no answer
+    with contextlib.suppress(TimeoutError, TrafficError):  # the failure may be in packets
         node.run(case.program(), traffic=case.traffic, wave=window)
     node.close()
     print(f"waveform of cycles {window[1]}..{window[2]}: {path}")

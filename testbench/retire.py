@@ -7,7 +7,7 @@ from typing import Any
 import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge
-from d1_golden.node.trace import RETIRE_DTYPE
+from d1_golden.retire import RETIRE_DTYPE
 from numpy.typing import NDArray
 
 __all__ = ["RetireMonitor"]

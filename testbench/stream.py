@@ -25,7 +25,28 @@ def check_probability(name: str, value: float) -> None:
         raise ValueError(f"{name} must be in [0, 1), not {value!r}")
 
 
-class StreamSource:
+class _StreamAgent:
+    """What source and sink share: the ports of a stream, seeded stalls and callbacks."""
+
+    def __init__(self, dut: Any, name: str, stall: float, rng: random.Random | None) -> None:
+        check_probability("stall", stall)
+        self._clk = dut.clk
+        self._valid = getattr(dut, f"{name}__valid")
+        self._ready = getattr(dut, f"{name}__ready")
+        self._payload = getattr(dut, f"{name}__payload")
+        self._stall, self._rng = stall, rng or random.Random(0)
+        #: Called with each payload at the moment it is transferred.
+        self.callbacks: list[Callable[[int], None]] = []
+
+    def _stalls(self) -> bool:
+        return self._rng.random() < self._stall
+
+    def _transferred(self, payload: int) -> None:
+        for callback in self.callbacks:
+            callback(payload)
+
+
+class StreamSource(_StreamAgent):
     """Drives payloads into a stream, in order, each held until it is taken.
 
     Parameters
@@ -44,19 +65,12 @@ class StreamSource:
     def __init__(
         self, dut: Any, name: str, *, stall: float = 0.0, rng: random.Random | None = None
     ) -> None:
-        check_probability("stall", stall)
-        self._clk = dut.clk
-        self._valid = getattr(dut, f"{name}__valid")
-        self._ready = getattr(dut, f"{name}__ready")
-        self._payload = getattr(dut, f"{name}__payload")
-        self._stall, self._rng = stall, rng or random.Random(0)
+        super().__init__(dut, name, stall, rng)
         self._queue: deque[int] = deque()
         self._wake, self._drained = Event(), Event()
         self._drained.set()
         self._valid.value = 0
         self._payload.value = 0
-        #: Called with each payload at the moment it is transferred.
-        self.callbacks: list[Callable[[int], None]] = []
         cocotb.start_soon(self._run())
 
     def send(self, payload: int) -> None:
@@ -78,7 +92,7 @@ class StreamSource:
                 self._wake.clear()
                 await self._wake.wait()
                 await RisingEdge(self._clk)
-            if self._rng.random() < self._stall:
+            if self._stalls():
                 self._valid.value = 0
                 await RisingEdge(self._clk)
                 continue
@@ -90,11 +104,10 @@ class StreamSource:
                 await FallingEdge(self._clk)
             await RisingEdge(self._clk)
             self._queue.popleft()
-            for callback in self.callbacks:
-                callback(payload)
+            self._transferred(payload)
 
 
-class StreamSink:
+class StreamSink(_StreamAgent):
     """Takes payloads from a stream and hands each to its callbacks.
 
     Parameters
@@ -113,24 +126,15 @@ class StreamSink:
     def __init__(
         self, dut: Any, name: str, *, stall: float = 0.0, rng: random.Random | None = None
     ) -> None:
-        check_probability("stall", stall)
-        self._clk = dut.clk
-        self._valid = getattr(dut, f"{name}__valid")
-        self._ready = getattr(dut, f"{name}__ready")
-        self._payload = getattr(dut, f"{name}__payload")
-        self._stall, self._rng = stall, rng or random.Random(0)
+        super().__init__(dut, name, stall, rng)
         self._ready.value = 0
-        #: Called with each payload at the moment it is transferred.
-        self.callbacks: list[Callable[[int], None]] = []
         cocotb.start_soon(self._run())
 
     async def _run(self) -> None:
         while True:
             await RisingEdge(self._clk)
-            ready = self._rng.random() >= self._stall
+            ready = not self._stalls()
             self._ready.value = int(ready)
             await FallingEdge(self._clk)
             if ready and int(self._valid.value):
-                payload = int(self._payload.value)
-                for callback in self.callbacks:
-                    callback(payload)
+                self._transferred(int(self._payload.value))

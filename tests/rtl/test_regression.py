@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from d1_golden.isa import INSTRUCTION_BY_NAME
 from d1_golden.node.random_programs import RandomProgram
+from numpy.typing import NDArray
 
 from testbench import regression
 from testbench.checker import Outcome
@@ -66,3 +67,21 @@ def test_count_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         regression.main(["--count", "0"])
     assert "--count must be positive, not 0" in capsys.readouterr().err
+
+
+def test_a_packet_that_reads_what_was_not_written_is_a_difference(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = regression.NodeLink.exchange
+
+    def exchange(link: regression.NodeLink, requests: NDArray, max_cycles: int) -> NDArray:
+        replies = real(link, requests, max_cycles)
+        if requests["tag"].any() and not link.get("idle"):  # a burst beside a running program
+            replies["data"][:, 7] ^= 1
+        return replies
+
+    monkeypatch.setattr(regression.NodeLink, "exchange", exchange)
+    report = tmp_path / "junit.xml"
+    options = ["--preset", "tiny", "--seed", "41", "--count", "1", "--junit", str(report)]
+    assert regression.main(options) == 1
+    assert "packets must read" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The training node's instruction-set model."""
 
+from d1_golden.retire import RETIRE_DTYPE
+
 from .golden_node import GoldenNode
-from .trace import RETIRE_DTYPE
 
 __all__ = ["RETIRE_DTYPE", "GoldenNode"]

@@ -9,10 +9,10 @@ from d1_golden.csr import CSR_BY_NAME
 from d1_golden.memory_map import Command, ThreadRegister, ThreadStatus, register_address
 from d1_golden.packet import PACKET_DTYPE, write_requests
 from d1_golden.params import NodeParams
+from d1_golden.retire import RETIRE_DTYPE
 
 from .interpreter import load_interpreter
 from .state import COUNTER_LINE, CSR_INDEX, THREAD_LINE, csr_reset_values, new_state
-from .trace import RETIRE_DTYPE
 
 __all__ = ["GoldenNode"]
 

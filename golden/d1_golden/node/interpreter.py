@@ -549,7 +549,7 @@ def load_interpreter() -> ModuleType:
     ---------------------
     run(state, limit, retired) -> (executed, traced)
         Run the thread of a `NodeState` until it stops or for `limit` instructions; what retires is
-        recorded in `retired`, uint64[n, 3] (`trace.RETIRE_DTYPE`), unless that is empty. It must
+        recorded in `retired`, uint64[n, 3] (`d1_golden.retire`), unless that is empty. It must
         have room for `limit`.
     serve_packets(requests, replies, state) -> count
         See `control_block.serve`.

@@ -16,20 +16,7 @@ from d1_golden.memory_map import ThreadRegister
 if TYPE_CHECKING:
     from .golden_node import GoldenNode
 
-__all__ = ["RETIRE_DTYPE", "explain_difference", "format_trace", "trace_lines"]
-
-#: One retired instruction: its address and word and, with `rd_valid`, the scalar register it wrote
-#: (never x0). 24 bytes. The RTL's driver records the same fields, and the cycle.
-RETIRE_DTYPE = np.dtype(
-    [
-        ("pc", "<u8"),
-        ("insn", "<u4"),
-        ("rd", "u1"),
-        ("rd_valid", "u1"),
-        ("pad", "<u2"),
-        ("value", "<u8"),
-    ]
-)
+__all__ = ["explain_difference", "format_trace", "trace_lines"]
 
 _COMPARED = ("pc", "insn", "rd_valid", "rd", "value")
 

@@ -192,6 +192,14 @@ class VectorUnit(wiring.Component):
             scoreboard.reserve.number.eq(field(insn, "vd")),
         ]
 
+    def _add_unit(self, m: Module, name: str, unit: MatrixUnit | ConvertUnit | SimdUnit) -> None:
+        """Add a unit in a clock domain of its name, which stands still while it is idle."""
+        gate = ClockGate(domain=name, gated=self._gated)
+        m.domains += gate.clock_domain
+        m.submodules[f"{name}_clock"] = gate
+        m.submodules[name] = gate.drive(unit)
+        m.d.comb += gate.en.eq(unit.i.valid | unit.busy)
+
     def _matrix(
         self,
         m: Module,
@@ -204,17 +212,13 @@ class VectorUnit(wiring.Component):
         """Connect the matrix unit."""
         uop, insn = current.uop, current.insn
         matrix = MatrixUnit(self._params)
-        gate = ClockGate(domain="matrix", gated=self._gated)
-        m.domains += gate.clock_domain
-        m.submodules.matrix_clock = gate
-        m.submodules.matrix = gate.drive(matrix)
+        self._add_unit(m, "matrix", matrix)
         operation = matrix.i.payload
         from_memory = uop.unit == Unit.MATRIX_MEMORY
         reads = uop.op == MatrixOp.READ
         chosen = occupied & (from_memory | (uop.unit == Unit.MATRIX))
         m.d.comb += [
             matrix.i.valid.eq(chosen & (schedule.short_free | ~reads)),
-            gate.en.eq(matrix.i.valid | matrix.busy),
             operation.a.eq(registers.a),
             operation.b.eq(Mux(from_memory, memory_unit.loaded, registers.b)),
             operation.op.eq(MatrixOp(uop.op[:2])),
@@ -240,14 +244,10 @@ class VectorUnit(wiring.Component):
         """Connect the convert unit."""
         uop = current.uop
         convert = ConvertUnit(self._params)
-        gate = ClockGate(domain="convert", gated=self._gated)
-        m.domains += gate.clock_domain
-        m.submodules.convert_clock = gate
-        m.submodules.convert = gate.drive(convert)
+        self._add_unit(m, "convert", convert)
         operation = convert.i.payload
         m.d.comb += [
             convert.i.valid.eq(occupied & (uop.unit == Unit.VECTOR_CONVERT) & schedule.short_free),
-            gate.en.eq(convert.i.valid | convert.busy),
             operation.source.eq(registers.a),
             operation.merge.eq(registers.c),
             operation.seed.eq(current.mseed),
@@ -268,14 +268,10 @@ class VectorUnit(wiring.Component):
         """Connect the SIMD unit."""
         uop = current.uop
         simd = SimdUnit(self._params)
-        gate = ClockGate(domain="simd", gated=self._gated)
-        m.domains += gate.clock_domain
-        m.submodules.simd_clock = gate
-        m.submodules.simd = gate.drive(simd)
+        self._add_unit(m, "simd", simd)
         operation = simd.i.payload
         m.d.comb += [
             simd.i.valid.eq(occupied & (uop.unit == Unit.VECTOR_FP32)),
-            gate.en.eq(simd.i.valid | simd.busy),
             operation.a.eq(registers.a),
             operation.b.eq(registers.b),
             operation.c.eq(registers.c),

@@ -24,12 +24,13 @@ struct Packet {
 };
 static_assert(sizeof(Packet) == kPacketBytes);
 
-// RETIRE_DTYPE of node_link.py.
+// LINK_RETIRE_DTYPE of node_link.py.
 struct Retired {
-  uint64_t cycle, pc, value;
+  uint64_t cycle, pc;
   uint32_t insn;
   uint8_t rd, rd_valid;
-  uint16_t reserved;
+  uint16_t pad;
+  uint64_t value;
 };
 static_assert(sizeof(Retired) == 32);
 

@@ -9,20 +9,16 @@ from typing import Any
 import numpy as np
 from amaranth.lib import wiring
 from d1_golden.packet import PACKET_DTYPE, Opcode
+from d1_golden.retire import RETIRE_DTYPE
 from numpy.typing import NDArray
 
 from d1_rtl.sim.model import VerilatedModel
 from d1_rtl.sim.native import NativeModel
 
-__all__ = ["RETIRE_DTYPE", "NodeLink"]
+__all__ = ["LINK_RETIRE_DTYPE", "NodeLink"]
 
-#: One retired instruction; `cycle` counts as `NodeLink.cycles`, `value` is rd's if `rd_valid`.
-RETIRE_DTYPE = np.dtype(
-    [
-        *(("cycle", "<u8"), ("pc", "<u8"), ("value", "<u8"), ("insn", "<u4")),
-        *(("rd", "u1"), ("rd_valid", "u1"), ("reserved", "<u2")),
-    ]
-)
+#: One retired instruction: `cycle` counts as `NodeLink.cycles`, the rest is golden's record.
+LINK_RETIRE_DTYPE = np.dtype([("cycle", "<u8"), *RETIRE_DTYPE.descr])
 
 #: A WRITE at fault is answered at most this many cycles after it was taken, replies being taken.
 DRAIN_CYCLES = 8
@@ -223,9 +219,11 @@ class NodeLink(NativeModel):
     def take_retired(self) -> tuple[NDArray[np.void], int]:
         """Return the instructions retired since the last call, and how many more were not kept.
 
-        The first `retire_capacity` are kept. The array is of `RETIRE_DTYPE`.
+        The first `retire_capacity` are kept. The array is of `LINK_RETIRE_DTYPE`.
         """
-        retired = np.zeros(self._library.d1_link_retired_count(self._link_handle), RETIRE_DTYPE)
+        retired = np.zeros(
+            self._library.d1_link_retired_count(self._link_handle), LINK_RETIRE_DTYPE
+        )
         dropped = int(self._library.d1_link_dropped(self._link))
         self._library.d1_link_take_retired(self._link, retired.ctypes.data)
         return retired, dropped

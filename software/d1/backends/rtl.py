@@ -43,7 +43,7 @@ class RtlLink(NodeLink):
 
         Returns
         -------
-        RETIRE_DTYPE[n]
+        LINK_RETIRE_DTYPE[n]
             In program order, in the form of `d1_rtl.sim.node_link`: with the cycle.
 
         """
