@@ -148,12 +148,22 @@ def _presets() -> str:
             f"{p.vector_bytes} B",
             f"{p.accumulators} x {p.matrix_rows} x {p.matrix_cols} FP32",
             p.threads,
+            p.scalar_slots,
             f"{p.sram_bytes // 1024} KiB in {p.sram_banks} banks",
             p.dot_fraction_bits,
         )
         for p in PRESETS.values()
     )
-    head = ("preset", "matrix unit", "vector", "accumulators", "threads", "SRAM", "F")
+    head = (
+        "preset",
+        "matrix unit",
+        "vector",
+        "accumulators",
+        "threads",
+        "scalar slots",
+        "SRAM",
+        "F",
+    )
     return table(head, rows)
 
 

@@ -30,6 +30,14 @@ class NodeParams:
         R x C FP32 accumulators in each thread.
     threads
         Hardware threads.
+    scalar_slots
+        Scalar instructions that start in one cycle: half of them in ALUs, half in address units.
+    instruction_lines
+        Lines of the instruction store, the copy of SRAM that is fetched from.
+    branch_targets
+        Entries of the branch target buffer.
+    semaphores
+        Semaphores of the node, each a 16-bit count. Always 32: instructions name one in 5 bits.
     sram_bytes
         Bytes of SRAM.
     sram_banks
@@ -51,6 +59,10 @@ class NodeParams:
     matrix_depth: int = 4
     accumulators: int = 8
     threads: int = 1
+    scalar_slots: int = 4
+    instruction_lines: int = 8
+    branch_targets: int = 8
+    semaphores: int = 32
     sram_bytes: int
     sram_banks: int
     dot_fraction_bits: int = 26
@@ -72,6 +84,14 @@ class NodeParams:
             raise ValueError(f"accumulators must be in 8..16, not {self.accumulators!r}")
         if self.threads > 4:
             raise ValueError(f"threads must be in 1..4, not {self.threads!r}")
+        if self.scalar_slots not in (2, 4):
+            raise ValueError(f"scalar_slots must be 2 or 4, not {self.scalar_slots!r}")
+        for name in ("instruction_lines", "branch_targets"):
+            value = getattr(self, name)
+            if not _is_power_of_two(value) or value < 4:
+                raise ValueError(f"{name} must be a power of two of at least 4, not {value!r}")
+        if self.semaphores != 32:
+            raise ValueError(f"semaphores must be 32, not {self.semaphores!r}")
         if not _is_power_of_two(self.sram_banks) or self.sram_banks < 2:
             raise ValueError(
                 f"sram_banks must be a power of two of at least 2, not {self.sram_banks!r}"
@@ -120,9 +140,39 @@ class NodeParams:
 PRESETS: dict[str, NodeParams] = {
     params.name: params
     for params in (
-        NodeParams(name="d1", matrix_rows=8, matrix_cols=8, sram_bytes=1280 * 1024, sram_banks=8),
-        NodeParams(name="fpga", matrix_rows=4, matrix_cols=4, sram_bytes=256 * 1024, sram_banks=4),
-        NodeParams(name="tiny", matrix_rows=2, matrix_cols=2, sram_bytes=64 * 1024, sram_banks=4),
+        NodeParams(
+            name="d1",
+            matrix_rows=8,
+            matrix_cols=8,
+            threads=4,
+            scalar_slots=4,
+            instruction_lines=128,
+            branch_targets=128,
+            sram_bytes=1280 * 1024,
+            sram_banks=16,
+        ),
+        NodeParams(
+            name="fpga",
+            matrix_rows=4,
+            matrix_cols=4,
+            threads=2,
+            scalar_slots=2,
+            instruction_lines=16,
+            branch_targets=16,
+            sram_bytes=256 * 1024,
+            sram_banks=8,
+        ),
+        NodeParams(
+            name="tiny",
+            matrix_rows=2,
+            matrix_cols=2,
+            threads=4,
+            scalar_slots=4,
+            instruction_lines=8,
+            branch_targets=8,
+            sram_bytes=64 * 1024,
+            sram_banks=8,
+        ),
     )
 }
 

@@ -13,6 +13,7 @@ def test_the_d1_preset_is_the_machine() -> None:
     assert params.vector_bytes == 64
     assert params.sram_bytes == 1_310_720  # 1.25 MiB
     assert params.accumulators >= 8
+    assert (params.threads, params.scalar_slots) == (4, 4)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -47,9 +48,13 @@ def test_parameters_cannot_be_changed() -> None:
         ({"accumulators": 17}, r"accumulators must be in 8\.\.16, not 17"),
         ({"threads": 5}, r"threads must be in 1\.\.4, not 5"),
         ({"threads": 0}, "threads must be a positive integer, not 0"),
+        ({"scalar_slots": 3}, "scalar_slots must be 2 or 4, not 3"),
+        ({"instruction_lines": 12}, "instruction_lines must be a power of two .* 4, not 12"),
+        ({"branch_targets": 2}, "branch_targets must be a power of two of at least 4, not 2"),
+        ({"semaphores": 16}, "semaphores must be 32, not 16"),
         ({"sram_banks": 3}, "sram_banks must be a power of two of at least 2, not 3"),
         ({"sram_banks": 1}, "sram_banks must be a power of two of at least 2, not 1"),
-        ({"sram_bytes": 64 * 1024 + 64}, "sram_bytes must be a multiple of 256 .* not 65600"),
+        ({"sram_bytes": 64 * 1024 + 64}, "sram_bytes must be a multiple of 512 .* not 65600"),
         ({"sram_bytes": 1 << 24}, "and at most 8388608, not 16777216"),
         ({"dot_fraction_bits": 27}, r"dot_fraction_bits must be in 16\.\.26, not 27"),
         ({"dot_fraction_bits": 15}, r"dot_fraction_bits must be in 16\.\.26, not 15"),

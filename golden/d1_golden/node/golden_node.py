@@ -31,7 +31,7 @@ class GoldenNode:
     Parameters
     ----------
     params
-        Shape of the node; one thread.
+        Shape of the node.
     node_id
         Address bits 55..24 of the node.
 
@@ -43,13 +43,11 @@ class GoldenNode:
     Raises
     ------
     ValueError
-        If `params` has more than one thread, or `node_id` does not fit.
+        If `node_id` does not fit.
 
     """
 
     def __init__(self, params: NodeParams, node_id: int = 0):
-        if params.threads != 1:
-            raise ValueError(f"threads of a golden node must be 1, not {params.threads!r}")
         if not 0 <= node_id < 1 << 32:
             raise ValueError(f"node_id must be in 0..{(1 << 32) - 1}, not {node_id!r}")
         self._params = params

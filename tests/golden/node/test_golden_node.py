@@ -15,7 +15,7 @@ from d1_golden.memory_map import (
 )
 from d1_golden.node import GoldenNode
 from d1_golden.packet import PACKET_DTYPE, Opcode, read_requests, write_requests
-from d1_golden.params import PRESETS, NodeParams, preset
+from d1_golden.params import PRESETS, preset
 
 SEED = 7
 FULL_LINE = (1 << 64) - 1
@@ -305,11 +305,6 @@ def test_the_identity_line_describes_every_preset(name: str) -> None:
 
 
 def test_bad_arguments_are_named() -> None:
-    two = NodeParams(
-        name="two", matrix_rows=2, matrix_cols=2, sram_bytes=65536, sram_banks=4, threads=2
-    )
-    with pytest.raises(ValueError, match="threads of a golden node must be 1, not 2"):
-        GoldenNode(two)
     with pytest.raises(ValueError, match=r"node_id must be in .*, not -1"):
         GoldenNode(preset("tiny"), node_id=-1)
     with pytest.raises(TypeError, match=r"requests must be .* PACKET_DTYPE, not .* uint8"):
