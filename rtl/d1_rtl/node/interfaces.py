@@ -12,11 +12,14 @@ from d1_golden import memory_map, packet
 from d1_golden.params import LINE_BYTES, NodeParams
 
 __all__ = [
+    "THREAD_BITS",
     "ControlLineSignature",
     "ControlSignature",
     "DoorEventsSignature",
     "Opcode",
     "RetireSignature",
+    "RetiredSlot",
+    "ScalarResult",
     "SramReadSignature",
     "SramWriteSignature",
     "ThreadSignature",
@@ -25,6 +28,10 @@ __all__ = [
     "packet_layout",
     "sram_write_layout",
 ]
+
+
+#: Bits of the number of a thread, whatever the preset.
+THREAD_BITS = 2
 
 
 class Opcode(enum.Enum, shape=8):
@@ -210,30 +217,54 @@ class ThreadSignature(wiring.Signature):
         )
 
 
-class RetireSignature(wiring.Signature):
-    """The trace of retired instructions, one a cycle at most, in program order.
+class ScalarResult(data.Struct):
+    """A scalar register and what is written to it."""
 
-    An instruction that traps or stops the thread does not retire. Scalar results are shown when
-    the instruction has one and rd is not x0.
+    valid: 1
+    thread: THREAD_BITS
+    rd: 5
+    value: 64
+
+
+class RetiredSlot(data.Struct):
+    """An instruction that was issued to a slot and retires.
+
+    `order` is its place among the instructions of its thread that retire in the same cycle. With
+    `pending` the value of `rd` comes later, as a `ScalarResult`.
+    """
+
+    valid: 1
+    thread: THREAD_BITS
+    order: 2
+    pc: memory_map.LOCAL_BITS
+    insn: 32
+    rd_valid: 1
+    rd: 5
+    pending: 1
+    value: 64
+
+
+class RetireSignature(wiring.Signature):
+    """The trace of retired instructions.
+
+    An instruction that traps or stops its thread does not retire. Those of one thread retire in
+    program order: by cycle, then by `order`. Scalar results are shown when the instruction has one
+    and rd is not x0. At most one result of a register is pending, and no instruction that reads or
+    writes the register retires before it has come.
 
     Members
     -------
-    valid : Out(1)
-    pc : Out(64)
-    insn : Out(32)
-    rd_valid : Out(1)
-    rd : Out(5)
-    value : Out(64)
+    slots : Out(RetiredSlot).array(scalar_slots + 3)
+        The ALU slots, the address slots, two vector slots, and the instruction that blocked its
+        thread and is done.
+    late : Out(ScalarResult).array(2)
+        Results that were pending: of loads, and of all other units.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, params: NodeParams) -> None:
         super().__init__(
             {
-                "valid": Out(1),
-                "pc": Out(64),
-                "insn": Out(32),
-                "rd_valid": Out(1),
-                "rd": Out(5),
-                "value": Out(64),
+                "slots": Out(RetiredSlot).array(params.scalar_slots + 3),
+                "late": Out(ScalarResult).array(2),
             }
         )
