@@ -17,8 +17,9 @@ stand. All values are unsigned 64-bit:
 `lt(p, q)`                1 if p < q as signed numbers, else 0; `ltu` as unsigned numbers
 `sra(v, n)`               arithmetic shift right
 `csr(n)`                  CSR n before this instruction; `set_csr(n, v)` writes it
-`v[n]`, `acc[n]`          vector register n, accumulator n
+`v[n]`, `acc[n]`, `m[n]`  vector register n, accumulator n, mask register n (bit i is lane i)
 `vload`, `vstore`, ...    one vector register from or to memory; the rest is in docs/isa.md
+`LANES`                   32-bit lanes of a vector register
 ========================= ========================================================================
 
 Ref: The RISC-V Instruction Set Manual, Volume I: Unprivileged ISA, chapters 2, 4, 5, 6, 7 and 34.
@@ -28,6 +29,8 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+
+from .params import NodeParams
 
 __all__ = [
     "INSTRUCTIONS",
@@ -40,6 +43,8 @@ __all__ = [
     "Unit",
     "decode",
     "encode",
+    "is_legal",
+    "operand_count",
 ]
 
 
@@ -49,8 +54,17 @@ class OperandKind(enum.Enum):
     SCALAR = "x"
     VECTOR = "v"
     ACCUMULATOR = "acc"
+    MASK = "m"
     PART = "part"
+    #: One lane of a vector register.
+    LANE = "lane"
+    #: How many lanes a pair of vector registers is moved by.
+    SLIDE = "slide"
     CSR = "csr"
+    #: An immediate that names one of the node's semaphores.
+    SEMAPHORE = "semaphore"
+    #: An immediate that is a set of threads, bit n for thread n; 0 for all of them.
+    THREADS = "threads"
     IMMEDIATE = "imm"
     #: An immediate that counts vector registers: multiplied by `NodeParams.vector_bytes`.
     VECTOR_OFFSET = "voffset"
@@ -128,7 +142,7 @@ class Operand:
 
 
 _X, _V, _ACC = OperandKind.SCALAR, OperandKind.VECTOR, OperandKind.ACCUMULATOR
-_IMM, _VOFF = OperandKind.IMMEDIATE, OperandKind.VECTOR_OFFSET
+_IMM, _VOFF, _M = OperandKind.IMMEDIATE, OperandKind.VECTOR_OFFSET, OperandKind.MASK
 
 #: Every operand field, by the name it has in `Instruction.syntax`. Names that start with `imm` are
 #: the one immediate of their instruction, called `imm` in its semantics.
@@ -156,6 +170,17 @@ OPERANDS: dict[str, Operand] = {
         Operand("acc_d", _ACC, ((7, 4, 0),)),
         Operand("acc_s", _ACC, ((15, 4, 0),)),
         Operand("part", OperandKind.PART, ((20, 5, 0),)),
+        Operand("vs3", _V, ((7, 5, 0),)),
+        Operand("md", _M, ((7, 3, 0),)),
+        Operand("ms1", _M, ((15, 3, 0),)),
+        Operand("ms2", _M, ((20, 3, 0),)),
+        Operand("ms", _M, ((25, 3, 0),)),
+        Operand("lane", OperandKind.LANE, ((20, 5, 0),)),
+        Operand("slide", OperandKind.SLIDE, ((25, 5, 0),)),
+        Operand("imm_lines", _IMM, ((7, 5, 0),)),
+        Operand("imm_sem", OperandKind.SEMAPHORE, ((15, 5, 0),)),
+        Operand("imm_post", OperandKind.SEMAPHORE, ((20, 5, 0),)),
+        Operand("imm_threads", OperandKind.THREADS, ((15, 5, 0),)),
     )
 }
 
@@ -174,8 +199,9 @@ class Extension(enum.Enum):
 class Unit(enum.Enum):
     """The part of the node that executes an instruction.
 
-    For LOAD and STORE `addr` is a + imm and `Instruction.access_bytes` its size; for VECTOR_LOAD,
-    VECTOR_STORE and MATRIX_MEMORY it is a + imm x vector size.
+    For LOAD and STORE `addr` is a + imm and `Instruction.access_bytes` its size. For VECTOR_LOAD,
+    VECTOR_STORE and MATRIX_MEMORY it is a + imm x vector size, of a whole vector, but where
+    `access_bytes` is not 0 (vldb) a + imm.
     """
 
     ALU = enum.auto()
@@ -187,10 +213,17 @@ class Unit(enum.Enum):
     SYSTEM = enum.auto()
     VECTOR_LOAD = enum.auto()
     VECTOR_STORE = enum.auto()
+    VECTOR_GATHER = enum.auto()
+    VECTOR_SCATTER = enum.auto()
     VECTOR_CONVERT = enum.auto()
-    VECTOR_FP32 = enum.auto()
+    VECTOR_SIMD = enum.auto()
+    VECTOR_MOVE = enum.auto()
     MATRIX = enum.auto()
+    MATRIX_READ = enum.auto()
     MATRIX_MEMORY = enum.auto()
+    TRANSFER = enum.auto()
+    SEMAPHORE = enum.auto()
+    LINK = enum.auto()
 
 
 @dataclass(frozen=True)
@@ -392,7 +425,206 @@ def _system() -> list[Instruction]:
     ]  # fmt: skip
 
 
-def _xd1() -> list[Instruction]:
+def _vector_memory() -> list[Instruction]:
+    """Return vector loads, stores, gathers and scatters."""
+    ext = Extension.XD1
+
+    def by_op4(op4: int, name: str, unit: Unit, syntax: str, text: str, doc: str) -> Instruction:
+        # The mask field is the low bits of funct7.
+        return _row(name, ext, unit, syntax, text, _CUSTOM0, funct3=3, funct7=op4 << 3, doc=doc)
+
+    load, store = Unit.VECTOR_LOAD, Unit.VECTOR_STORE
+    gather, scatter = Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER
+    words = "lane i: the word at a + vs2[i], unsigned byte offsets"
+    return [
+        _row("vld", ext, load, "vd, imm_vi(rs1)", "v[vd] = vload(addr)", _CUSTOM0,
+             funct3=0, doc="load a vector register"),
+        _row("vst", ext, store, "vs2, imm_vs(rs1)", "vstore(addr, v[vs2])", _CUSTOM0,
+             funct3=1, doc="store a vector register"),
+        _row("vldb", ext, load, "vd, imm_i(rs1)", "v[vd] = vbc_x(load(addr, 4))", _CUSTOM0,
+             funct3=2, access_bytes=4, doc="load one word into every lane"),
+        by_op4(0, "vld.m", load, "vd, (rs1), ms", "v[vd] = vsel(vload(addr), v[vd], m[ms])",
+               "load the lanes in the mask, the others stay"),
+        by_op4(1, "vst.m", store, "vs3, (rs1), ms",
+               "vstore(addr, vsel(v[vs3], vload(addr), m[ms]))", "store the lanes in the mask"),
+        by_op4(2, "vgather", gather, "vd, (rs1), vs2", "v[vd] = vgather(a, v[vs2])", words),
+        by_op4(3, "vgather.m", gather, "vd, (rs1), vs2, ms",
+               "v[vd] = vgather_m(a, v[vs2], v[vd], m[ms])",
+               "the lanes in the mask, the others stay"),
+        by_op4(4, "vscatter", scatter, "vs3, (rs1), vs2", "vscatter(a, v[vs2], v[vs3])",
+               f"{words}; of two lanes at one address the higher one stays"),
+        by_op4(5, "vscatter.m", scatter, "vs3, (rs1), vs2, ms",
+               "vscatter_m(a, v[vs2], v[vs3], m[ms])", "the lanes in the mask"),
+    ]  # fmt: skip
+
+
+def _vector_convert() -> list[Instruction]:
+    def convert(f3: int, name: str, value: str, doc: str) -> Instruction:
+        return _row(name, Extension.XD1, Unit.VECTOR_CONVERT, "vd, vs1, part", f"v[vd] = {value}",
+                    _CUSTOM2, funct3=f3, funct7=0, doc=doc)  # fmt: skip
+
+    return [
+        convert(0, "vcvt.f32.bf16", "fp32_from_bf16(v[vs1], part)",
+                "part p (0..1) of vs1's BF16 values to FP32, exact"),
+        convert(1, "vcvt.bf16.f32", "bf16_from_fp32(v[vd], v[vs1], part)",
+                "vs1's FP32 values to part p (0..1) of vd in BF16, rounded as mround says; the "
+                "rest of vd stays"),
+        convert(2, "vcvt.f32.cfp8", "fp32_from_cfp8(v[vs1], part)",
+                "part p (0..3) of vs1's CFP8 values (mcfp8c) to FP32, exact"),
+        convert(3, "vcvt.cfp8.f32", "cfp8_from_fp32(v[vd], v[vs1], part)",
+                "vs1's FP32 values to part p (0..3) of vd in CFP8 (mcfp8c), rounded as mround "
+                "says; the rest of vd stays"),
+    ]  # fmt: skip
+
+
+def _simd() -> list[Instruction]:
+    """Return FP32 and 32-bit integer operations lane by lane, and reductions over the lanes."""
+
+    def lanes(f3: int, f7: int, name: str, syntax: str, value: str, doc: str) -> Instruction:
+        target = "m[md]" if syntax.startswith("md") else "v[vd]"
+        return _row(name, Extension.XD1, Unit.VECTOR_SIMD, syntax, f"{target} = {value}",
+                    _CUSTOM2, funct3=f3, funct7=f7, doc=doc)  # fmt: skip
+
+    def two(f3: int, f7: int, name: str, doc: str, target: str = "vd") -> Instruction:
+        value = f"{name.replace('.', '_')}(v[vs1], v[vs2])"
+        return lanes(f3, f7, name, f"{target}, vs1, vs2", value, doc)
+
+    def one(f3: int, f7: int, name: str, doc: str) -> Instruction:
+        return lanes(f3, f7, name, "vd, vs1", f"{name.replace('.', '_')}(v[vs1])", doc)
+
+    def fused(f7: int, name: str, doc: str) -> Instruction:
+        value = f"{name.replace('.', '_')}(v[vs1], v[vs2], v[vd])"
+        return lanes(4, f7, name, "vd, vs1, vs2", value, doc)
+
+    tree = "in every lane; pairs of neighbouring lanes first"
+    signed, unsigned = "signed numbers", "unsigned numbers"
+    return [
+        two(4, 0, "vfadd.f32", "vs1 + vs2"),
+        two(4, 1, "vfsub.f32", "vs1 - vs2"),
+        two(4, 2, "vfmul.f32", "vs1 x vs2"),
+        fused(3, "vfmadd.f32", "vs1 x vs2 + vd, rounded once"),
+        fused(4, "vfnmadd.f32", "-(vs1 x vs2) + vd, rounded once"),
+        two(4, 5, "vfmin.f32", "the lesser number; -0 is less than +0, a NaN is no number"),
+        two(4, 6, "vfmax.f32", "the greater number, likewise"),
+        one(4, 7, "vfrcp.f32", "about 1 / vs1"),
+        one(4, 8, "vfrsqrt.f32", "about 1 / the square root of vs1"),
+        one(4, 9, "vfexp2.f32", "about 2 to the power of vs1"),
+        two(4, 16, "vfeq.f32", "lanes where vs1 = vs2; never with a NaN", "md"),
+        two(4, 17, "vflt.f32", "lanes where vs1 < vs2; never with a NaN", "md"),
+        two(4, 18, "vfle.f32", "lanes where vs1 <= vs2; never with a NaN", "md"),
+        one(4, 24, "vfredsum.f32", f"sum of vs1's lanes, {tree}"),
+        one(4, 25, "vfredmin.f32", f"least of vs1's lanes, {tree}"),
+        one(4, 26, "vfredmax.f32", f"greatest of vs1's lanes, {tree}"),
+        one(4, 32, "vcvt.i32.f32", "FP32 to integer: to nearest even, clamped to the range"),
+        one(4, 33, "vcvt.f32.i32", "integer to FP32, to nearest even"),
+        two(5, 0, "vadd.i32", "vs1 + vs2"),
+        two(5, 1, "vsub.i32", "vs1 - vs2"),
+        two(5, 2, "vmul.i32", "low 32 bits of vs1 x vs2"),
+        two(5, 3, "vand.i32", "vs1 & vs2"),
+        two(5, 4, "vor.i32", "vs1 | vs2"),
+        two(5, 5, "vxor.i32", "vs1 ^ vs2"),
+        two(5, 6, "vsll.i32", "vs1 shifted left by bits 4..0 of vs2"),
+        two(5, 7, "vsrl.i32", "vs1 shifted right, zeros enter"),
+        two(5, 8, "vsra.i32", "vs1 shifted right, the sign enters"),
+        two(5, 9, "vmin.i32", f"the lesser of {signed}"),
+        two(5, 10, "vmax.i32", f"the greater of {signed}"),
+        two(5, 11, "vminu.i32", f"the lesser of {unsigned}"),
+        two(5, 12, "vmaxu.i32", f"the greater of {unsigned}"),
+        two(5, 16, "vseq.i32", "lanes where vs1 = vs2", "md"),
+        two(5, 17, "vslt.i32", f"lanes where vs1 < vs2 as {signed}", "md"),
+        two(5, 18, "vsltu.i32", f"lanes where vs1 < vs2 as {unsigned}", "md"),
+        one(5, 24, "vredsum.i32", "sum of vs1's lanes in every lane, low 32 bits"),
+        one(5, 25, "vredmin.i32", f"least of vs1's lanes as {signed} in every lane"),
+        one(5, 26, "vredmax.i32", f"greatest of vs1's lanes as {signed} in every lane"),
+        one(5, 27, "vredminu.i32", f"least of vs1's lanes as {unsigned} in every lane"),
+        one(5, 28, "vredmaxu.i32", f"greatest of vs1's lanes as {unsigned} in every lane"),
+    ]  # fmt: skip
+
+
+def _moves() -> list[Instruction]:
+    """Return select, masks, transposes and everything else that only moves bits."""
+
+    def move(f3: int, f7: int, name: str, syntax: str, text: str, doc: str = "") -> Instruction:
+        return _row(name, Extension.XD1, Unit.VECTOR_MOVE, syntax, text, _CUSTOM2, funct3=f3,
+                    funct7=f7, doc=doc)  # fmt: skip
+
+    def by_op4(op4: int, name: str, syntax: str, text: str, doc: str = "") -> Instruction:
+        return move(6, op4 << 3, name, syntax, text, doc)
+
+    def masks(op4: int, name: str, operator: str) -> Instruction:
+        return by_op4(op4, name, "md, ms1, ms2", f"m[md] = m[ms1] {operator}m[ms2]")
+
+    def permute(f7: int, name: str, doc: str) -> Instruction:
+        return move(7, f7, name, "vd, vs1", f"v[vd] = {name.replace('.', '_')}(v[vs1])", doc)
+
+    def pad(f7: int, bits: int, shape: str) -> Instruction:
+        return move(7, f7, f"vpad.b{bits}", "vd, vs2, rs1", f"v[vd] = vpad_b{bits}(v[vs2], a)",
+                    f"of {shape} elements of {bits} bits keep the first rows (bits 7..0 of rs1) "
+                    "and columns (15..8), the rest is 0")  # fmt: skip
+
+    return [
+        by_op4(0, "vsel", "vd, vs1, vs2, ms", "v[vd] = vsel(v[vs1], v[vs2], m[ms])",
+               "lanes in the mask from vs1, the others from vs2"),
+        masks(1, "mand", "& "),
+        masks(2, "mor", "| "),
+        masks(3, "mxor", "^ "),
+        masks(4, "mandn", "& ~"),
+        by_op4(5, "vmv.m.x", "md, rs1", "m[md] = zext(a, LANES)"),
+        by_op4(6, "vmv.x.m", "rd, ms1", "x[rd] = m[ms1]"),
+        permute(0, "vtrans.b8", "transpose elements of 8 bits"),
+        permute(1, "vtrans.b16", "transpose elements of 16 bits"),
+        permute(2, "vtrans.b32", "transpose elements of 32 bits"),
+        permute(3, "vtransi.b8", "undo vtrans.b8"),
+        permute(4, "vtransi.b16", "undo vtrans.b16"),
+        move(7, 5, "vshuf", "vd, vs1, vs2", "v[vd] = vshuf(v[vs1], v[vs2])",
+             "vd[i] = vs1[vs2[i] mod LANES]"),
+        move(7, 6, "vbc.x", "vd, rs1", "v[vd] = vbc_x(a)", "low 32 bits of rs1 into every lane"),
+        move(7, 7, "vbc.l", "vd, vs1, lane", "v[vd] = vbc_l(v[vs1], lane)",
+             "one lane into every lane"),
+        move(7, 8, "vmv.x.v", "rd, vs1, lane", "x[rd] = vmv_x_v(v[vs1], lane)",
+             "one lane, sign-extended"),
+        pad(9, 8, "R x 8"),
+        pad(10, 16, "R x 4"),
+        pad(11, 32, "R x 2"),
+        _row("vslide", Extension.XD1, Unit.VECTOR_MOVE, "vd, vs1, vs2, slide",
+             "v[vd] = vslide(v[vs1], v[vs2], slide)", _CUSTOM2, funct3=7, funct7=32,
+             doc="vd[i] = lane i + n of vs1 followed by vs2; n at most LANES"),
+    ]  # fmt: skip
+
+
+def _communication() -> list[Instruction]:
+    """Return transfers between nodes, semaphores, the barrier and linked records."""
+
+    def row(f7: int, name: str, unit: Unit, syntax: str, text: str, doc: str) -> Instruction:
+        return _row(name, Extension.XD1, unit, syntax, text, _CUSTOM1, funct3=6, funct7=f7,
+                    doc=doc)  # fmt: skip
+
+    lines = "imm lines (0: 32)"
+    return [
+        row(0, "push", Unit.TRANSFER, "rs1, rs2, imm_lines", "push(a, b, imm)",
+            f"write {lines} from local rs1 to the global address rs2"),
+        row(1, "pull", Unit.TRANSFER, "rs1, rs2, imm_lines", "pull(a, b, imm)",
+            f"read {lines} from the global address rs2 to local rs1"),
+        row(2, "bcast", Unit.TRANSFER, "rs1, rs2, imm_lines", "bcast(a, b, imm)",
+            f"write {lines} from local rs1 to a rectangle of nodes, rs2"),
+        row(3, "post", Unit.TRANSFER, "rs1, imm_post", "post(a, imm)",
+            "add 1 to a semaphore of the node whose address is rs1"),
+        row(4, "xlist", Unit.TRANSFER, "rs1", "xlist(a)",
+            "start the list of transfers at local rs1"),
+        row(5, "spost", Unit.SEMAPHORE, "imm_sem", "spost(imm)",
+            "add 1 to a semaphore of the own node"),
+        row(6, "swait", Unit.SEMAPHORE, "imm_sem", "swait(imm)",
+            "wait until a semaphore is not 0, then subtract 1"),
+        row(7, "barrier", Unit.SEMAPHORE, "imm_threads", "barrier(imm)",
+            "wait until every thread of the set (0: of the node) waits here"),
+        row(8, "lwalk", Unit.LINK, "rd, rs1, rs2", "x[rd] = lwalk(a, b)",
+            "from p = rs1 follow rs2 links p = load(p, 8), or as many as there are before p = 0"),
+        row(9, "lfind", Unit.LINK, "rd, rs1, rs2", "x[rd] = lfind(a, b)",
+            "the first record of the list at rs1 whose 64-bit key at +8 is rs2, or 0"),
+    ]  # fmt: skip
+
+
+def _matrix() -> list[Instruction]:
     ext = Extension.XD1
 
     def matrix(f3: int, name: str, step: str, doc: str) -> list[Instruction]:
@@ -405,37 +637,7 @@ def _xd1() -> list[Instruction]:
                  _CUSTOM1, funct3=f3, doc=doc),
         ]  # fmt: skip
 
-    def lanes(f7: int, name: str, value: str, doc: str) -> Instruction:
-        return _row(f"{name}.f32", ext, Unit.VECTOR_FP32, "vd, vs1, vs2", f"v[vd] = {value}",
-                    _CUSTOM2, funct3=4, funct7=f7, doc=doc)  # fmt: skip
-
-    rows = [
-        _row("vld", ext, Unit.VECTOR_LOAD, "vd, imm_vi(rs1)", "v[vd] = vload(addr)", _CUSTOM0,
-             funct3=0, doc="load a vector register"),
-        _row("vst", ext, Unit.VECTOR_STORE, "vs2, imm_vs(rs1)", "vstore(addr, v[vs2])", _CUSTOM0,
-             funct3=1, doc="store a vector register"),
-        _row("vcvt.f32.bf16", ext, Unit.VECTOR_CONVERT, "vd, vs1, part",
-             "v[vd] = fp32_from_bf16(v[vs1], part)", _CUSTOM2, funct3=0, funct7=0,
-             doc="part p (0..1) of vs1's BF16 values to FP32, exact"),
-        _row("vcvt.bf16.f32", ext, Unit.VECTOR_CONVERT, "vd, vs1, part",
-             "v[vd] = bf16_from_fp32(v[vd], v[vs1], part)", _CUSTOM2, funct3=1, funct7=0,
-             doc="vs1's FP32 values to part p (0..1) of vd in BF16, rounded as mround says; the "
-                 "rest of vd stays"),
-        _row("vcvt.f32.cfp8", ext, Unit.VECTOR_CONVERT, "vd, vs1, part",
-             "v[vd] = fp32_from_cfp8(v[vs1], part)", _CUSTOM2, funct3=2, funct7=0,
-             doc="part p (0..3) of vs1's CFP8 values (mcfp8c) to FP32, exact"),
-        _row("vcvt.cfp8.f32", ext, Unit.VECTOR_CONVERT, "vd, vs1, part",
-             "v[vd] = cfp8_from_fp32(v[vd], v[vs1], part)", _CUSTOM2, funct3=3, funct7=0,
-             doc="vs1's FP32 values to part p (0..3) of vd in CFP8 (mcfp8c), rounded as mround "
-                 "says; the rest of vd stays"),
-        lanes(0, "vfadd", "fp32_add(v[vs1], v[vs2])", "vs1 + vs2"),
-        lanes(1, "vfsub", "fp32_sub(v[vs1], v[vs2])", "vs1 - vs2"),
-        lanes(2, "vfmul", "fp32_mul(v[vs1], v[vs2])", "vs1 x vs2"),
-        lanes(3, "vfmadd", "fp32_fma(v[vs1], v[vs2], v[vd])", "vs1 x vs2 + vd, rounded once"),
-        lanes(4, "vfnmadd", "fp32_fnma(v[vs1], v[vs2], v[vd])", "-(vs1 x vs2) + vd, rounded once"),
-        lanes(5, "vfmin", "fp32_min(v[vs1], v[vs2])",
-              "the lesser number; -0 is less than +0, a NaN is no number"),
-        lanes(6, "vfmax", "fp32_max(v[vs1], v[vs2])", "the greater number, likewise"),
+    return [
         *matrix(0, "mmul.bf16", "{d} = matrix_step(0, {a}, {b})",
                 "acc = A B: the R x 4 tile A times the transpose of the C x 4 tile B"),
         *matrix(1, "mmac.bf16", "{d} = matrix_step({d}, {a}, {b})", "acc = acc + A B"),
@@ -449,13 +651,23 @@ def _xd1() -> list[Instruction]:
                 "acc = acc + A B on columns 4..7"),
         _row("mzero", ext, Unit.MATRIX, "acc_d", "acc[acc_d] = 0", _CUSTOM3, funct3=7, funct7=0,
              doc="clear an accumulator to +0"),
-        _row("mrd", ext, Unit.MATRIX, "vd, acc_s, part", "v[vd] = acc_part(acc[acc_s], part)",
+        _row("mrd", ext, Unit.MATRIX_READ, "vd, acc_s, part", "v[vd] = acc_part(acc[acc_s], part)",
              _CUSTOM3, funct3=7, funct7=1, doc="read part p of an accumulator, row-major FP32"),
         _row("mwr", ext, Unit.MATRIX, "acc_d, vs1, part",
              "acc[acc_d] = set_acc_part(acc[acc_d], v[vs1], part)", _CUSTOM3, funct3=7, funct7=2,
              doc="write part p of an accumulator; the rest stays"),
     ]  # fmt: skip
-    return rows
+
+
+def _xd1() -> list[Instruction]:
+    return [
+        *_vector_memory(),
+        *_vector_convert(),
+        *_simd(),
+        *_moves(),
+        *_matrix(),
+        *_communication(),
+    ]
 
 
 #: The table, in the order of the documentation.
@@ -467,13 +679,45 @@ INSTRUCTION_BY_NAME: dict[str, Instruction] = {row.name: row for row in INSTRUCT
 def decode(word: int) -> Instruction | None:
     """Return the row that an instruction word is, or None if it is illegal.
 
-    Operand values that a preset does not have (an accumulator or part number too large, an unknown
-    CSR) are illegal too, but are for the node to check: they do not depend on this table alone.
+    Operand values that a preset does not have are illegal too, but do not depend on this table
+    alone: see `operand_count`; unknown CSRs are for the node to check.
     """
     for row in _BY_OPCODE.get(word & 0x7F, ()):
         if word & row.mask == row.match:
             return row
     return None
+
+
+def operand_count(row: Instruction, operand: Operand, params: NodeParams) -> int | None:
+    """Return how many values from 0 on an operand may have on a node, None if all that fit.
+
+    Any other value makes the word an illegal instruction.
+    """
+    match operand.kind:
+        case OperandKind.ACCUMULATOR:
+            return params.accumulators
+        case OperandKind.PART if row.unit is Unit.VECTOR_CONVERT:
+            return 2 if "bf16" in row.name else 4
+        case OperandKind.PART:
+            return params.accumulator_parts
+        case OperandKind.LANE:
+            return params.fp32_lanes
+        case OperandKind.SLIDE:
+            return params.fp32_lanes + 1
+        case OperandKind.SEMAPHORE:
+            return params.semaphores
+        case OperandKind.THREADS:
+            return 1 << params.threads
+    return None
+
+
+def is_legal(word: int, params: NodeParams) -> bool:
+    """Tell whether a word is in the table with operands that a node has, CSRs not looked at."""
+    row = decode(word)
+    if row is None:
+        return False
+    counts = ((operand_count(row, operand, params), operand) for operand in row.operands)
+    return all(count is None or operand.extract(word) < count for count, operand in counts)
 
 
 def encode(name: str, **operands: int) -> int:

@@ -66,7 +66,7 @@ DEFAULT_MIX: Mapping[Unit, float] = {
     Unit.VECTOR_LOAD: 6,
     Unit.VECTOR_STORE: 5,
     Unit.VECTOR_CONVERT: 6,
-    Unit.VECTOR_FP32: 8,
+    Unit.VECTOR_SIMD: 8,
     Unit.MATRIX: 10,
     Unit.MATRIX_MEMORY: 6,
 }
@@ -80,7 +80,7 @@ _VECTOR_UNITS = {
     Unit.VECTOR_LOAD,
     Unit.VECTOR_STORE,
     Unit.VECTOR_CONVERT,
-    Unit.VECTOR_FP32,
+    Unit.VECTOR_SIMD,
     Unit.MATRIX,
     Unit.MATRIX_MEMORY,
 }

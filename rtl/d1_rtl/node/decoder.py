@@ -62,7 +62,7 @@ def _operation(row: Instruction) -> enum.Enum | None:
         case TableUnit.VECTOR_CONVERT:
             _, to, source = name.replace("F32", "FP32").split("_")
             return ConvertOp[f"{to}_FROM_{source}"]
-        case TableUnit.VECTOR_FP32:
+        case TableUnit.VECTOR_SIMD:
             return SimdOp[name.removeprefix("VF").removesuffix("_F32")]
     return None
 

@@ -39,7 +39,7 @@ _VECTOR_UNITS = (
     Unit.VECTOR_LOAD,
     Unit.VECTOR_STORE,
     Unit.VECTOR_CONVERT,
-    Unit.VECTOR_FP32,
+    Unit.VECTOR_SIMD,
     Unit.MATRIX,
     Unit.MATRIX_MEMORY,
 )

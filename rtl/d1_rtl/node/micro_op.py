@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-class Unit(enum.Enum, shape=4):
+class Unit(enum.Enum, shape=5):
     """Which unit executes: the values of :class:`d1_golden.isa.Unit`, and NONE."""
 
     NONE = 0  #: not an instruction
@@ -41,10 +41,17 @@ class Unit(enum.Enum, shape=4):
     SYSTEM = isa.Unit.SYSTEM.value
     VECTOR_LOAD = isa.Unit.VECTOR_LOAD.value
     VECTOR_STORE = isa.Unit.VECTOR_STORE.value
+    VECTOR_GATHER = isa.Unit.VECTOR_GATHER.value
+    VECTOR_SCATTER = isa.Unit.VECTOR_SCATTER.value
     VECTOR_CONVERT = isa.Unit.VECTOR_CONVERT.value
-    VECTOR_FP32 = isa.Unit.VECTOR_FP32.value
+    VECTOR_SIMD = isa.Unit.VECTOR_SIMD.value
+    VECTOR_MOVE = isa.Unit.VECTOR_MOVE.value
     MATRIX = isa.Unit.MATRIX.value
+    MATRIX_READ = isa.Unit.MATRIX_READ.value
     MATRIX_MEMORY = isa.Unit.MATRIX_MEMORY.value
+    TRANSFER = isa.Unit.TRANSFER.value
+    SEMAPHORE = isa.Unit.SEMAPHORE.value
+    LINK = isa.Unit.LINK.value
 
 
 class AluOp(enum.Enum, shape=4):

@@ -271,7 +271,7 @@ class VectorUnit(wiring.Component):
         self._add_unit(m, "simd", simd)
         operation = simd.i.payload
         m.d.comb += [
-            simd.i.valid.eq(occupied & (uop.unit == Unit.VECTOR_FP32)),
+            simd.i.valid.eq(occupied & (uop.unit == Unit.VECTOR_SIMD)),
             operation.a.eq(registers.a),
             operation.b.eq(registers.b),
             operation.c.eq(registers.c),
