@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from .layouts import pack_rows
 
-__all__ = ["GatedUnit", "play_operations"]
+__all__ = ["GatedUnit", "play_operations", "play_streams"]
 
 
 class GatedUnit(wiring.Component):
@@ -53,6 +54,21 @@ def play_operations(
     *,
     latency: int,
 ) -> NDArray[np.uint32]:
+    """Play operations as `play_streams` does, each with a result on `o`; return these."""
+    count = len(next(iter(operations.values())))
+    results = {"o": np.ones(count, bool)}
+    return play_streams(model, layout, rng, operations, latency=latency, results=results)["o"]
+
+
+def play_streams(
+    model: NativeModel,
+    layout: data.StructLayout,
+    rng: np.random.Generator,
+    operations: dict[str, NDArray[np.unsignedinteger]],
+    *,
+    latency: int,
+    results: Mapping[str, NDArray[np.bool_]],
+) -> dict[str, NDArray[np.uint32]]:
     """Play operations with pauses through a gated unit that is always ready; return its results.
 
     There are long dense stretches and sparse ones, in which the clock stops.
@@ -60,7 +76,7 @@ def play_operations(
     Parameters
     ----------
     model
-        A `GatedUnit` around a unit with streams `i` and `o`.
+        A `GatedUnit` around a unit with a stream `i` and streams of results.
     layout
         That of `i.payload`.
     rng
@@ -69,6 +85,13 @@ def play_operations(
         As for `pack_rows`.
     latency
         Cycles from each transfer to its result.
+    results
+        For each stream of results, which operations have one there.
+
+    Returns
+    -------
+    dict
+        For each stream its results in order, as rows of words.
 
     Raises
     ------
@@ -86,13 +109,15 @@ def play_operations(
     valid = np.zeros(cycles, np.uint8)
     valid[transfers] = 1
     payload = pack_rows(layout, **operations)[row]
-    outputs = model.play(
-        {"i__payload": payload, "i__valid": valid}, ["o__valid", "o__payload", "busy"]
-    )
-    done = np.flatnonzero(outputs["o__valid"][:, 0])
-    assert np.array_equal(done, transfers + latency), "results come after the latency"
+    ports = [f"{name}__{port}" for name in results for port in ("valid", "payload")]
+    outputs = model.play({"i__payload": payload, "i__valid": valid}, [*ports, "busy"])
+    taken = {}
+    for name, chosen in results.items():
+        done = np.flatnonzero(outputs[f"{name}__valid"][:, 0])
+        assert np.array_equal(done, transfers[chosen] + latency), f"{name} comes after the latency"
+        taken[name] = outputs[f"{name}__payload"][done]
     busy = np.zeros(cycles, bool)
     for distance in range(1, latency + 1):
         busy[transfers + distance] = True
     assert np.array_equal(outputs["busy"][:, 0], busy)
-    return outputs["o__payload"][done]
+    return taken
