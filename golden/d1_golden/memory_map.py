@@ -16,21 +16,34 @@ from .params import LINE_BYTES, NodeParams
 __all__ = [
     "CONTROL_BASE",
     "COUNTER_BASE",
+    "COUNTER_LINES",
+    "ECC_BASE",
     "IDENTITY",
     "LOCAL_BITS",
     "MACHINE_ID",
     "REGISTERS",
+    "SEMAPHORE_BASE",
+    "SEMAPHORE_BITS",
     "SRAM_BASE",
     "THREAD_BASE",
+    "TRANSFER_BASE",
     "Access",
     "Command",
     "CounterRegister",
+    "EccRegister",
     "IdentityRegister",
+    "IssueSlot",
     "Register",
+    "SemaphoreRegister",
+    "StallCause",
     "ThreadRegister",
     "ThreadStatus",
+    "control_lines",
     "identity_values",
+    "issue_counter",
     "register_address",
+    "stall_counter",
+    "thread_counter",
 ]
 
 #: Bits of an offset inside a node.
@@ -43,15 +56,26 @@ CONTROL_BASE = 0x80_0000
 IDENTITY = CONTROL_BASE
 #: The thread registers, one line for each thread.
 THREAD_BASE = CONTROL_BASE + 0x1000
-#: The performance counters.
+#: The performance counters, four lines.
 COUNTER_BASE = CONTROL_BASE + 0x3000
+#: The registers of the SRAM's error correction, one line.
+ECC_BASE = CONTROL_BASE + 0x4000
+#: The semaphores, a register each.
+SEMAPHORE_BASE = CONTROL_BASE + 0x5000
+#: What the transfer engine does, one line.
+TRANSFER_BASE = CONTROL_BASE + 0x6000
+
+#: Registers of a line.
+_LINE_REGISTERS = LINE_BYTES // 8
+#: Bits of a semaphore's count; those above read 0 and are not kept.
+SEMAPHORE_BITS = 16
 
 #: First identity register: "D1" in ASCII above the version of this map.
 MACHINE_ID = 0x4431_0001
 
 
-class _RegisterEnum(enum.IntEnum):
-    """Index of each register in its line, and what the register means."""
+class _DocumentedEnum(enum.IntEnum):
+    """A number and what it means."""
 
     doc: str
 
@@ -62,7 +86,7 @@ class _RegisterEnum(enum.IntEnum):
         return member
 
 
-class IdentityRegister(_RegisterEnum):
+class IdentityRegister(_DocumentedEnum):
     """Index of each register in the identity line (read only)."""
 
     MACHINE = 0, '"D1" in ASCII above the version of this map'
@@ -75,7 +99,7 @@ class IdentityRegister(_RegisterEnum):
     DOT_FRACTION_BITS = 7, "F of the fused dot product"
 
 
-class ThreadRegister(_RegisterEnum):
+class ThreadRegister(_DocumentedEnum):
     """Index of each register in a thread's line."""
 
     PC = 0, "where COMMAND.START starts the thread; not changed by running"
@@ -88,17 +112,106 @@ class ThreadRegister(_RegisterEnum):
     CYCLES = 7, "cycles from the start to the stop, or until now while running"
 
 
-class CounterRegister(_RegisterEnum):
+class IssueSlot(_DocumentedEnum):
+    """Where an instruction starts; nodes with two scalar slots have ALU0 and ADDRESS0 only."""
+
+    ALU0 = 0, "arithmetic, branches, CSRs; the only one that multiplies and divides"
+    ALU1 = 1, "arithmetic"
+    ADDRESS0 = 2, "loads, stores and the addresses of vector accesses"
+    ADDRESS1 = 3, "the same"
+    VECTOR0 = 4, "SIMD, conversion, move, accumulator read-out, memory"
+    VECTOR1 = 5, "matrix, memory, gather and scatter"
+
+
+class StallCause(_DocumentedEnum):
+    """Why a thread did not issue.
+
+    A running thread that issues nothing in a cycle counts that cycle for what its next
+    instruction waits for, one of the causes before VECTOR_OPERAND. A thread with instructions in
+    its vector queue of which none starts in a cycle counts it for what the oldest of them waits
+    for, one of the others: the two are independent of each other.
+    """
+
+    FETCH = 0, "the next instruction is not there"
+    OPERAND = 1, "a scalar register is not yet written"
+    SLOT = 2, "other instructions have the slots or the unit"
+    QUEUE = 3, "the vector queue is full"
+    ORDER = 4, "memory order, a fence, or an instruction that runs alone"
+    WAIT = 5, "a semaphore or a barrier"
+    BLOCKED = 6, "a gather, scatter or link traversal is under way"
+    VECTOR_OPERAND = 7, "a vector or mask register is not yet written"
+    VECTOR_SLOT = 8, "other instructions have the vector slot or the unit"
+    ACCUMULATOR = 9, "an accumulator is not yet written or read"
+    VECTOR_BANK = 10, "other accesses have the bank of SRAM"
+    RESULT = 11, "the register file's write port is taken when the result would come"
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether the cause holds up the vector queue, not the thread's issue."""
+        return self >= StallCause.VECTOR_OPERAND
+
+
+class CounterRegister(_DocumentedEnum):
     """Index of each performance counter (read only, 64 bits, count from reset)."""
 
     CYCLES = 0, "cycles in which a thread was running"
-    INSTRUCTIONS = 1, "instructions retired"
+    INSTRUCTIONS = 1, "instructions retired, of all threads"
     MATRIX_STEPS = 2, "matrix steps entered into the matrix unit"
     REQUESTS = 3, "request packets carried out"
     REPLIES = 4, "reply packets made"
     FAULT_REPLIES = 5, "of these, fault replies"
     BANK_CONFLICTS = 6, "cycles in which an SRAM access of the core waited for its bank"
-    ISSUE_STALLS = 7, "cycles in which an instruction was ready to issue and did not"
+    MATRIX_BUSY = 7, "cycles in which the matrix unit had a step to do"
+    INSTRUCTIONS_0 = 8, "instructions retired by thread 0"
+    INSTRUCTIONS_1 = 9, "by thread 1"
+    INSTRUCTIONS_2 = 10, "by thread 2"
+    INSTRUCTIONS_3 = 11, "by thread 3"
+    ISSUED_ALU0 = 12, "instructions issued to the first ALU"
+    ISSUED_ALU1 = 13, "to the second ALU"
+    ISSUED_ADDRESS0 = 14, "to the first address unit"
+    ISSUED_ADDRESS1 = 15, "to the second address unit"
+    ISSUED_VECTOR0 = 16, "to the first vector slot"
+    ISSUED_VECTOR1 = 17, "to the second vector slot"
+    PACKETS_SENT = 18, "request packets sent by the node's own programs"
+    STALL_FETCH = 19, f"thread-cycles without issue: {StallCause.FETCH.doc}"
+    STALL_OPERAND = 20, f"the same: {StallCause.OPERAND.doc}"
+    STALL_SLOT = 21, f"the same: {StallCause.SLOT.doc}"
+    STALL_QUEUE = 22, f"the same: {StallCause.QUEUE.doc}"
+    STALL_ORDER = 23, f"the same: {StallCause.ORDER.doc}"
+    STALL_WAIT = 24, f"the same: {StallCause.WAIT.doc}"
+    STALL_BLOCKED = 25, f"the same: {StallCause.BLOCKED.doc}"
+    STALL_VECTOR_OPERAND = 26, f"thread-cycles of vector queues: {StallCause.VECTOR_OPERAND.doc}"
+    STALL_VECTOR_SLOT = 27, f"the same: {StallCause.VECTOR_SLOT.doc}"
+    STALL_ACCUMULATOR = 28, f"the same: {StallCause.ACCUMULATOR.doc}"
+    STALL_VECTOR_BANK = 29, f"the same: {StallCause.VECTOR_BANK.doc}"
+    STALL_RESULT = 30, f"the same: {StallCause.RESULT.doc}"
+
+
+#: Lines of counters; what is left of the last one reads 0.
+COUNTER_LINES = -(-len(CounterRegister) // _LINE_REGISTERS)
+
+
+class EccRegister(_DocumentedEnum):
+    """Index of each register of the SRAM's error correction (docs/ecc.md).
+
+    A log entry has the byte address of a 64-bit word in bits 31..0, its syndrome in 39..32, and
+    63 set.
+    """
+
+    CORRECTED = 0, "words found with one wrong bit, by reads, stores of parts and scrubbing"
+    UNCORRECTABLE = 1, "words found with more, likewise"
+    LAST_CORRECTED = 2, "address, syndrome << 32, valid << 63 of the newest; a write clears it"
+    FIRST_UNCORRECTABLE = 3, "the same of the first since a write cleared it"
+    SCRUB_INTERVAL = 4, "cycles from one scrubbed line to the next; 0: off"
+    INJECT_DATA = 5, "bits that an injection flips in the word"
+    INJECT_CHECK = 6, "and in its check byte, bits 7..0"
+    INJECT_ADDRESS = 7, "a write flips them in the word stored at this address, once"
+
+
+class SemaphoreRegister(_DocumentedEnum):
+    """The register of a semaphore."""
+
+    COUNT = 0, "count of the semaphore, 16 bits; threads that wait for it see what is written"
 
 
 class Command(enum.IntEnum):
@@ -127,7 +240,7 @@ class Access(enum.Enum):
 
 @dataclass(frozen=True)
 class Register:
-    """One 64-bit control register of a node with one thread line shown for thread 0."""
+    """One 64-bit control register; of thread 0 and semaphore 0 where each has its own."""
 
     name: str
     address: int
@@ -135,35 +248,86 @@ class Register:
     doc: str
 
 
-def register_address(register: enum.IntEnum, thread: int = 0) -> int:
-    """Return the local address of a control register, of thread `thread` where it has one."""
+def register_address(register: enum.IntEnum, index: int = 0) -> int:
+    """Return the local address of a control register, of thread or semaphore `index`."""
     match register:
         case IdentityRegister():
             return IDENTITY + 8 * register
         case ThreadRegister():
-            return THREAD_BASE + LINE_BYTES * thread + 8 * register
+            return THREAD_BASE + LINE_BYTES * index + 8 * register
         case CounterRegister():
             return COUNTER_BASE + 8 * register
+        case EccRegister():
+            return ECC_BASE + 8 * register
+        case SemaphoreRegister():
+            return SEMAPHORE_BASE + 8 * index
     raise TypeError(f"register must be a control register, not {register!r}")
 
 
-def _access(register: enum.IntEnum) -> Access:
-    if register in (ThreadRegister.PC, ThreadRegister.ARG) and isinstance(register, ThreadRegister):
-        return Access.READ_WRITE
-    if register is ThreadRegister.COMMAND:
-        return Access.WRITE_ONLY
-    return Access.READ_ONLY
+def thread_counter(thread: int) -> CounterRegister:
+    """Return the counter of the instructions of a thread."""
+    return CounterRegister[f"INSTRUCTIONS_{thread}"]
 
 
-#: Every control register of one thread's node.
+def issue_counter(slot: IssueSlot) -> CounterRegister:
+    """Return the counter of the instructions issued to a slot."""
+    return CounterRegister[f"ISSUED_{slot.name}"]
+
+
+def stall_counter(cause: StallCause) -> CounterRegister:
+    """Return the counter of the cycles lost to a cause."""
+    return CounterRegister[f"STALL_{cause.name}"]
+
+
+def control_lines(params: NodeParams) -> tuple[int, ...]:
+    """Return the local addresses of the lines of the control block, in ascending order.
+
+    An access to a line that is not among them is a fault.
+    """
+
+    def lines(base: int, count: int = 1) -> range:
+        return range(base, base + LINE_BYTES * count, LINE_BYTES)
+
+    return (
+        *lines(IDENTITY),
+        *lines(THREAD_BASE, params.threads),
+        *lines(COUNTER_BASE, COUNTER_LINES),
+        *lines(ECC_BASE),
+        *lines(SEMAPHORE_BASE, params.semaphores // _LINE_REGISTERS),
+        *lines(TRANSFER_BASE),
+    )
+
+
+#: What a write does to the registers that are not read only, by kind and name: members of
+#: different kinds are equal when their numbers are.
+_ACCESS: dict[tuple[type[enum.IntEnum], str], Access] = {
+    (ThreadRegister, "PC"): Access.READ_WRITE,
+    (ThreadRegister, "ARG"): Access.READ_WRITE,
+    (ThreadRegister, "COMMAND"): Access.WRITE_ONLY,
+    (EccRegister, "LAST_CORRECTED"): Access.READ_WRITE,
+    (EccRegister, "FIRST_UNCORRECTABLE"): Access.READ_WRITE,
+    (EccRegister, "SCRUB_INTERVAL"): Access.READ_WRITE,
+    (EccRegister, "INJECT_DATA"): Access.READ_WRITE,
+    (EccRegister, "INJECT_CHECK"): Access.READ_WRITE,
+    (EccRegister, "INJECT_ADDRESS"): Access.WRITE_ONLY,
+    (SemaphoreRegister, "COUNT"): Access.READ_WRITE,
+}
+
+#: Every control register; of thread 0 and semaphore 0 where each has its own.
 REGISTERS: tuple[Register, ...] = tuple(
     Register(
         f"{kind.__name__.removesuffix('Register').lower()}.{register.name.lower()}",
         register_address(register),
-        _access(register),
+        _ACCESS.get((kind, register.name), Access.READ_ONLY),
         register.doc,
     )
-    for kind in (IdentityRegister, ThreadRegister, CounterRegister)
+    for kind in (
+        IdentityRegister,
+        ThreadRegister,
+        CounterRegister,
+        EccRegister,
+        SemaphoreRegister,
+    )
     for register in kind
 )
 
