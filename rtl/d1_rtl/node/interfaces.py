@@ -86,6 +86,8 @@ class SramReadSignature(wiring.Signature):
     -------
     request : Out(stream.Signature(line number))
     data : In(512)
+    uncorrectable : In(8)
+        With `data`, for each of its 64-bit words: more bits were flipped than can be corrected.
     """
 
     def __init__(self, params: NodeParams):
@@ -93,6 +95,7 @@ class SramReadSignature(wiring.Signature):
             {
                 "request": Out(stream.Signature(line_address_bits(params))),
                 "data": In(8 * LINE_BYTES),
+                "uncorrectable": In(LINE_BYTES // 8),
             }
         )
 
