@@ -551,8 +551,8 @@ def _moves() -> list[Instruction]:
     def by_op4(op4: int, name: str, syntax: str, text: str, doc: str = "") -> Instruction:
         return move(6, op4 << 3, name, syntax, text, doc)
 
-    def masks(op4: int, name: str, operator: str) -> Instruction:
-        return by_op4(op4, name, "md, ms1, ms2", f"m[md] = m[ms1] {operator}m[ms2]")
+    def masks(op4: int, name: str, doc: str) -> Instruction:
+        return by_op4(op4, name, "md, ms1, ms2", f"m[md] = {name}(m[ms1], m[ms2])", doc)
 
     def permute(f7: int, name: str, doc: str) -> Instruction:
         return move(7, f7, name, "vd, vs1", f"v[vd] = {name.replace('.', '_')}(v[vs1])", doc)
@@ -565,15 +565,15 @@ def _moves() -> list[Instruction]:
     return [
         by_op4(0, "vsel", "vd, vs1, vs2, ms", "v[vd] = vsel(v[vs1], v[vs2], m[ms])",
                "lanes in the mask from vs1, the others from vs2"),
-        masks(1, "mand", "& "),
-        masks(2, "mor", "| "),
-        masks(3, "mxor", "^ "),
-        masks(4, "mandn", "& ~"),
-        by_op4(5, "vmv.m.x", "md, rs1", "m[md] = zext(a, LANES)"),
-        by_op4(6, "vmv.x.m", "rd, ms1", "x[rd] = m[ms1]"),
-        permute(0, "vtrans.b8", "transpose elements of 8 bits"),
-        permute(1, "vtrans.b16", "transpose elements of 16 bits"),
-        permute(2, "vtrans.b32", "transpose elements of 32 bits"),
+        masks(1, "mand", "lanes in both masks"),
+        masks(2, "mor", "lanes in either mask"),
+        masks(3, "mxor", "lanes in one mask but not in both"),
+        masks(4, "mandn", "lanes in ms1 but not in ms2"),
+        by_op4(5, "vmv.m.x", "md, rs1", "m[md] = vmv_m_x(a, LANES)", "low bits of rs1"),
+        by_op4(6, "vmv.x.m", "rd, ms1", "x[rd] = vmv_x_m(m[ms1])", "zero-extended"),
+        permute(0, "vtrans.b8", "transpose 8 x R elements of 8 bits to R x 8"),
+        permute(1, "vtrans.b16", "transpose 4 x R elements of 16 bits to R x 4"),
+        permute(2, "vtrans.b32", "transpose P x Q elements of 32 bits to Q x P"),
         permute(3, "vtransi.b8", "undo vtrans.b8"),
         permute(4, "vtransi.b16", "undo vtrans.b16"),
         move(7, 5, "vshuf", "vd, vs1, vs2", "v[vd] = vshuf(v[vs1], v[vs2])",
@@ -585,7 +585,7 @@ def _moves() -> list[Instruction]:
              "one lane, sign-extended"),
         pad(9, 8, "R x 8"),
         pad(10, 16, "R x 4"),
-        pad(11, 32, "R x 2"),
+        pad(11, 32, "P x Q"),
         _row("vslide", Extension.XD1, Unit.VECTOR_MOVE, "vd, vs1, vs2, slide",
              "v[vd] = vslide(v[vs1], v[vs2], slide)", _CUSTOM2, funct3=7, funct7=32,
              doc="vd[i] = lane i + n of vs1 followed by vs2; n at most LANES"),

@@ -13,7 +13,10 @@ from d1_golden.isa import (
     Unit,
     decode,
     encode,
+    is_legal,
+    operand_count,
 )
+from d1_golden.params import PRESETS, preset
 
 SEED = 5
 MEMORY_UNITS = (Unit.LOAD, Unit.STORE)
@@ -73,7 +76,7 @@ def test_the_immediate_may_be_given_by_its_short_name() -> None:
 
 def test_only_memory_instructions_have_an_access_size_and_it_is_that_of_the_semantics() -> None:
     for row in INSTRUCTIONS:
-        if row.unit in MEMORY_UNITS:
+        if row.unit in MEMORY_UNITS or row.name == "vldb":
             assert f"(addr, {row.access_bytes}" in row.semantics
         else:
             assert row.access_bytes == 0
@@ -130,5 +133,38 @@ def test_bad_operands_are_named_with_their_range(name: str, operands: dict, mess
 def test_operand_kinds_of_the_table_agree_with_their_names() -> None:
     for operand in OPERANDS.values():
         assert operand.name.startswith("imm") == (
-            operand.kind in (OperandKind.IMMEDIATE, OperandKind.VECTOR_OFFSET)
+            operand.kind
+            in (
+                OperandKind.IMMEDIATE,
+                OperandKind.VECTOR_OFFSET,
+                OperandKind.SEMAPHORE,
+                OperandKind.THREADS,
+            )
         )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_word_is_legal_if_the_preset_has_all_that_its_operands_name(name: str) -> None:
+    params = preset(name)
+    limits = {
+        OperandKind.ACCUMULATOR: 8,
+        OperandKind.LANE: {"d1": 16, "fpga": 8, "tiny": 4}[name],
+        OperandKind.SLIDE: {"d1": 17, "fpga": 9, "tiny": 5}[name],
+        OperandKind.SEMAPHORE: 32,
+        OperandKind.THREADS: 1 << params.threads,
+    }
+    parts = {"bf16": 2, "cfp8": 4, "mrd": {"d1": 4, "fpga": 2, "tiny": 1}[name]}
+    parts["mwr"] = parts["mrd"]
+    for row in INSTRUCTIONS:
+        for operand in row.operands:
+            limit = limits.get(operand.kind)
+            if operand.kind is OperandKind.PART:
+                (limit,) = {value for key, value in parts.items() if key in row.name}
+            assert operand_count(row, operand, params) == limit
+            if limit is None:
+                continue
+            zeros = {o.name: 0 for o in row.operands}
+            assert is_legal(encode(row.name, **zeros | {operand.name: limit - 1}), params)
+            if limit <= operand.maximum:
+                assert not is_legal(encode(row.name, **zeros | {operand.name: limit}), params)
+    assert not is_legal(0, params)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import inspect
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ from d1_golden.memory_map import (
 )
 from d1_golden.numerics import convert, dot_product, formats, fp32, random
 
-from . import control_block, state, vocabulary
+from . import control_block, state, vocabulary, vocabulary_move
 from .state import COUNTER_LINE, CSR_INDEX, DISCARD, IDENTITY_LINE, THREAD_LINE
 
 __all__ = ["interpreter_source", "load_interpreter"]
@@ -60,14 +61,34 @@ _CONSTANTS = {
 }
 #: CSR instructions that write whatever rs1 or the immediate is; the others do not if it is 0.
 _ALWAYS_WRITE_CSR = ("csrrw", "csrrwi")
-#: Functions of the vocabulary that calculate lane by lane.
-_FP32_OPERATIONS = ("add", "sub", "mul", "fma", "fnma", "min", "max")
 _SCALAR_UNITS = {Unit.LOAD: "LOAD", Unit.STORE: "STORE"}
 _VECTOR_UNITS = (Unit.VECTOR_LOAD, Unit.VECTOR_STORE, Unit.MATRIX_MEMORY)
+_LANE_UNITS = (Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER)
+#: Where the functions of the table's semantics are.
+_VOCABULARIES = (vocabulary, vocabulary_move)
+#: How many values an operand may have, for `decode`; see `isa.operand_count`.
+_OPERAND_COUNTS = {
+    OperandKind.ACCUMULATOR: "accumulators",
+    OperandKind.PART: "parts",
+    OperandKind.LANE: "vector_bytes // 4",
+    OperandKind.SLIDE: "vector_bytes // 4 + 1",
+}
 
 
 def _csr_place(name: str) -> int:
     return CSR_INDEX[CSR_BY_NAME[name].number]
+
+
+#: Arguments that the table does not write: what a parameter of this name is given.
+_SUPPLIED = {
+    "result": "vector_result",
+    "csr": "csr",
+    "mcfp8c": f"csr[{_csr_place('mcfp8c')}]",
+    "cfp8_bf16": "cfp8_bf16",
+    "memory32": "memory32",
+    "memory64": "memory64",
+    "vector_words": "vector_words",
+}
 
 
 def _u64(value: int) -> ast.expr:
@@ -87,7 +108,7 @@ class _Semantics(ast.NodeTransformer):
 
     def __init__(self, row: Instruction, *, control: bool = False):
         self.control = control
-        self.names: dict[str, str] = {"a": "x[s]", "b": "x[t]", "n": "imm"}
+        self.names: dict[str, str] = {"a": "x[s]", "b": "x[t]", "n": "imm", "LANES": "lanes"}
         for operand in row.operands:
             slot = _SLOTS[operand.slices[0][0]] if _is_field(operand) else "imm"
             name = "imm" if operand.name.startswith("imm") else operand.name
@@ -111,7 +132,8 @@ class _Semantics(ast.NodeTransformer):
         return ast.IfExp(left, right, _u64(0))
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        array = {"x": "x", "v": "vector", "acc": "accumulator"}[ast.unparse(node.value)]
+        arrays = {"x": "x", "v": "vector", "acc": "accumulator", "m": "mask"}
+        array = arrays[ast.unparse(node.value)]
         return _expression(f"{array}[{ast.unparse(self.visit(node.slice))}]")
 
     def visit_Assign(self, node: ast.Assign) -> ast.stmt | list[ast.stmt]:
@@ -125,6 +147,8 @@ class _Semantics(ast.NodeTransformer):
                 return ast.parse(f"value = {ast.unparse(self.visit(node.value))}").body[0]
             case "v":
                 return ast.parse(f"copy_row({row}, {ast.unparse(self.visit(node.value))})").body[0]
+            case "m":
+                return ast.parse(f"{row} = {ast.unparse(self.visit(node.value))}").body[0]
         return ast.parse(self._accumulate(row, node.value)).body
 
     def _accumulate(self, row: str, value: ast.expr) -> str:
@@ -159,20 +183,11 @@ class _Semantics(ast.NodeTransformer):
                 return _expression(f"csr[{arguments[0]}]")
             case "mpie":
                 return _expression(f"csr[{_CONSTANTS['MSTATUS']}] & uint64({_MPIE})")
-            case "vload":
-                return _expression("vload(memory64, addr, vector_words)")
             case "cfp8a" | "cfp8b":
                 tile, config = f"tile_{name[-1]}", _csr_place(f"mcfp8{name[-1]}")
                 arguments += [tile, f"csr[{config}]", "cfp8_bf16"]
                 return _expression(f"cfp8_tile({', '.join(arguments)})")
-        arguments += {
-            "fp32_from_bf16": ["vector_result"],
-            "fp32_from_cfp8": ["vector_result", f"csr[{_csr_place('mcfp8c')}]", "cfp8_bf16"],
-            "bf16_from_fp32": ["vector_result", "csr"],
-            "cfp8_from_fp32": ["vector_result", "csr", f"csr[{_csr_place('mcfp8c')}]"],
-            "acc_part": ["vector_result"],
-            **{f"fp32_{operation}": ["vector_result"] for operation in _FP32_OPERATIONS},
-        }.get(name, [])
+        arguments += _supplied(name, len(arguments))
         return _expression(f"{name}({', '.join(arguments)})")
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | list[ast.stmt]:
@@ -190,14 +205,34 @@ class _Semantics(ast.NodeTransformer):
                 size = ast.literal_eval(node.value.args[1])
                 text = f"{_memory(node.value.args[1])} = uint{8 * size}({arguments[2]})"
             case "vstore":
-                text = f"copy_row(vload(memory64, addr, vector_words), {arguments[1]})"
+                place = ast.unparse(self.visit(_expression("vload(addr)")))
+                text = f"copy_row({place}, {arguments[1]})"
             case "set_csr":
                 text = f"set_csr(csr, {arguments[0]}, {arguments[1]})"
             case "trap":
                 text = f"cause = {arguments[0]}; fault_value = {arguments[1]}"
             case _:
-                raise ValueError(f"statement must be in the vocabulary, not {name!r}")
+                text = ast.unparse(self.visit(node.value))
         return ast.parse(text).body
+
+
+def _supplied(name: str, written: int) -> list[str]:
+    """Return the arguments of a function of the vocabulary after those that the table writes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such function, or it takes something that nobody supplies.
+
+    """
+    function = next((f for v in _VOCABULARIES if (f := getattr(v, name, None)) is not None), None)
+    if function is None:
+        raise ValueError(f"function must be in the vocabulary, not {name!r}")
+    parameters = list(inspect.signature(function.py_func).parameters)[written:]
+    for parameter in parameters:
+        if parameter not in _SUPPLIED:
+            raise ValueError(f"{name}: {parameter} must be an argument in the table or supplied")
+    return [_SUPPLIED[parameter] for parameter in parameters]
 
 
 def _memory(size: ast.expr) -> str:
@@ -208,11 +243,10 @@ def _memory(size: ast.expr) -> str:
 
 def _is_field(operand: Operand) -> bool:
     """Whether an operand is kept as a field of a decoded instruction, not as its immediate."""
-    return operand.kind not in (
-        OperandKind.CSR,
-        OperandKind.IMMEDIATE,
-        OperandKind.VECTOR_OFFSET,
-    ) or (operand.name == "imm_z")
+    if operand.name == "imm_z":  # whether it is 0 tells whether the CSR is written
+        return True
+    is_immediate = operand.kind is OperandKind.CSR or operand.name.startswith("imm")
+    return operand.slices[0][0] in _SLOTS and not is_immediate
 
 
 def _field(operand: Operand) -> str:
@@ -232,9 +266,7 @@ def _decode_arm(number: int, row: Instruction) -> Iterator[str]:
     """Yield the lines that decode one row."""
     yield f"    if word & {row.mask:#x} == {row.match:#x}:  # {row.name}"
     for operand in row.operands:
-        bound = {OperandKind.ACCUMULATOR: "accumulators", OperandKind.PART: "parts"}.get(
-            operand.kind
-        )
+        bound = _OPERAND_COUNTS.get(operand.kind)
         if operand.kind is OperandKind.PART and row.unit is Unit.VECTOR_CONVERT:
             bound = "2" if "bf16" in row.name else "4"
         if bound is not None:
@@ -271,7 +303,11 @@ def _csr_place_function() -> Iterator[str]:
 def _execute_arm(number: int, row: Instruction) -> Iterator[str]:
     """Yield the lines that execute one row."""
     yield f"        {'if' if number == 1 else 'elif'} op == {number}:  # {row.name} {row.syntax}"
-    body = list(_checked(row) if row.unit in (*_SCALAR_UNITS, *_VECTOR_UNITS) else _plain(row))
+    if row.unit in _LANE_UNITS:
+        body = list(_lane_checked(row))
+    else:
+        checked = row.unit in (*_SCALAR_UNITS, *_VECTOR_UNITS)
+        body = list(_checked(row) if checked else _plain(row))
     yield from (f"            {line}" for line in body)
 
 
@@ -300,11 +336,13 @@ def _plain(row: Instruction) -> Iterator[str]:
 
 def _checked(row: Instruction) -> Iterator[str]:
     """Yield the statements of a row that accesses memory at `addr`, with its checks."""
-    yield "addr = x[s] + imm"
+    has_offset = any(operand.name.startswith("imm") for operand in row.operands)
+    yield "addr = x[s] + imm" if has_offset else "addr = x[s]"
     body = _Semantics(row).statements(row.semantics)
     commit = ["x[d] = value"] if row.unit is Unit.LOAD else []
     if row.unit in _VECTOR_UNITS:
-        yield "if addr & (vector_bytes - uint64(1)) or addr >= sram_bytes:"
+        size = f"uint64({row.access_bytes})" if row.access_bytes else "vector_bytes"
+        yield f"if addr & ({size} - uint64(1)) or addr >= sram_bytes:"
         yield f"    cause = uint64({int(Cause.VECTOR_FAULT)})"
         yield "    fault_value = addr"
     else:
@@ -332,6 +370,18 @@ def _checked(row: Instruction) -> Iterator[str]:
     yield from (f"    {line}" for line in (*body, *commit))
 
 
+def _lane_checked(row: Instruction) -> Iterator[str]:
+    """Yield the statements of a gather or scatter: no effect if a lane in its mask is bad."""
+    names = {operand.name for operand in row.operands}
+    lanes = "mask[imm]" if "ms" in names else "~uint64(0)"
+    yield f"bad_lane = first_bad_lane(x[s], vector[t], {lanes}, sram_bytes)"
+    yield "if bad_lane >= 0:"
+    yield f"    cause = uint64({int(Cause.VECTOR_FAULT)})"
+    yield "    fault_value = lane_address(x[s], vector[t], bad_lane)"
+    yield "else:"
+    yield from (f"    {line}" for line in _Semantics(row).statements(row.semantics))
+
+
 _HEADER = '''"""Generated by d1_golden.node.interpreter from the ISA table; do not edit."""
 
 import numpy as np
@@ -340,6 +390,7 @@ from numpy import int64, uint8, uint16, uint32, uint64
 
 from d1_golden.node.control_block import control_line, serve, write_control
 from d1_golden.node.vocabulary import *
+from d1_golden.node.vocabulary_move import *
 from d1_golden.numerics.dot_product import matrix_step
 
 '''
@@ -372,13 +423,14 @@ _RUN_HEAD = """
 def run(state, limit, retired):
     memory8, memory16, memory32 = state.memory8, state.memory16, state.memory32
     memory64, tag, decoded = state.memory64, state.tag, state.decoded
-    x, vector, accumulator = state.x, state.vector, state.accumulator
+    x, vector, accumulator, mask = state.x, state.vector, state.accumulator, state.mask
     csr, control, cfp8_bf16 = state.csr, state.control, state.cfp8_bf16
     vector_result, step_scratch = state.vector_result, state.step_scratch
     tile_a, tile_b = state.tile_a, state.tile_b
     sram_bytes = uint64(memory8.size)
     vector_words = uint64(vector.shape[1])
     vector_bytes = uint64(8) * vector_words
+    lanes = uint64(2) * vector_words
     accumulators = int64(accumulator.shape[0])
     parts = int64(accumulator.shape[1]) * 4 // int64(vector_bytes)
     fraction_bits = int64(control[IDENTITY_LINE, DOT_FRACTION_BITS])
@@ -511,9 +563,18 @@ def _expand_flush(line: str) -> Iterator[str]:
         yield line
 
 
+def _has_meaning(row: Instruction) -> bool:
+    """Tell whether the functions of a row are in the vocabulary yet."""
+    try:
+        _Semantics(row).statements(row.semantics)
+    except ValueError:
+        return False
+    return True
+
+
 def interpreter_source() -> str:
     """Return the source of the generated module: `run` and `serve_packets`."""
-    numbered = list(enumerate(INSTRUCTIONS, 1))
+    numbered = [(number, row) for number, row in enumerate(INSTRUCTIONS, 1) if _has_meaning(row)]
     lines = [
         _HEADER,
         *_constants(),
@@ -535,7 +596,7 @@ def interpreter_source() -> str:
 def _cache_key(source: str) -> str:
     """Return a hash of everything that the compiled interpreter depends on."""
     digest = hashlib.sha256(f"{numba.__version__}\n{source}".encode())
-    modules = (vocabulary, control_block, state, memory_map, packet, params, csr_module)
+    modules = (*_VOCABULARIES, control_block, state, memory_map, packet, params, csr_module)
     for module in (*modules, convert, dot_product, formats, fp32, random):
         digest.update(Path(module.__file__ or "").read_bytes())
     return digest.hexdigest()[:16]

@@ -60,6 +60,8 @@ class NodeState(NamedTuple):
         Vector registers.
     accumulator : uint32[accumulators, R * C]
         FP32 bit patterns, row-major.
+    mask : uint64[8]
+        Mask registers: bit n for lane n.
     csr : uint64[n]
         By `CSR_INDEX`.
     control : uint64[3, 8]
@@ -85,6 +87,7 @@ class NodeState(NamedTuple):
     x: NDArray[np.uint64]
     vector: NDArray[np.uint64]
     accumulator: NDArray[np.uint32]
+    mask: NDArray[np.uint64]
     csr: NDArray[np.uint64]
     control: NDArray[np.uint64]
     pc: NDArray[np.uint64]
@@ -133,6 +136,7 @@ def new_state(params: NodeParams, node_id: int) -> NodeState:
         accumulator=np.zeros(
             (params.accumulators, params.matrix_rows * params.matrix_cols), np.uint32
         ),
+        mask=np.zeros(8, np.uint64),
         csr=csr_reset_values(),
         control=control,
         pc=np.zeros(1, np.uint64),

@@ -2,8 +2,10 @@
 
 Scalar values are unsigned 64-bit. A vector operand is a row of `NodeState.vector` or a piece of
 memory, as 64-bit words; a vector result is made in a scratch row, so that a destination may be a
-source as well. Functions whose names differ from the table's say so; `interpreter` adds the
-arguments that the table does not write (CSRs, tables, scratch).
+source as well. After the arguments that the table writes a function may take any of those that
+`interpreter` supplies by the names of their parameters (memory, CSRs, tables, scratch).
+
+Lanes are those of `vocabulary_simd`, moves and masks those of `vocabulary_move`.
 """
 
 from __future__ import annotations
@@ -126,10 +128,59 @@ def copy_row(destination, source):
 
 
 @njit
-def vload(memory64, addr, words):
+def vload(addr, memory64, vector_words):
     """Return the vector at a checked address of SRAM."""
     first = addr >> np.uint64(3)
-    return memory64[first : first + words]
+    return memory64[first : first + vector_words]
+
+
+@njit
+def lane_address(base, offsets, lane):
+    """Return the address that a lane of a gather or scatter accesses."""
+    return base + np.uint64(offsets.view(np.uint32)[lane])
+
+
+@njit
+def first_bad_lane(base, offsets, mask, sram_bytes):
+    """Return the first lane in a mask whose word is misaligned or not in SRAM, -1 if none is."""
+    for lane in range(2 * offsets.size):
+        if mask >> np.uint64(lane) & np.uint64(1):
+            address = lane_address(base, offsets, lane)
+            if address & np.uint64(3) or address >= sram_bytes:
+                return lane
+    return -1
+
+
+@njit
+def vgather_m(base, offsets, old, mask, memory32, result):
+    """Return `old` with the lanes in a mask read from checked addresses."""
+    lanes, kept = result.view(np.uint32), old.view(np.uint32)
+    for lane in range(lanes.size):
+        lanes[lane] = kept[lane]
+        if mask >> np.uint64(lane) & np.uint64(1):
+            lanes[lane] = memory32[lane_address(base, offsets, lane) >> np.uint64(2)]
+    return result
+
+
+@njit
+def vgather(base, offsets, memory32, result):
+    """Return a vector of words from checked addresses."""
+    return vgather_m(base, offsets, offsets, _ALL_ONES, memory32, result)
+
+
+@njit
+def vscatter_m(base, offsets, source, mask, memory32):
+    """Write the lanes in a mask to checked addresses, from lane 0 up."""
+    lanes = source.view(np.uint32)
+    for lane in range(lanes.size):
+        if mask >> np.uint64(lane) & np.uint64(1):
+            memory32[lane_address(base, offsets, lane) >> np.uint64(2)] = lanes[lane]
+
+
+@njit
+def vscatter(base, offsets, source, memory32):
+    """Write every lane to its checked address, from lane 0 up."""
+    vscatter_m(base, offsets, source, _ALL_ONES, memory32)
 
 
 @njit
@@ -142,12 +193,12 @@ def fp32_from_bf16(source, part, result):
 
 
 @njit
-def fp32_from_cfp8(source, part, result, config, cfp8_bf16):
+def fp32_from_cfp8(source, part, result, mcfp8c, cfp8_bf16):
     """Return part `part` of a vector's CFP8 values as FP32."""
     values, lanes = source.view(np.uint8), result.view(np.uint32)
     for i in range(lanes.size):
         code = values[part * np.uint64(lanes.size) + np.uint64(i)]
-        lanes[i] = bf16_to_fp32(cfp8_bf16[config, code])
+        lanes[i] = bf16_to_fp32(cfp8_bf16[mcfp8c, code])
     return result
 
 
@@ -180,13 +231,13 @@ def bf16_from_fp32(old, source, part, result, csr):
 
 
 @njit
-def cfp8_from_fp32(old, source, part, result, csr, config):
+def cfp8_from_fp32(old, source, part, result, csr, mcfp8c):
     """Return `old` with part `part` replaced by a vector's FP32 values in CFP8."""
     copy_row(result, old)
     lanes, values = source.view(np.uint32), result.view(np.uint8)
     rounding: Any = np.int64(csr[_MROUND])
-    mantissa_bits: Any = np.int64(3) - np.int64(config >> np.uint64(6))
-    bias: Any = np.int64(config) & np.int64(63)
+    mantissa_bits: Any = np.int64(3) - np.int64(mcfp8c >> np.uint64(6))
+    bias: Any = np.int64(mcfp8c) & np.int64(63)
     for i in range(lanes.size):
         code = fp32_to_cfp8(lanes[i], mantissa_bits, bias, rounding, _lane_random(csr, i))
         values[part * np.uint64(lanes.size) + np.uint64(i)] = code
@@ -207,15 +258,15 @@ def _of_two(operation: Callable) -> Callable:
     return lanewise
 
 
-fp32_add = _of_two(fp32.add)
-fp32_sub = _of_two(fp32.sub)
-fp32_mul = _of_two(fp32.mul)
-fp32_min = _of_two(fp32.minimum)
-fp32_max = _of_two(fp32.maximum)
+vfadd_f32 = _of_two(fp32.add)
+vfsub_f32 = _of_two(fp32.sub)
+vfmul_f32 = _of_two(fp32.mul)
+vfmin_f32 = _of_two(fp32.minimum)
+vfmax_f32 = _of_two(fp32.maximum)
 
 
 @njit
-def fp32_fma(first, second, addend, result):
+def vfmadd_f32(first, second, addend, result):
     """Return first x second + addend in every lane, rounded once."""
     p, q, lanes = first.view(np.uint32), second.view(np.uint32), result.view(np.uint32)
     c = addend.view(np.uint32)
@@ -225,7 +276,7 @@ def fp32_fma(first, second, addend, result):
 
 
 @njit
-def fp32_fnma(first, second, addend, result):
+def vfnmadd_f32(first, second, addend, result):
     """Return -(first x second) + addend in every lane, rounded once."""
     p, q, lanes = first.view(np.uint32), second.view(np.uint32), result.view(np.uint32)
     c = addend.view(np.uint32)
