@@ -4,8 +4,6 @@ Every layout follows from :mod:`d1_golden`: packets from `packet.FIELDS`, regist
 `memory_map`, widths from :class:`d1_golden.params.NodeParams`.
 """
 
-from __future__ import annotations
-
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden import memory_map, packet
