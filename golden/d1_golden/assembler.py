@@ -21,6 +21,8 @@ REGISTER_NAMES: tuple[str, ...] = (
     *(f"a{n}" for n in range(8)), *(f"s{n}" for n in range(2, 12)), *(f"t{n}" for n in range(3, 7)),
 )  # fmt: skip
 
+#: What the numbered registers that are not scalar are called.
+_PREFIXES = {OperandKind.VECTOR: "v", OperandKind.ACCUMULATOR: "acc", OperandKind.MASK: "m"}
 _REGISTERS = {name: n for n, name in enumerate(REGISTER_NAMES)}
 _REGISTERS |= {f"x{n}": n for n in range(32)} | {"fp": 8}
 _CSR_NAMES = {csr.number: csr.name for csr in CSRS}
@@ -74,13 +76,9 @@ def _operand_text(operand: Operand, value: int) -> str:
     match operand.kind:
         case OperandKind.SCALAR:
             return REGISTER_NAMES[value]
-        case OperandKind.VECTOR:
-            return f"v{value}"
-        case OperandKind.ACCUMULATOR:
-            return f"acc{value}"
         case OperandKind.CSR:
             return _CSR_NAMES.get(value, hex(value))
-    return str(value)
+    return f"{_PREFIXES.get(operand.kind, '')}{value}"
 
 
 def disassemble(word: int, pc: int | None = None) -> str:
@@ -99,7 +97,7 @@ def disassemble(word: int, pc: int | None = None) -> str:
 
 
 def _operand_value(operand: Operand, text: str, pc: int, labels: dict[str, int]) -> int:
-    prefix = {OperandKind.VECTOR: "v", OperandKind.ACCUMULATOR: "acc"}.get(operand.kind)
+    prefix = _PREFIXES.get(operand.kind)
     if operand.kind is OperandKind.SCALAR:
         if text not in _REGISTERS:
             raise ValueError(f"{operand.name} must be a scalar register, not {text!r}")

@@ -174,6 +174,8 @@ def test_every_pseudo_instruction_expands_to_one_of_the_table() -> None:
         ("add a0, a1, v2", "rs2 must be a scalar register, not 'v2'"),
         ("vld a0, 0(a1)", "vd must be a register v<n>, not 'a0'"),
         ("mzero v1", "acc_d must be a register acc<n>, not 'v1'"),
+        ("mand m1, v2, m3", "ms1 must be a register m<n>, not 'v2'"),
+        ("mand m1, m2, m8", r"ms2 must be in 0\.\.7, not 8"),
         ("vld v32, 0(a1)", r"vd must be in 0\.\.31, not 32"),
         ("j nowhere", "imm_j must be a number or a label, not 'nowhere'"),
         ("mv a0", "mv must have 2 operands, not 1"),
@@ -189,3 +191,31 @@ def test_every_pseudo_instruction_expands_to_one_of_the_table() -> None:
 def test_a_line_that_cannot_be_assembled_is_named(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         assemble(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("vldb v3, -4(a2)", 0xFFC6_218B),
+        ("vld.m v3, (a2), m5", 0x0A06_318B),
+        ("vst.m v3, (a2), m5", 0x1A06_318B),
+        ("vgather v3, (a2), v4", 0x2046_318B),
+        ("vscatter.m v3, (a2), v4, m7", 0x5E46_318B),
+        ("vfle.f32 m6, v1, v2", 0x2420_C35B),
+        ("vsel v1, v2, v3, m4", 0x0831_60DB),
+        ("mandn m1, m2, m3", 0x4031_60DB),
+        ("vmv.x.m a0, m7", 0x6003_E55B),
+        ("vbc.l v1, v2, 3", 0x0E31_70DB),
+        ("vpad.b16 v1, v2, a0", 0x1425_70DB),
+        ("vslide v1, v2, v3, 17", 0x6231_70DB),
+        ("push a0, a1, 31", 0x00B5_6FAB),
+        ("post a0, 30", 0x07E5_602B),
+        ("swait 30", 0x0C0F_602B),
+        ("barrier 0b1010", 0x0E05_602B),
+        ("lfind a0, a1, a2", 0x12C5_E52B),
+    ],
+)
+def test_operands_of_xd1_are_written_after_their_names_and_memory_in_parentheses(
+    text: str, word: int
+) -> None:
+    assert hex(int.from_bytes(assemble(text).code, "little")) == hex(word)

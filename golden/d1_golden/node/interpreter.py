@@ -42,10 +42,10 @@ from d1_golden.memory_map import (
     ThreadRegister,
     ThreadStatus,
 )
-from d1_golden.numerics import convert, dot_product, formats, fp32, random
+from d1_golden.numerics import convert, dot_product, elementary, formats, fp32, lanes, random
 
-from . import control_block, state, vocabulary, vocabulary_move
-from .state import COUNTER_LINE, CSR_INDEX, DISCARD, IDENTITY_LINE, THREAD_LINE
+from . import control_block, schedule, state, vocabulary, vocabulary_move, vocabulary_simd
+from .state import CSR_INDEX, DISCARD, IDENTITY_LINE, THREAD_LINE
 
 __all__ = ["interpreter_source", "load_interpreter"]
 
@@ -65,7 +65,7 @@ _SCALAR_UNITS = {Unit.LOAD: "LOAD", Unit.STORE: "STORE"}
 _VECTOR_UNITS = (Unit.VECTOR_LOAD, Unit.VECTOR_STORE, Unit.MATRIX_MEMORY)
 _LANE_UNITS = (Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER)
 #: Where the functions of the table's semantics are.
-_VOCABULARIES = (vocabulary, vocabulary_move)
+_VOCABULARIES = (vocabulary, vocabulary_simd, vocabulary_move)
 #: How many values an operand may have, for `decode`; see `isa.operand_count`.
 _OPERAND_COUNTS = {
     OperandKind.ACCUMULATOR: "accumulators",
@@ -88,6 +88,7 @@ _SUPPLIED = {
     "memory32": "memory32",
     "memory64": "memory64",
     "vector_words": "vector_words",
+    **{name: name for name in ("state", "thread", "waiting", "semaphore", "barrier_arrived")},
 }
 
 
@@ -168,7 +169,7 @@ class _Semantics(ast.NodeTransformer):
         )
         return (
             f"matrix_step({row}, {', '.join(tiles)}, {first}, fraction_bits, step_scratch); "
-            "control[COUNTER_LINE, MATRIX_STEPS] += uint64(1)"
+            "counter[MATRIX_STEPS] += uint64(1)"
         )
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
@@ -198,8 +199,9 @@ class _Semantics(ast.NodeTransformer):
         match name:
             case "store" if self.control:
                 text = (
+                    "stop = left; "
                     f"write_control(line, int64(addr >> uint64(3) & uint64(7)), {arguments[2]}, "
-                    "control, state.pc, x)"
+                    "state)"
                 )
             case "store":
                 size = ast.literal_eval(node.value.args[1])
@@ -355,7 +357,7 @@ def _checked(row: Instruction) -> Iterator[str]:
         else:
             yield "if addr >= sram_bytes:"
         if row.access_bytes == 8:
-            yield "    line = control_line(addr)"
+            yield "    line = control_line(addr, control_row)"
             yield "    if line >= 0:"
             yield "        FLUSH"
             control = _Semantics(row, control=True).statements(row.semantics)
@@ -389,8 +391,7 @@ from numba import njit
 from numpy import int64, uint8, uint16, uint32, uint64
 
 from d1_golden.node.control_block import control_line, serve, write_control
-from d1_golden.node.vocabulary import *
-from d1_golden.node.vocabulary_move import *
+from d1_golden.node.schedule import is_alone, take_turn
 from d1_golden.numerics.dot_product import matrix_step
 
 '''
@@ -423,52 +424,66 @@ _RUN_HEAD = """
 def run(state, limit, retired):
     memory8, memory16, memory32 = state.memory8, state.memory16, state.memory32
     memory64, tag, decoded = state.memory64, state.tag, state.decoded
-    x, vector, accumulator, mask = state.x, state.vector, state.accumulator, state.mask
-    csr, control, cfp8_bf16 = state.csr, state.control, state.cfp8_bf16
+    control, control_row, counter = state.control, state.control_row, state.counter
+    turn, waiting, semaphore = state.turn, state.waiting, state.semaphore
+    barrier_arrived, cfp8_bf16 = state.barrier_arrived, state.cfp8_bf16
     vector_result, step_scratch = state.vector_result, state.step_scratch
     tile_a, tile_b = state.tile_a, state.tile_b
     sram_bytes = uint64(memory8.size)
-    vector_words = uint64(vector.shape[1])
+    vector_words = uint64(state.vector.shape[2])
     vector_bytes = uint64(8) * vector_words
     lanes = uint64(2) * vector_words
-    accumulators = int64(accumulator.shape[0])
-    parts = int64(accumulator.shape[1]) * 4 // int64(vector_bytes)
+    accumulators = int64(state.accumulator.shape[1])
+    parts = int64(state.accumulator.shape[2]) * 4 // int64(vector_bytes)
     fraction_bits = int64(control[IDENTITY_LINE, DOT_FRACTION_BITS])
     tracing = retired.shape[0] > 0
 
-    pc = state.pc[0]
     left = int64(limit)
-    flushed = left  # `left` when the counters were last brought up to date, and ...
-    trapped = int64(0)  # ... the instructions since then that trapped
     traced = 0
-    while left > 0 and control[THREAD_LINE, STATUS] == RUNNING:
-        cause = NO_CAUSE
-        fault_value = uint64(0)
-        next_pc = pc + uint64(4)
-        op = int64(0)
-        word = uint32(0)
-        d = uint64(DISCARD)
-        if pc & uint64(3):
-            cause = INSTRUCTION_MISALIGNED
-            fault_value = pc
-        elif pc >= sram_bytes:
-            cause = INSTRUCTION_ACCESS_FAULT
-            fault_value = pc
-        else:
-            place = pc >> uint64(2)
-            word = memory32[place]
-            if tag[place] != word:
-                tag[place] = word
-                decoded[place] = decode(int64(word), int64(vector_bytes), accumulators, parts)
-            fields = decoded[place]
-            op = int64(fields & uint64(0xFF))
-            d = fields >> uint64(8) & uint64(0xFF)
-            s = fields >> uint64(16) & uint64(0xFF)
-            t = fields >> uint64(24) & uint64(0xFF)
-            imm = uint64(int64(fields) >> int64(32))
-            if op == 0:
-                cause = ILLEGAL_INSTRUCTION
-                fault_value = uint64(word)
+    while left > 0:
+        thread = take_turn(turn, control, waiting, semaphore)
+        if thread < 0:
+            break
+        x, vector, accumulator = state.x[thread], state.vector[thread], state.accumulator[thread]
+        csr, mask, own = state.csr[thread], state.mask[thread], control[THREAD_LINE + thread]
+        pc = state.pc[thread]
+        first = left
+        # The turn is over when `left` is down to `stop`. An instruction that may let other threads
+        # go, or stop this one, sets it to `left`, and so is the last.
+        stop = max(left - turn[1], int64(0))
+        if is_alone(thread, control, waiting, semaphore):
+            stop = int64(0)
+        flushed = left  # `left` when the counters were last brought up to date, and ...
+        trapped = int64(0)  # ... the instructions since then that trapped
+        while left > stop:
+            cause = NO_CAUSE
+            fault_value = uint64(0)
+            next_pc = pc + uint64(4)
+            op = int64(0)
+            word = uint32(0)
+            d = uint64(DISCARD)
+            waits = False
+            if pc & uint64(3):
+                cause = INSTRUCTION_MISALIGNED
+                fault_value = pc
+            elif pc >= sram_bytes:
+                cause = INSTRUCTION_ACCESS_FAULT
+                fault_value = pc
+            else:
+                place = pc >> uint64(2)
+                word = memory32[place]
+                if tag[place] != word:
+                    tag[place] = word
+                    decoded[place] = decode(int64(word), int64(vector_bytes), accumulators, parts)
+                fields = decoded[place]
+                op = int64(fields & uint64(0xFF))
+                d = fields >> uint64(8) & uint64(0xFF)
+                s = fields >> uint64(16) & uint64(0xFF)
+                t = fields >> uint64(24) & uint64(0xFF)
+                imm = uint64(int64(fields) >> int64(32))
+                if op == 0:
+                    cause = ILLEGAL_INSTRUCTION
+                    fault_value = uint64(word)
 
 """
 
@@ -476,41 +491,46 @@ _FLUSH = """
 executed = uint64(flushed - left)
 csr[MCYCLE] += executed
 csr[MINSTRET] += executed - uint64(trapped)
-control[THREAD_LINE, CYCLES] += executed
-control[COUNTER_LINE, COUNTER_CYCLES] += executed
-control[COUNTER_LINE, INSTRUCTIONS] += executed - uint64(trapped)
+own[CYCLES] += executed
+counter[COUNTER_CYCLES] += executed
+counter[INSTRUCTIONS] += executed - uint64(trapped)
+counter[INSTRUCTIONS_0 + thread] += executed - uint64(trapped)
 flushed = left
 trapped = 0
 """.strip()
 
 _RUN_TAIL = """
-        left -= 1
-        if cause != NO_CAUSE:
-            trapped += 1
-            if csr[MTVEC] == uint64(0) or cause == VECTOR_FAULT:
-                control[THREAD_LINE, STATUS] = HALTED if cause == ENVIRONMENT_CALL else FAULTED
-                control[THREAD_LINE, CAUSE] = cause
-                control[THREAD_LINE, FAULT_PC] = pc
-                control[THREAD_LINE, FAULT_VALUE] = fault_value
-            else:
-                csr[MEPC] = pc & ~uint64(3)
-                csr[MCAUSE] = cause
-                csr[MTVAL] = fault_value
-                csr[MSTATUS] = MSTATUS_RESET | (csr[MSTATUS] & uint64(MIE)) << uint64(4)
-                pc = csr[MTVEC]
-            continue
-        if tracing:
-            writes = WRITES_X[op] and d != uint64(DISCARD)
-            retired[traced, 0] = pc
-            retired[traced, 1] = uint64(word)
-            retired[traced, 2] = uint64(0)
-            if writes:
-                retired[traced, 1] |= d << uint64(32) | uint64(1) << uint64(40)
-                retired[traced, 2] = x[d]
-            traced += 1
-        pc = next_pc
-    state.pc[0] = pc
-    FLUSH
+            if waits:
+                break
+            left -= 1
+            if cause != NO_CAUSE:
+                trapped += 1
+                if csr[MTVEC] == uint64(0) or cause == VECTOR_FAULT:
+                    own[STATUS] = HALTED if cause == ENVIRONMENT_CALL else FAULTED
+                    own[CAUSE] = cause
+                    own[FAULT_PC] = pc
+                    own[FAULT_VALUE] = fault_value
+                    stop = left
+                else:
+                    csr[MEPC] = pc & ~uint64(3)
+                    csr[MCAUSE] = cause
+                    csr[MTVAL] = fault_value
+                    csr[MSTATUS] = MSTATUS_RESET | (csr[MSTATUS] & uint64(MIE)) << uint64(4)
+                    pc = csr[MTVEC]
+                continue
+            if tracing:
+                writes = WRITES_X[op] and d != uint64(DISCARD)
+                retired[traced, 0] = pc
+                retired[traced, 1] = uint64(word) | uint64(thread) << uint64(48)
+                retired[traced, 2] = uint64(0)
+                if writes:
+                    retired[traced, 1] |= d << uint64(32) | uint64(1) << uint64(40)
+                    retired[traced, 2] = x[d]
+                traced += 1
+            pc = next_pc
+        state.pc[thread] = pc
+        turn[1] = 0 if left < stop else turn[1] - (first - left)
+        FLUSH
     return int64(limit) - left, traced
 """
 
@@ -519,9 +539,7 @@ _SERVE = """
 
 @njit(cache=True)
 def serve_packets(requests, replies, state):
-    return serve(
-        requests, replies, state.memory8, state.memory64, state.control, state.pc, state.x
-    )
+    return serve(requests, replies, state)
 """
 
 
@@ -530,12 +548,12 @@ def _constants() -> Iterator[str]:
         "DISCARD": DISCARD,
         "IDENTITY_LINE": IDENTITY_LINE,
         "THREAD_LINE": THREAD_LINE,
-        "COUNTER_LINE": COUNTER_LINE,
         "DOT_FRACTION_BITS": IdentityRegister.DOT_FRACTION_BITS,
         **{name: ThreadRegister[name] for name in ("STATUS", "CAUSE", "FAULT_PC", "FAULT_VALUE")},
         "CYCLES": ThreadRegister.CYCLES,
         "COUNTER_CYCLES": CounterRegister.CYCLES,
         "INSTRUCTIONS": CounterRegister.INSTRUCTIONS,
+        "INSTRUCTIONS_0": CounterRegister.INSTRUCTIONS_0,
         "MATRIX_STEPS": CounterRegister.MATRIX_STEPS,
         **{name.upper(): _csr_place(name) for name in ("mstatus", "mtvec", "mepc", "mcause")},
         **{name.upper(): _csr_place(name) for name in ("mtval", "mcycle", "minstret")},
@@ -563,6 +581,15 @@ def _expand_flush(line: str) -> Iterator[str]:
         yield line
 
 
+def _imports(text: str) -> Iterator[str]:
+    """Yield the lines that import what a text uses of the vocabulary."""
+    used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    for module in _VOCABULARIES:
+        members = vars(module).items()
+        names = sorted(n for n, member in members if n in used and hasattr(member, "py_func"))
+        yield f"from {module.__name__} import {', '.join(names)}"
+
+
 def _has_meaning(row: Instruction) -> bool:
     """Tell whether the functions of a row are in the vocabulary yet."""
     try:
@@ -576,7 +603,6 @@ def interpreter_source() -> str:
     """Return the source of the generated module: `run` and `serve_packets`."""
     numbered = [(number, row) for number, row in enumerate(INSTRUCTIONS, 1) if _has_meaning(row)]
     lines = [
-        _HEADER,
         *_constants(),
         "\n",
         *_csr_place_function(),
@@ -585,19 +611,20 @@ def interpreter_source() -> str:
         "    return uint64(0)",
         _SET_CSR.rstrip(),
         _RUN_HEAD.rstrip(),
-        *(line for number, row in numbered for line in _execute_arm(number, row)),
+        *(f"    {line}" for number, row in numbered for line in _execute_arm(number, row)),
         _RUN_TAIL.strip("\n"),
         _SERVE,
     ]
     text = "\n".join(lines)
+    text = "\n".join([_HEADER.rstrip(), *_imports(text), "", text])
     return "\n".join(line for raw in text.splitlines() for line in _expand_flush(raw)) + "\n"
 
 
 def _cache_key(source: str) -> str:
     """Return a hash of everything that the compiled interpreter depends on."""
     digest = hashlib.sha256(f"{numba.__version__}\n{source}".encode())
-    modules = (*_VOCABULARIES, control_block, state, memory_map, packet, params, csr_module)
-    for module in (*modules, convert, dot_product, formats, fp32, random):
+    modules = (*_VOCABULARIES, control_block, schedule, state, memory_map, packet, params, csr_module)
+    for module in (*modules, convert, dot_product, elementary, formats, fp32, lanes, random):
         digest.update(Path(module.__file__ or "").read_bytes())
     return digest.hexdigest()[:16]
 
@@ -609,9 +636,9 @@ def load_interpreter() -> ModuleType:
     Members of the module
     ---------------------
     run(state, limit, retired) -> (executed, traced)
-        Run the thread of a `NodeState` until it stops or for `limit` instructions; what retires is
-        recorded in `retired`, uint64[n, 3] (`d1_golden.retire`), unless that is empty. It must
-        have room for `limit`.
+        Run the threads of a `NodeState` until none can go on or for `limit` instructions; what
+        retires is recorded in `retired`, uint64[n, 3] (`d1_golden.retire`), unless that is empty.
+        It must have room for `limit`.
     serve_packets(requests, replies, state) -> count
         See `control_block.serve`.
     """
