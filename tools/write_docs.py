@@ -14,11 +14,25 @@ from pathlib import Path
 
 from d1_golden import packet
 from d1_golden.csr import CSRS, Cause
-from d1_golden.isa import INSTRUCTIONS, OPERANDS, Extension, Instruction, Operand
+from d1_golden.isa import INSTRUCTIONS, OPERANDS, Extension, Instruction, Operand, Unit
 from d1_golden.memory_map import REGISTERS, Command, ThreadStatus
 from d1_golden.params import PRESETS
 
 ROOT = Path(__file__).parents[1]
+#: The tables of Xd1's meanings, by what executes an instruction.
+XD1_FAMILIES: dict[str, tuple[Unit, ...]] = {
+    "memory": (
+        Unit.VECTOR_LOAD,
+        Unit.VECTOR_STORE,
+        Unit.VECTOR_GATHER,
+        Unit.VECTOR_SCATTER,
+    ),
+    "convert": (Unit.VECTOR_CONVERT,),
+    "lanes": (Unit.VECTOR_SIMD,),
+    "move": (Unit.VECTOR_MOVE,),
+    "matrix": (Unit.MATRIX, Unit.MATRIX_READ, Unit.MATRIX_MEMORY),
+    "communication": (Unit.TRANSFER, Unit.SEMAPHORE, Unit.LINK),
+}
 SECTION = re.compile(r"<!-- ([a-z0-9 ]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -71,14 +85,23 @@ def _control_registers() -> str:
     )
 
 
-def _instructions(extension: Extension) -> Callable[[], str]:
+def _instructions(rows: Iterable[Instruction]) -> str:
     def row(i: Instruction) -> tuple[str, ...]:
         meaning = _code(i.semantics) + (f" {i.doc}" if i.doc else "")
         syntax = _code(f"{i.name} {i.syntax}".rstrip())
         return syntax, _code(f"{i.match:#010x} / {i.mask:#010x}"), meaning
 
-    rows = [row(i) for i in INSTRUCTIONS if i.extension is extension]
-    return lambda: table(("instruction", "match / mask", "meaning"), rows)
+    return table(("instruction", "match / mask", "meaning"), map(row, rows))
+
+
+def _of_extension(extension: Extension) -> Callable[[], str]:
+    return lambda: _instructions(i for i in INSTRUCTIONS if i.extension is extension)
+
+
+def _of_units(units: tuple[Unit, ...]) -> Callable[[], str]:
+    return lambda: _instructions(
+        i for i in INSTRUCTIONS if i.extension is Extension.XD1 and i.unit in units
+    )
 
 
 def _encodings(extension: Extension) -> str:
@@ -177,7 +200,13 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "csrs": _csrs,
     "causes": _causes,
     "presets": _presets,
-} | {f"instructions {e.name.lower()}": _instructions(e) for e in Extension}
+}
+SECTIONS |= {
+    f"instructions {extension.name.lower()}": _of_extension(extension)
+    for extension in Extension
+    if extension is not Extension.XD1
+}
+SECTIONS |= {f"xd1 {family}": _of_units(units) for family, units in XD1_FAMILIES.items()}
 
 
 def main() -> int:
