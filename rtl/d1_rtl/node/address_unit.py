@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import CONTROL_BASE, LOCAL_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
+from .control_address_check import ControlAddressCheck
 from .interfaces import ControlSignature, SramReadSignature, SramWriteSignature
-from .micro_op import TrapCause, Unit
+from .micro_op import TrapCause, Unit, field, slot_layout
+from .writeback import Load
 
 __all__ = ["AddressUnit"]
 
 _LINE_LOG2 = LINE_BYTES.bit_length() - 1
 _CONTROL_BIT = CONTROL_BASE.bit_length() - 1
+_WORD_LOG2 = 2
 
 
 class AddressUnit(wiring.Component):
-    """Compute and check addresses, and carry scalar loads and stores to SRAM and control block.
+    """Compute and check the address of one slot, and carry scalar accesses to memory.
 
     Golden twin: `addr`, `load` and `store` of the golden node.
 
-    Address and `fault` are combinational, so an exception is known before there is any effect.
-    While `valid` and not `fault`, the access is asked for; `done` is high in the cycle in which
-    SRAM takes it, or, for the control block, in the cycle after it took it. The line of a load is
-    on the SRAM port in the cycle after `done`; a control register's value is on `control_value` in
-    the cycle of `done`. One access to SRAM per cycle, one access to the control block in two.
+    Address and `fault` are combinational, so an exception is known before there is any effect. An
+    access without fault is asked for while neither `killed` nor `hold` is high; `done` is high in
+    the cycle in which SRAM or the control block takes it, for everything else at once. What was
+    loaded is there in the cycle after, for the one who got `load`. One access per cycle.
 
     Parameters
     ----------
@@ -37,34 +39,33 @@ class AddressUnit(wiring.Component):
 
     Members
     -------
-    valid : In(1)
-    unit : In(Unit)
-    size_log2 : In(2)
-    base : In(64)
-    immediate : In(signed(32))
-    store_data : In(64)
+    slot : In(slot_layout())
+    killed : In(1)
+        An instruction before this one raised an exception.
+    hold : In(1)
+        An access before this one comes first.
     address : Out(64)
     fault : Out(1)
     cause : Out(TrapCause)
-    done, from_control : Out(1)
-    control_value : Out(64)
+    scalar : Out(1)
+        The instruction is a scalar load or store.
+    done : Out(1)
+    load : Out(Load)
+        A load that is taken in this cycle.
     sram_read : Out(SramReadSignature(params))
     sram_write : Out(SramWriteSignature(params))
     control : Out(ControlSignature())
     """
 
-    valid: Signal
-    unit: Signal
-    size_log2: Signal
-    base: Signal
-    immediate: Signal
-    store_data: Signal
+    slot: Any
+    killed: Signal
+    hold: Signal
     address: Signal
     fault: Signal
     cause: Signal
+    scalar: Signal
     done: Signal
-    from_control: Signal
-    control_value: Signal
+    load: Any
     sram_read: Any
     sram_write: Any
     control: Any
@@ -73,18 +74,15 @@ class AddressUnit(wiring.Component):
         self._params = params
         super().__init__(
             {
-                "valid": In(1),
-                "unit": In(Unit),
-                "size_log2": In(2),
-                "base": In(64),
-                "immediate": In(signed(32)),
-                "store_data": In(64),
+                "slot": In(slot_layout()),
+                "killed": In(1),
+                "hold": In(1),
                 "address": Out(64),
                 "fault": Out(1),
                 "cause": Out(TrapCause),
+                "scalar": Out(1),
                 "done": Out(1),
-                "from_control": Out(1),
-                "control_value": Out(64),
+                "load": Out(Load),
                 "sram_read": Out(SramReadSignature(params)),
                 "sram_write": Out(SramWriteSignature(params)),
                 "control": Out(ControlSignature()),
@@ -93,77 +91,96 @@ class AddressUnit(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        address, is_store = self.address, self.unit == Unit.STORE
-        in_sram, in_control, misaligned, bad_register = (
-            Signal(name=n) for n in ("in_sram", "in_control", "misaligned", "bad_register")
+        slot, uop, address = self.slot, self.slot.uop, self.address
+        is_store = uop.unit == Unit.STORE
+        in_sram, in_control, misaligned = (
+            Signal(name=n) for n in ("in_sram", "in_control", "misaligned")
         )
+        m.submodules.check = check = ControlAddressCheck(self._params)
         m.d.comb += [
-            address.eq(self.base + self.immediate),
+            address.eq(slot.x1 + uop.immediate),
             in_sram.eq(address < self._params.sram_bytes),
-            in_control.eq(address[_CONTROL_BIT] & ~address[LOCAL_BITS:].any()),
+            check.address.eq(address[:_CONTROL_BIT]),
+            check.write.eq(is_store),
+            in_control.eq(
+                address[_CONTROL_BIT]
+                & ~address[LOCAL_BITS:].any()
+                & (uop.size_log2 == 3)
+                & check.exists
+            ),
+            self.scalar.eq((uop.unit == Unit.LOAD) | is_store),
         ]
-        with m.Switch(self.size_log2):
+        with m.Switch(uop.size_log2):
             for size in range(1, 4):
                 with m.Case(size):
                     m.d.comb += misaligned.eq(address[:size].any())
-        with m.Switch(self.unit):
+        vector_log2 = self._params.vector_bytes.bit_length() - 1
+        with m.Switch(uop.unit):
             with m.Case(Unit.LOAD, Unit.STORE):
+                m.d.comb += self.fault.eq(misaligned | ~(in_sram | in_control))
                 with m.If(misaligned):
-                    m.d.comb += self.fault.eq(1)
                     m.d.comb += self.cause.eq(
                         Mux(is_store, TrapCause.STORE_MISALIGNED, TrapCause.LOAD_MISALIGNED)
                     )
                 with m.Else():
-                    legal = in_sram | (in_control & (self.size_log2 == 3))
-                    m.d.comb += self.fault.eq(~legal | bad_register)
                     m.d.comb += self.cause.eq(
                         Mux(is_store, TrapCause.STORE_ACCESS_FAULT, TrapCause.LOAD_ACCESS_FAULT)
                     )
             with m.Case(Unit.VECTOR_LOAD, Unit.VECTOR_STORE, Unit.MATRIX_MEMORY):
-                vector_log2 = self._params.vector_bytes.bit_length() - 1
-                m.d.comb += self.fault.eq(address[:vector_log2].any() | ~in_sram)
-                m.d.comb += self.cause.eq(TrapCause.VECTOR_FAULT)
-        active = self.valid & ~misaligned
+                parts = Mux(
+                    uop.broadcast, address[:_WORD_LOG2].any(), address[:vector_log2].any()
+                )
+                m.d.comb += [
+                    self.fault.eq(parts | ~in_sram),
+                    self.cause.eq(TrapCause.VECTOR_FAULT),
+                ]
+        active = slot.valid & self.scalar & ~self.fault & ~self.killed & ~self.hold
         self._access_sram(m, active & in_sram, is_store)
-        self._access_control(m, active & in_control & (self.size_log2 == 3), bad_register)
+        self._access_control(m, active & in_control, is_store)
         return m
 
     def _access_sram(self, m: Module, active: Value, is_store: Value) -> None:
         """Ask for the line of a load, or write a store's bytes."""
         read, write = self.sram_read.request, self.sram_write.request
-        data = Signal(64)
-        mask = Signal(8)
-        with m.Switch(self.size_log2):
+        uop, data, mask = self.slot.uop, Signal(64), Signal(8)
+        with m.Switch(uop.size_log2):
             for size_log2 in range(4):
                 bits = 8 << size_log2
                 with m.Case(size_log2):
-                    m.d.comb += data.eq(self.store_data[:bits].replicate(64 // bits))
+                    m.d.comb += data.eq(self.slot.x2[:bits].replicate(64 // bits))
                     m.d.comb += mask.eq((1 << (1 << size_log2)) - 1)
         m.d.comb += [
-            read.valid.eq(active & (self.unit == Unit.LOAD)),
+            read.valid.eq(active & ~is_store),
             read.payload.eq(self.address >> _LINE_LOG2),
             write.valid.eq(active & is_store),
             write.payload.line.eq(self.address >> _LINE_LOG2),
             write.payload.data.eq(data.replicate(LINE_BYTES // 8)),
             write.payload.mask.eq(mask << self.address[:_LINE_LOG2]),
         ]
-        with m.If((read.valid & read.ready) | (write.valid & write.ready)):
-            m.d.comb += self.done.eq(1)
 
-    def _access_control(self, m: Module, active: Value, bad_register: Value) -> None:
-        """Access a control register and wait a cycle for its answer."""
-        request = self.control.request
-        answered = Signal()
-        is_scalar = (self.unit == Unit.LOAD) | (self.unit == Unit.STORE)
+    def _access_control(self, m: Module, active: Value, is_store: Value) -> None:
+        """Ask for a control register, and say when the access is over."""
+        request, slot = self.control.request, self.slot
+        read, write = self.sram_read.request, self.sram_write.request
+        taken = Signal()
         m.d.comb += [
-            request.valid.eq(active & is_scalar & ~answered),
+            request.valid.eq(active),
             request.payload.address.eq(self.address[:_CONTROL_BIT]),
-            request.payload.write.eq(self.unit == Unit.STORE),
-            request.payload.data.eq(self.store_data),
-            self.from_control.eq(answered),
-            self.control_value.eq(self.control.data),
-            bad_register.eq(answered & self.control.fault),
+            request.payload.write.eq(is_store),
+            request.payload.data.eq(slot.x2),
+            taken.eq(
+                (read.valid & read.ready)
+                | (write.valid & write.ready)
+                | (request.valid & request.ready)
+            ),
+            self.done.eq(~self.scalar | self.fault | self.killed | taken),
+            self.load.valid.eq(taken & ~is_store),
+            self.load.control.eq(request.valid),
+            self.load.thread.eq(slot.thread),
+            self.load.pc.eq(slot.pc),
+            self.load.address.eq(self.address),
+            self.load.writes.eq(slot.uop.writes_rd),
+            self.load.rd.eq(field(slot.insn, "rd")),
+            self.load.size_log2.eq(slot.uop.size_log2),
+            self.load.unsigned.eq(slot.uop.unsigned),
         ]
-        m.d.sync += answered.eq(request.valid & request.ready)
-        with m.If(answered):
-            m.d.comb += self.done.eq(1)

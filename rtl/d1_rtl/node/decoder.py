@@ -1,15 +1,14 @@
 """Instruction decoder, generated from the instruction table."""
 
-from collections.abc import Callable
-
 from amaranth.hdl import Const, Module, Mux, Value
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
-from d1_golden.isa import INSTRUCTIONS, Instruction, OperandKind
+from d1_golden.isa import INSTRUCTIONS, Instruction, OperandKind, operand_count
 from d1_golden.isa import Unit as TableUnit
 from d1_golden.params import NodeParams
 
 from .convert_unit import ConvertOp
+from .link_unit import LinkOp
 from .matrix_unit import MatrixOp
 from .micro_op import (
     AluOp,
@@ -17,53 +16,59 @@ from .micro_op import (
     CsrOp,
     MulDivOp,
     OperandA,
+    SemaphoreOp,
     SystemOp,
     Unit,
     field,
     micro_op_layout,
 )
+from .move_unit import MoveOp
 from .simd_unit import SimdOp
+from .transfer_engine import TransferOp
 
-__all__ = ["Decoder", "part_count"]
+__all__ = ["Decoder"]
 
 _OPCODE_BITS = 7
-_FP32_BITS = 32
-_MATRIX_MOVES = {"mzero": MatrixOp.ZERO, "mrd": MatrixOp.READ, "mwr": MatrixOp.WRITE}
-_FORMAT_BITS = {"bf16": 16, "cfp8": 8}
-
-
-def part_count(row: Instruction, params: NodeParams) -> int:
-    """Return how many parts the `part` operand of an instruction can choose from."""
-    if row.unit is TableUnit.VECTOR_CONVERT:
-        return max(_FP32_BITS // bits for name, bits in _FORMAT_BITS.items() if name in row.name)
-    return params.accumulator_parts
+_MATRIX_MOVES = {"mzero": MatrixOp.ZERO, "mwr": MatrixOp.WRITE}
+_MEMORY = (
+    TableUnit.VECTOR_LOAD,
+    TableUnit.VECTOR_STORE,
+    TableUnit.VECTOR_GATHER,
+    TableUnit.VECTOR_SCATTER,
+)
+#: Operations of the units whose operations have the names of their instructions.
+_BY_NAME: dict[TableUnit, type[enum.Enum]] = {
+    TableUnit.BRANCH: BranchOp,
+    TableUnit.SYSTEM: SystemOp,
+    TableUnit.VECTOR_SIMD: SimdOp,
+    TableUnit.VECTOR_MOVE: MoveOp,
+    TableUnit.TRANSFER: TransferOp,
+    TableUnit.SEMAPHORE: SemaphoreOp,
+    TableUnit.LINK: LinkOp,
+}
 
 
 def _operation(row: Instruction) -> enum.Enum | None:
     """Return the operation of a row's unit that has the row's name, or None if it needs none."""
     name = row.name.upper().replace(".", "_")
     has_immediate = any(operand.name.startswith("imm") for operand in row.operands)
+    if row.unit in _BY_NAME:
+        return _BY_NAME[row.unit][name]
     match row.unit:
         case TableUnit.ALU:
             if OperandA.RS1 is not _operand_a(row):
                 return AluOp.ADD  # lui and auipc
             base = name.removesuffix("W") if _is_word(row) else name
             return AluOp[base.replace("I", "") if has_immediate else base]
-        case TableUnit.BRANCH:
-            return BranchOp[name]
         case TableUnit.MULDIV:
             return MulDivOp[name.removesuffix("W") if _is_word(row) else name]
         case TableUnit.CSR:
             return CsrOp[name.removesuffix("I")]
-        case TableUnit.SYSTEM:
-            return SystemOp[name]
         case TableUnit.MATRIX | TableUnit.MATRIX_MEMORY:
             return _MATRIX_MOVES.get(row.name, MatrixOp.STEP)
         case TableUnit.VECTOR_CONVERT:
             _, to, source = name.replace("F32", "FP32").split("_")
             return ConvertOp[f"{to}_FROM_{source}"]
-        case TableUnit.VECTOR_SIMD:
-            return SimdOp[name.removeprefix("VF").removesuffix("_F32")]
     return None
 
 
@@ -80,7 +85,7 @@ def _operand_a(row: Instruction) -> OperandA:
 class Decoder(wiring.Component):
     """Turn an instruction word into a micro-operation; golden twin: `d1_golden.isa.decode`.
 
-    A word that is not in the table, or names an accumulator or a part that the preset does not
+    A word that is not in the table, or names an accumulator, a part, a lane that the preset does not
     have, decodes to unit NONE. CSR numbers are checked where the CSRs are. Combinational.
 
     Parameters
@@ -136,11 +141,17 @@ class Decoder(wiring.Component):
             uop.reads_rs2.eq("rs2" in kinds and field(insn, "rs2").any()),
             uop.reads_vs1.eq("vs1" in kinds),
             uop.reads_vs2.eq("vs2" in kinds),
-            uop.reads_vd.eq("v[vd]" in row.semantics.partition("=")[2]),
+            uop.reads_vd.eq("vs3" in kinds or "v[vd]" in row.semantics.partition("=")[2]),
             uop.writes_vd.eq("vd" in kinds),
             uop.first.eq(row.name.startswith("mmul")),
             uop.cfp8.eq(".cfp8." in row.name),
             uop.half.eq(".hi." in row.name),
+            uop.reads_m.eq("ms" in kinds),
+            uop.reads_m1.eq("ms1" in kinds),
+            uop.reads_m2.eq("ms2" in kinds),
+            uop.writes_m.eq("md" in kinds),
+            uop.broadcast.eq(row.unit is TableUnit.VECTOR_LOAD and row.access_bytes > 0),
+            uop.masked.eq(row.unit in _MEMORY and "ms" in kinds),
         ]
         if (operation := _operation(row)) is not None:
             m.d.comb += uop.op.eq(operation)
@@ -152,15 +163,12 @@ class Decoder(wiring.Component):
                 m.d.comb += uop.immediate.eq(field(insn, name) << scale)
 
     def _legal(self, row: Instruction) -> Value:
-        """Return whether the preset has the accumulator and the part that the word names."""
-        limits: dict[OperandKind, Callable[[], int]] = {
-            OperandKind.ACCUMULATOR: lambda: self._params.accumulators,
-            OperandKind.PART: lambda: part_count(row, self._params),
-        }
+        """Return whether the preset has what the operands of the word name."""
         legal: Value = Const(1)
         for operand in row.operands:
-            if operand.kind in limits:
-                legal = legal & (field(self.insn, operand) < limits[operand.kind]())
+            count = operand_count(row, operand, self._params)
+            if count is not None and count <= operand.maximum:
+                legal = legal & (field(self.insn, operand) < count)
         return legal
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "ControlLineSignature",
     "ControlSignature",
     "DoorEventsSignature",
+    "HardwareError",
     "Opcode",
     "RetireSignature",
     "RetiredSlot",
@@ -225,6 +226,15 @@ class ScalarResult(data.Struct):
     thread: THREAD_BITS
     rd: 5
     value: 64
+
+
+class HardwareError(data.Struct):
+    """A thread met a word of SRAM that cannot be corrected, by the access at `pc`."""
+
+    valid: 1
+    thread: THREAD_BITS
+    pc: memory_map.LOCAL_BITS
+    address: memory_map.LOCAL_BITS
 
 
 class RetiredSlot(data.Struct):

@@ -1,120 +1,406 @@
-"""Decode, register read and hazards: the stage that lets instructions into execution."""
+"""Issue: the stage that lets instructions of two threads a cycle into the slots of execution."""
 
-from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import data, stream, wiring
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from d1_golden.memory_map import LOCAL_BITS, StallCause
 from d1_golden.params import NodeParams
 
-from .decoder import Decoder
-from .micro_op import fetched_layout, field, issued_layout
+from .frontend import SLOT_BITS, WINDOW, window_layout
+from .interfaces import THREAD_BITS, ScalarResult
+from .issue_group import VECTOR_MEMORY_UNITS, IssueGroup, ThreadState
+from .micro_op import Unit, field, slot_layout
 from .register_file import RegisterFile
+from .scalar_scoreboard import RegisterMark, ScalarScoreboard
+from .slot_allocator import SlotAllocator
+from .thread_chooser import GROUPS, ThreadChooser
 
-__all__ = ["Forward", "Issue"]
+__all__ = ["Issue", "Repair", "Stall"]
 
 
-class Forward(data.Struct):
-    """A scalar result on its way to the register file."""
+class Stall(data.Struct):
+    """Why a thread issued no instruction in a cycle."""
 
-    #: There is one, of register `rd`.
-    writes: 1
-    rd: 5
-    #: `value` is the result; if not, it comes from memory in the next cycle.
-    known: 1
-    value: 64
+    valid: 1
+    cause: StallCause  # type: ignore[valid-type]
+
+
+class Repair(data.Struct):
+    """An instruction was predicted to be a taken branch and is none: its thread goes on behind it.
+
+    `start` and `slot` are those of the wrong prediction, `pc` is the next instruction's address.
+    """
+
+    valid: 1
+    thread: THREAD_BITS
+    pc: LOCAL_BITS
+    start: LOCAL_BITS
+    slot: SLOT_BITS
 
 
 class Issue(wiring.Component):
-    """Hand instructions to execution in program order, with their scalar operands.
+    """Hand instructions to the slots of execution, in program order within each thread.
 
-    One instruction a cycle. It is decoded and its registers are read in the cycle in which it is
-    on `i`, and it is on `o` in the next. An operand is taken from the register file or from a
-    younger result on its way there; if that is the result of a load in execution, the instruction
-    waits one cycle. Vector registers and accumulators are checked where they are read, in the
-    vector unit.
+    Two threads a cycle, up to four instructions of each: they are decoded and their registers are
+    read in the cycle in which they are in the window of the front end, and are in their slots in
+    the next. An operand comes from the register file or from a result of this cycle. An
+    instruction waits, and those behind it, for
+
+    - a register that waits for its result (`ScalarScoreboard`), or is written by an instruction
+      of the same group;
+    - a slot (`SlotAllocator`), room in its vector queue, a free divider, transfer or link unit;
+    - memory order: a scalar load for vector stores of its thread, a scalar store for vector loads
+      and stores, and fences, posts, barriers, transfers and links for every earlier access;
+    - a semaphore or a barrier.
+
+    A branch ends its group; CSR, system, communication and faulty instructions form one alone.
+    Vector registers and accumulators are checked where they are read, in the vector unit.
 
     Golden twin: the decoding and the `x` of the golden node.
 
     Parameters
     ----------
     params
-        For the decoder.
+        Number of threads and slots.
 
     Members
     -------
-    i : In(stream.Signature(fetched_layout()))
-    o : Out(stream.Signature(issued_layout()))
-    flush : In(1)
-    executing, writing : In(Forward)
-    start : In(1)
-    argument : In(64)
-    stalled : Out(1)
+    select : Out(thread).array(2), window : In(window_layout()).array(2), take : Out(3).array(2)
+        The front end's instructions of the chosen threads, and how many of them are taken.
+    available, running, flush, unblock : In(threads)
+        A thread has instructions, may issue, goes elsewhere in this cycle, is done with the
+        instruction that blocked it.
+    alus, addresses, vectors : Out(slot_layout()).array(...)
+        The slots of execution: registers. A vector instruction that needs a scalar register or memory is in
+        an address slot, any other in the vector slot of its group.
+    address_ready : In(address slots)
+        The slot is empty, or is left at the end of the cycle.
+    entered : Out(address slots)
+        The instruction of the address slot entered it at the begin of this cycle.
+    repair : Out(Repair).array(2)
+        Of the groups in the slots.
+    results : In(ScalarResult).array(scalar_slots // 2 + 2)
+        Results of this cycle: of the ALUs, of loads, of all other units.
+    marks : In(RegisterMark).array(scalar_slots + 2)
+        Instructions in the slots whose results come later.
+    room, loads_pending, stores_pending, transfers_pending : In(threads)
+        Of the vector queues and the transfer engine.
+    divider_free, transfer_ready, link_ready : In(1)
+    semaphores : In(semaphores), take_semaphore : Out(1), semaphore : Out(5)
+        Semaphores that are not 0; one of them is taken.
+    arrive : Out(threads), thread_mask : Out(threads).array(threads), release : In(threads)
+        Threads that wait at a barrier.
+    stall : Out(Stall).array(threads)
+    pending : Out(threads)
+        A register of the thread waits for its result.
     """
 
-    #: Fetched instructions.
-    i: In(stream.Signature(fetched_layout()))
-    #: Instructions with their operands.
-    o: Out(stream.Signature(issued_layout()))
-    #: Drop what is on `i`: it is not on the path that the thread takes.
-    flush: In(1)
-    #: The result of the instruction in execution, and of the one that writes its register.
-    executing: In(Forward)
-    writing: In(Forward)
-    #: The thread starts: put `argument` in x10.
-    start: In(1)
-    argument: In(64)
-    #: An instruction was on `i` and had to wait.
-    stalled: Out(1)
+    select: Any
+    window: Any
+    take: Any
+    available: Signal
+    running: Signal
+    flush: Signal
+    unblock: Signal
+    alus: Any
+    addresses: Any
+    vectors: Any
+    address_ready: Signal
+    entered: Signal
+    repair: Any
+    results: Any
+    marks: Any
+    room: Signal
+    loads_pending: Signal
+    stores_pending: Signal
+    transfers_pending: Signal
+    divider_free: Signal
+    transfer_ready: Signal
+    link_ready: Signal
+    semaphores: Signal
+    take_semaphore: Signal
+    semaphore: Signal
+    arrive: Signal
+    thread_mask: Any
+    release: Signal
+    stall: Any
+    pending: Signal
 
     def __init__(self, params: NodeParams):
         self._params = params
-        super().__init__()
+        threads, slots = params.threads, params.scalar_slots // 2
+        slot = Out(slot_layout())
+        by_thread = In(threads)
+        super().__init__(
+            {
+                "select": Out(THREAD_BITS).array(GROUPS),
+                "window": In(window_layout()).array(GROUPS),
+                "take": Out(range(WINDOW + 1)).array(GROUPS),
+                "available": by_thread,
+                "running": by_thread,
+                "flush": by_thread,
+                "unblock": by_thread,
+                "alus": slot.array(slots),
+                "addresses": slot.array(slots),
+                "vectors": slot.array(GROUPS),
+                "address_ready": In(slots),
+                "entered": Out(slots),
+                "repair": Out(Repair).array(GROUPS),
+                "results": In(ScalarResult).array(slots + 2),
+                "marks": In(RegisterMark).array(2 * slots + GROUPS),
+                "room": by_thread,
+                "loads_pending": by_thread,
+                "stores_pending": by_thread,
+                "transfers_pending": by_thread,
+                "divider_free": In(1),
+                "transfer_ready": In(1),
+                "link_ready": In(1),
+                "semaphores": In(params.semaphores),
+                "take_semaphore": Out(1),
+                "semaphore": Out((params.semaphores - 1).bit_length()),
+                "arrive": Out(threads),
+                "thread_mask": Out(threads).array(threads),
+                "release": by_thread,
+                "stall": Out(Stall).array(threads),
+                "pending": Out(threads),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.decoder = decoder = Decoder(self._params)
-        m.submodules.registers = registers = RegisterFile()
-        fetched, uop = self.i.payload, decoder.uop
-        wait_1, x1 = self._operand(m, "rs1", uop.reads_rs1, registers.x1)
-        wait_2, x2 = self._operand(m, "rs2", uop.reads_rs2, registers.x2)
-        enter = Signal()
+        params = self._params
+        m.submodules.chooser = chooser = ThreadChooser(params)
+        m.submodules.allocator = allocator = SlotAllocator(params)
+        blocked, passed = Signal(params.threads), Signal(params.threads)
         m.d.comb += [
-            decoder.insn.eq(fetched.insn),
-            registers.rs1.eq(field(fetched.insn, "rs1")),
-            registers.rs2.eq(field(fetched.insn, "rs2")),
-            self.i.ready.eq((~self.o.valid | self.o.ready) & ~wait_1 & ~wait_2),
-            enter.eq(self.i.valid & self.i.ready & ~self.flush),
-            self.stalled.eq(self.i.valid & ~self.i.ready),
-            registers.write.eq(self.writing.writes | self.start),
-            registers.rd.eq(self.writing.rd),
-            registers.value.eq(self.writing.value),
+            chooser.eligible.eq(self.running & self.available & ~blocked & ~self.arrive),
+            allocator.address_free.eq(self.address_ready),
         ]
-        with m.If(self.start):
-            m.d.comb += [registers.rd.eq(_ARGUMENT_REGISTER), registers.value.eq(self.argument)]
-        with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-        with m.If(enter):
-            m.d.sync += [
-                self.o.valid.eq(1),
-                self.o.payload.pc.eq(fetched.pc),
-                self.o.payload.insn.eq(fetched.insn),
-                self.o.payload.fault.eq(fetched.fault),
-                self.o.payload.uop.eq(uop),
-                self.o.payload.x1.eq(x1),
-                self.o.payload.x2.eq(x2),
+        states = self._thread_states(m, passed)
+        groups = []
+        for index, chosen in enumerate(chooser.chosen):
+            m.submodules[f"group_{index}"] = group = IssueGroup(params)
+            m.d.comb += [
+                self.select[index].eq(chosen.thread),
+                group.valid.eq(chosen.valid),
+                group.window.eq(self.window[index]),
+                group.state.eq(states[chosen.thread]),
+                group.units.divider_free.eq(self.divider_free & ~self._in_alu(Unit.MULDIV)),
+                group.units.transfer_ready.eq(self.transfer_ready & ~self._in_alu(Unit.TRANSFER)),
+                group.units.link_ready.eq(self.link_ready & ~self._in_alu(Unit.LINK)),
+                group.semaphores.eq(self.semaphores),
             ]
+            for place in range(WINDOW):
+                m.d.comb += allocator.lanes[index * WINDOW + place].eq(group.needs[place])
+            groups.append(group)
+        flushed = Cat(self.flush.bit_select(chosen.thread, 1) for chosen in chooser.chosen)
+        goes = allocator.goes & Cat(~flag.replicate(WINDOW) for flag in flushed)
+        for index in range(GROUPS):
+            m.d.comb += self.take[index].eq(sum(goes.word_select(index, WINDOW)))
+        self._fill_slots(m, chooser, groups, allocator, goes)
+        self._steer(m, chooser, groups, goes, blocked, passed)
+        self._explain(m, chooser, groups, allocator.goes, blocked)
         return m
 
-    def _operand(self, m: Module, name: str, reads: Value, stored: Value) -> tuple[Signal, Signal]:
-        """Return whether operand `name` has to be waited for, and its value."""
-        wait, value = Signal(name=f"wait_{name}"), Signal(64, name=f"value_{name}")
-        number = field(self.i.payload.insn, name)
-        m.d.comb += value.eq(stored)
-        with m.If(self.executing.writes & (self.executing.rd == number)):
-            m.d.comb += [wait.eq(reads & ~self.executing.known), value.eq(self.executing.value)]
-        with m.Elif(self.writing.writes & (self.writing.rd == number)):
-            m.d.comb += value.eq(self.writing.value)
-        return wait, value
+    def _in_alu(self, unit: Unit) -> Value:
+        """Return whether the first ALU slot has an instruction of a unit that there is once."""
+        return self.alus[0].valid & (self.alus[0].uop.unit == unit)
 
+    def _thread_states(self, m: Module, passed: Value) -> Array:
+        """Gather what the instructions of each thread may have to wait for."""
+        m.submodules.scoreboard = scoreboard = ScalarScoreboard(
+            self._params, marks=len(self.marks), results=len(self.results)
+        )
+        m.d.comb += [
+            *(port.eq(mark) for port, mark in zip(scoreboard.marks, self.marks, strict=True)),
+            *(port.eq(r) for port, r in zip(scoreboard.results, self.results, strict=True)),
+            self.pending.eq(scoreboard.any),
+        ]
+        states: list[Any] = []
+        for thread in range(self._params.threads):
+            state: Any = Signal(ThreadState, name=f"state_{thread}")
+            waiting: Value = scoreboard.waiting[thread]
+            for mark in self.marks:
+                marked = mark.valid & (mark.thread == thread)
+                waiting = waiting | Mux(marked, 1 << mark.rd, 0)[: len(waiting)]
+            accesses, vector_accesses, vector_stores = (Signal() for _ in range(3))
+            for slot in self.addresses:
+                unit = slot.uop.unit
+                with m.If(slot.valid & (slot.thread == thread)), m.Switch(unit):
+                    with m.Case(Unit.LOAD, Unit.STORE):
+                        m.d.comb += accesses.eq(1)
+                    with m.Case(Unit.VECTOR_STORE, Unit.VECTOR_SCATTER):
+                        m.d.comb += [vector_accesses.eq(1), vector_stores.eq(1)]
+                    with m.Case(*VECTOR_MEMORY_UNITS):
+                        m.d.comb += vector_accesses.eq(1)
+            stores_pending = self.stores_pending[thread]
+            m.d.comb += [
+                state.waiting.eq(waiting),
+                state.room.eq(self.room[thread]),
+                state.vector_stores.eq(stores_pending | vector_stores),
+                state.vector_accesses.eq(
+                    self.loads_pending[thread] | stores_pending | vector_accesses
+                ),
+                state.slot_accesses.eq(accesses | vector_accesses),
+                state.transfers.eq(self.transfers_pending[thread]),
+                state.passed.eq(passed[thread]),
+            ]
+            states.append(state)
+        return Array(states)
 
-#: a0 of the calling convention.
-_ARGUMENT_REGISTER = 10
+    def _fill_slots(
+        self,
+        m: Module,
+        chooser: ThreadChooser,
+        groups: list[IssueGroup],
+        allocator: SlotAllocator,
+        goes: Value,
+    ) -> None:
+        """Put the instructions that go, with their operands, into their slots."""
+        lanes = range(GROUPS * WINDOW)
+        slots = [*self.alus, *self.addresses]
+        m.submodules.registers = registers = RegisterFile(
+            self._params, reads=2 * len(slots), writes=len(self.results)
+        )
+        for port, result in zip(registers.writes, self.results, strict=True):
+            m.d.comb += port.eq(result)
+        wanted = [
+            *(Cat(goes[n] & allocator.alu[n][slot] for n in lanes)
+              for slot in range(len(self.alus))),
+            *(Cat(goes[n] & allocator.address[n][slot] for n in lanes)
+              for slot in range(len(self.addresses))),
+            *(Cat(goes[n] & group.needs[n % WINDOW].vector & ~group.needs[n % WINDOW].address
+                  if n // WINDOW == index else 0 for n in lanes)
+              for index, group in enumerate(groups)),
+        ]  # fmt: skip
+        for number, (slot, chosen) in enumerate(
+            zip([*slots, *self.vectors], wanted, strict=True)
+        ):
+            entering: Any = Signal(slot_layout(), name=f"entering_{number}")
+            self._choose_lane(m, entering, chosen, chooser, groups)
+            if number < len(slots):
+                for operand, (name, x) in enumerate((("rs1", "x1"), ("rs2", "x2"))):
+                    port = 2 * number + operand
+                    m.d.comb += [
+                        registers.registers[port].thread.eq(entering.thread),
+                        registers.registers[port].number.eq(field(entering.insn, name)),
+                        entering[x].eq(registers.values[port]),
+                    ]
+            ready: Value = Signal(init=1)
+            if 0 <= (address := number - len(self.alus)) < len(self.addresses):
+                ready = self.address_ready[address]
+                m.d.sync += self.entered[address].eq(entering.valid)
+            with m.If(entering.valid):
+                m.d.sync += slot.eq(entering)
+            with m.Elif(ready):
+                m.d.sync += slot.valid.eq(0)
+
+    def _choose_lane(
+        self,
+        m: Module,
+        entering: Any,
+        chosen: Value,
+        chooser: ThreadChooser,
+        groups: list[IssueGroup],
+    ) -> None:
+        """Put the lane that `chosen`, one-hot, says into `entering`, without its operands."""
+        m.d.comb += entering.valid.eq(chosen.any())
+        with m.Switch(chosen):
+            for index, group in enumerate(groups):
+                for place in range(WINDOW):
+                    entry = group.window.entries[place]
+                    with m.Case(1 << index * WINDOW + place):
+                        m.d.comb += [
+                            entering.thread.eq(chooser.chosen[index].thread),
+                            entering.group.eq(index),
+                            entering.order.eq(place),
+                            entering.uop.eq(group.uops[place]),
+                            *(
+                                entering[name].eq(entry[name])
+                                for name in ("pc", "insn", "fault", "predicted", "target", "start")
+                            ),
+                        ]
+
+    def _steer(
+        self,
+        m: Module,
+        chooser: ThreadChooser,
+        groups: list[IssueGroup],
+        goes: Value,
+        blocked: Signal,
+        passed: Signal,
+    ) -> None:
+        """Block threads, let them wait at barriers, take semaphores, note wrong predictions."""
+        m.d.sync += [
+            blocked.eq(blocked & ~self.unblock & ~self.flush),
+            passed.eq((passed | self.release) & ~self.flush),
+            self.arrive.eq(self.arrive & ~self.release & ~self.flush),
+        ]
+        for index, (chosen, group) in enumerate(zip(chooser.chosen, groups, strict=True)):
+            thread = chosen.thread
+            first = group.window.entries[0]
+            mask = field(first.insn, "imm_threads")[: self._params.threads]
+            with m.If(goes[index * WINDOW]):
+                with m.If(group.kinds[0].takes_semaphore):
+                    m.d.comb += [
+                        self.take_semaphore.eq(1),
+                        self.semaphore.eq(field(first.insn, "imm_sem")),
+                    ]
+                with m.If(group.kinds[0].leaves_barrier):
+                    m.d.sync += passed.bit_select(thread, 1).eq(0)
+            with m.If(group.at_barrier & ~self.flush.bit_select(thread, 1)):
+                with m.If(~passed.bit_select(thread, 1)):
+                    m.d.sync += [
+                        self.arrive.bit_select(thread, 1).eq(1),
+                        Array(self.thread_mask)[thread].eq(mask),
+                    ]
+            m.d.sync += self.repair[index].valid.eq(0)
+            for place, (entry, kind) in enumerate(
+                zip(group.window.entries, group.kinds, strict=True)
+            ):
+                with m.If(goes[index * WINDOW + place]):
+                    with m.If(kind.blocks):
+                        m.d.sync += blocked.bit_select(thread, 1).eq(1)
+                    with m.If(entry.predicted & kind.no_branch):
+                        m.d.sync += [
+                            self.repair[index].valid.eq(1),
+                            self.repair[index].thread.eq(thread),
+                            self.repair[index].pc.eq(entry.pc + 4),
+                            self.repair[index].start.eq(entry.start),
+                            self.repair[index].slot.eq(entry.pc[2:]),
+                        ]
+
+    def _explain(
+        self,
+        m: Module,
+        chooser: ThreadChooser,
+        groups: list[IssueGroup],
+        goes: Value,
+        blocked: Value,
+    ) -> None:
+        """Say for each thread that issues nothing why, and who issued nothing though chosen."""
+        tired = Signal(self._params.threads)
+        m.d.comb += chooser.tired.eq(tired)
+        m.d.sync += tired.eq(0)
+        for thread, stall in enumerate(self.stall):
+            m.d.comb += [
+                stall.valid.eq(self.running[thread]),
+                stall.cause.eq(StallCause.SLOT),
+            ]
+            with m.If(self.arrive[thread]):
+                m.d.comb += stall.cause.eq(StallCause.WAIT)
+            with m.Elif(blocked[thread]):
+                m.d.comb += stall.cause.eq(StallCause.BLOCKED)
+            with m.Elif(~self.available[thread]):
+                m.d.comb += stall.cause.eq(StallCause.FETCH)
+            for index, (chosen, group) in enumerate(zip(chooser.chosen, groups, strict=True)):
+                with m.If(chosen.valid & (chosen.thread == thread)):
+                    m.d.comb += stall.cause.eq(group.cause)
+                    with m.If(goes[index * WINDOW]):
+                        m.d.comb += stall.valid.eq(0)
+                    with m.Else():
+                        m.d.sync += tired[thread].eq(1)

@@ -9,23 +9,31 @@ from amaranth.lib import data, enum
 from d1_golden import isa
 from d1_golden.csr import Cause
 from d1_golden.isa import OPERANDS, Operand
+from d1_golden.memory_map import LOCAL_BITS
+
+from .interfaces import THREAD_BITS
 
 __all__ = [
+    "OP_BITS",
     "AluOp",
     "BranchOp",
     "CsrOp",
     "FetchFault",
     "MulDivOp",
     "OperandA",
+    "SemaphoreOp",
     "SystemOp",
     "Trap",
     "TrapCause",
     "Unit",
-    "fetched_layout",
     "field",
-    "issued_layout",
     "micro_op_layout",
+    "slot_layout",
 ]
+
+
+#: Bits of the choice of an operation in a unit.
+OP_BITS = 6
 
 
 class Unit(enum.Enum, shape=5):
@@ -114,6 +122,14 @@ class SystemOp(enum.Enum, shape=4):
     WFI = 5
 
 
+class SemaphoreOp(enum.Enum, shape=4):
+    """Instructions by which threads wait for each other."""
+
+    SPOST = 0
+    SWAIT = 1
+    BARRIER = 2
+
+
 class OperandA(enum.Enum, shape=2):
     """First operand of the ALU."""
 
@@ -128,6 +144,7 @@ class FetchFault(enum.Enum, shape=2):
     NONE = 0
     MISALIGNED = 1
     ACCESS = 2
+    HARDWARE = 3  #: its line has a word that cannot be corrected
 
 
 class TrapCause(enum.Enum, shape=6):
@@ -143,6 +160,7 @@ class TrapCause(enum.Enum, shape=6):
     STORE_ACCESS_FAULT = Cause.STORE_ACCESS_FAULT
     ENVIRONMENT_CALL = Cause.ENVIRONMENT_CALL
     VECTOR_FAULT = Cause.VECTOR_FAULT
+    HARDWARE_ERROR = Cause.HARDWARE_ERROR
 
 
 class Trap(data.Struct):
@@ -192,11 +210,15 @@ def micro_op_layout() -> data.StructLayout:
         Vector registers.
     first, cfp8, half
         Of a matrix step: see `matrix_unit.matrix_operation_layout`.
+    reads_m, reads_m1, reads_m2, writes_m
+        Mask registers `ms`, `ms1`, `ms2` and `md`.
+    broadcast, masked
+        Of a vector memory access: one word for all lanes; the lanes of mask `ms` only.
     """
     return data.StructLayout(
         {
             "unit": Unit,
-            "op": 4,
+            "op": OP_BITS,
             "word": 1,
             "size_log2": 2,
             "unsigned": 1,
@@ -213,22 +235,44 @@ def micro_op_layout() -> data.StructLayout:
             "first": 1,
             "cfp8": 1,
             "half": 1,
+            "reads_m": 1,
+            "reads_m1": 1,
+            "reads_m2": 1,
+            "writes_m": 1,
+            "broadcast": 1,
+            "masked": 1,
         }
     )
 
 
-def fetched_layout() -> data.StructLayout:
-    """Return the layout of a fetched word: its address, the word, and why there is none."""
-    return data.StructLayout({"pc": 64, "insn": 32, "fault": FetchFault})
+def slot_layout() -> data.StructLayout:
+    """Return the layout of an instruction in an issue slot, with its scalar operands.
 
-
-def issued_layout() -> data.StructLayout:
-    """Return the layout of an instruction that enters execution with x[rs1] and x[rs2]."""
+    Fields
+    ------
+    valid, thread
+        There is one, of that thread.
+    group, order
+        Which of the two groups of its cycle it was issued with, and its place there.
+    pc, insn, fault, uop
+        Where it is, what it is, and why it could not be fetched.
+    predicted, target, start
+        A branch that was predicted to be taken, to where, and the first address of its fetch.
+    x1, x2
+        x[rs1] and x[rs2].
+    """
     return data.StructLayout(
         {
-            "pc": 64,
+            "valid": 1,
+            "thread": THREAD_BITS,
+            "group": 1,
+            "order": 2,
+            "pc": LOCAL_BITS,
             "insn": 32,
             "fault": FetchFault,
+            "predicted": 1,
+            "target": LOCAL_BITS,
+            "start": LOCAL_BITS,
             "uop": micro_op_layout(),
             "x1": 64,
             "x2": 64,

@@ -1,55 +1,86 @@
 """Scalar register file."""
 
+from __future__ import annotations
+
 from typing import Any
 
-from amaranth.hdl import Module
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Cat, Module
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+from d1_golden.params import NodeParams
 
-__all__ = ["RegisterFile"]
+from .interfaces import THREAD_BITS, ScalarResult
+
+__all__ = ["RegisterFile", "ScalarRegister"]
+
+_NUMBER_BITS = 5
+
+
+class ScalarRegister(data.Struct):
+    """A scalar register of a thread."""
+
+    number: _NUMBER_BITS
+    thread: THREAD_BITS
 
 
 class RegisterFile(wiring.Component):
-    """The registers x0..x31 of a thread; golden twin: `x` of the golden node.
+    """The registers x0..x31 of all threads; golden twin: `x` of the golden node.
 
-    All are zero at power-up and keep their values from one start of the thread to the next. Reads
-    are combinational and show the writes of all earlier cycles. x0 stays zero because nobody
-    writes it: the decoder raises `writes_rd` for no instruction whose rd is x0.
+    All are zero at power-up and keep their values from one start of a thread to the next. Reads
+    are combinational and show the writes of this cycle too. Two writes of a cycle are never to the
+    same register. x0 stays zero because nobody writes it: the decoder raises `writes_rd` for
+    no instruction whose rd is x0.
+
+    Parameters
+    ----------
+    params
+        Number of threads.
+    reads, writes
+        Number of ports.
 
     Members
     -------
-    rs1, rs2 : In(5)
-    x1, x2 : Out(64)
-    write : In(1)
-    rd : In(5)
-    value : In(64)
+    registers : In(ScalarRegister).array(reads)
+        Registers to read.
+    values : Out(64).array(reads)
+        Their values, in the same cycle.
+    writes : In(ScalarResult).array(writes)
+        What is written at the end of the cycle.
     """
 
-    #: Registers to read.
-    rs1: In(5)
-    rs2: In(5)
-    #: Their values, in the same cycle.
-    x1: Out(64)
-    x2: Out(64)
-    #: Write `value` to register `rd`.
-    write: In(1)
-    rd: In(5)
-    value: In(64)
+    registers: Any
+    values: Any
+    writes: Any
+
+    def __init__(self, params: NodeParams, *, reads: int, writes: int):
+        self._threads = params.threads
+        super().__init__(
+            {
+                "registers": In(ScalarRegister).array(reads),
+                "values": Out(64).array(reads),
+                "writes": In(ScalarResult).array(writes),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        registers: Any = memory.Memory(shape=64, depth=32, init=[])
-        m.submodules.registers = registers
-        write = registers.write_port()
-        read1 = registers.read_port(domain="comb")
-        read2 = registers.read_port(domain="comb")
-        m.d.comb += [
-            write.en.eq(self.write),
-            write.addr.eq(self.rd),
-            write.data.eq(self.value),
-            read1.addr.eq(self.rs1),
-            read2.addr.eq(self.rs2),
-            self.x1.eq(read1.data),
-            self.x2.eq(read2.data),
-        ]
+        store: Any = memory.Memory(shape=64, depth=self._threads << _NUMBER_BITS, init=[])
+        m.submodules.registers = store
+        for result in self.writes:
+            write = store.write_port()
+            m.d.comb += [
+                write.en.eq(result.valid),
+                write.addr.eq(Cat(result.rd, result.thread)),
+                write.data.eq(result.value),
+            ]
+        for register, value in zip(self.registers, self.values, strict=True):
+            read = store.read_port(domain="comb")
+            m.d.comb += [
+                read.addr.eq(Cat(register.number, register.thread)),
+                value.eq(read.data),
+            ]
+            for result in self.writes:
+                same = (result.rd == register.number) & (result.thread == register.thread)
+                with m.If(result.valid & same):
+                    m.d.comb += value.eq(result.value)
         return m

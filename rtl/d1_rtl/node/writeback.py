@@ -1,80 +1,90 @@
-"""The last stage of the scalar pipeline: loaded data, register write, retirement."""
+"""The last stage of a scalar load: the loaded value."""
 
 from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import LINE_BYTES
 
-from .interfaces import RetireSignature
-from .issue import Forward
+from .interfaces import THREAD_BITS, HardwareError, ScalarResult
 
-__all__ = ["Completed", "Writeback"]
+__all__ = ["Load", "Writeback"]
 
 
-class Completed(data.Struct):
-    """An instruction that has been executed."""
+class Load(data.Struct):
+    """A scalar load that memory has taken."""
 
     valid: 1
-    pc: 64
-    insn: 32
+    thread: THREAD_BITS
+    pc: LOCAL_BITS
+    address: LOCAL_BITS
     writes: 1
     rd: 5
-    #: The result, unless it is loaded: then the line with it is on the SRAM port now.
-    value: 64
-    loads: 1
-    offset: 6
     size_log2: 2
     unsigned: 1
+    #: It is from the control block, not from SRAM.
+    control: 1
 
 
 class Writeback(wiring.Component):
-    """Extract loaded data, write the scalar register and report the instruction as retired.
+    """Extract what a load has loaded; golden twin: `load` of the golden node.
 
-    Combinational; golden twin: the retirement trace of the golden node.
+    A load is taken over `load`; in the next cycle its line or control register is there, and
+    combinationally its result on `result`. One load per cycle.
 
     Members
     -------
-    completed : In(Completed)
-    line : In(512)
-    result : Out(Forward)
-    retire : Out(RetireSignature())
+    load : In(Load)
+    line : In(512), uncorrectable : In(8)
+    control : In(64)
+    result : Out(ScalarResult)
+    error : Out(HardwareError)
+    busy : Out(Load)
     """
 
-    #: The instruction.
-    completed: In(Completed)
-    #: The line that was read for it.
+    #: The load that is taken in this cycle.
+    load: In(Load)
+    #: The line that was read for that of the cycle before, and which of its words are wrong.
     line: In(8 * LINE_BYTES)
-    #: Its result, for the register file and for instructions that need it now.
-    result: Out(Forward)
-    #: The trace.
-    retire: Out(RetireSignature())
+    uncorrectable: In(LINE_BYTES // 8)
+    #: The control register that was read for it.
+    control: In(64)
+    #: What it writes.
+    result: Out(ScalarResult)
+    #: Its word could not be corrected.
+    error: Out(HardwareError)
+    #: The load of the cycle before.
+    busy: Out(Load)
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        completed = self.completed
+        load = self.busy
+        m.d.sync += load.valid.eq(self.load.valid)
+        with m.If(self.load.valid):
+            m.d.sync += load.eq(self.load)
         word, loaded = Signal(64), Signal(64)
         words = Array(self.line.word_select(n, 64) for n in range(LINE_BYTES // 8))
-        m.d.comb += word.eq(words[completed.offset[3:]] >> (completed.offset[:3] << 3))
-        with m.Switch(completed.size_log2):
+        m.d.comb += word.eq(words[load.address[3:6]] >> (load.address[:3] << 3))
+        with m.Switch(load.size_log2):
             for size_log2 in range(4):
                 bits = 8 << size_log2
                 with m.Case(size_log2):
-                    sign = word[bits - 1] & ~completed.unsigned
+                    sign = word[bits - 1] & ~load.unsigned
                     m.d.comb += loaded.eq(Cat(word[:bits], sign.replicate(64 - bits)))
         m.d.comb += [
-            self.result.writes.eq(completed.valid & completed.writes),
-            self.result.rd.eq(completed.rd),
-            self.result.known.eq(1),
-            self.result.value.eq(completed.value),
+            self.result.valid.eq(load.valid & load.writes),
+            self.result.thread.eq(load.thread),
+            self.result.rd.eq(load.rd),
+            self.result.value.eq(loaded),
+            self.error.valid.eq(
+                load.valid
+                & ~load.control
+                & self.uncorrectable.bit_select(load.address[3:6], 1)
+            ),
+            self.error.thread.eq(load.thread),
+            self.error.pc.eq(load.pc),
+            self.error.address.eq(load.address),
         ]
-        with m.If(completed.loads):
-            m.d.comb += self.result.value.eq(loaded)
-        m.d.comb += [
-            self.retire.valid.eq(completed.valid),
-            self.retire.pc.eq(completed.pc),
-            self.retire.insn.eq(completed.insn),
-            self.retire.rd_valid.eq(completed.writes),
-            self.retire.rd.eq(completed.rd),
-            self.retire.value.eq(self.result.value),
-        ]
+        with m.If(load.control):
+            m.d.comb += self.result.value.eq(self.control)
         return m
