@@ -4,15 +4,16 @@ import numpy as np
 
 __all__ = ["RETIRE_DTYPE"]
 
-#: One retired instruction: its address and word and, with `rd_valid`, the scalar register it wrote
-#: (never x0). 24 bytes. The RTL's driver puts the cycle before it.
+#: One retired instruction: its address and word, its thread and, with `rd_valid`, the scalar register
+#: it wrote (never x0). 24 bytes. The RTL's driver puts the cycle before it.
 RETIRE_DTYPE = np.dtype(
     [
         ("pc", "<u8"),
         ("insn", "<u4"),
         ("rd", "u1"),
         ("rd_valid", "u1"),
-        ("pad", "<u2"),
+        ("thread", "u1"),
+        ("pad", "u1"),
         ("value", "<u8"),
     ]
 )

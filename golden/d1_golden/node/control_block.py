@@ -10,10 +10,9 @@ import numpy as np
 from numba import njit
 
 from d1_golden.memory_map import (
-    COUNTER_BASE,
-    IDENTITY,
+    CONTROL_BASE,
     LOCAL_BITS,
-    THREAD_BASE,
+    SEMAPHORE_BITS,
     Command,
     CounterRegister,
     IdentityRegister,
@@ -23,7 +22,7 @@ from d1_golden.memory_map import (
 from d1_golden.packet import Opcode
 from d1_golden.params import LINE_BYTES
 
-from .state import COUNTER_LINE, IDENTITY_LINE, THREAD_LINE
+from .state import IDENTITY_LINE, NOT_WAITING, SEMAPHORE_LINE, THREAD_LINE
 
 _LINE_WORDS = LINE_BYTES // 8
 _ALL_BYTES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -42,38 +41,50 @@ _SRAM, _NOTHING = -1, -2
 
 
 @njit
-def control_line(local):
+def control_line(local, control_row):
     """Return the row of `NodeState.control` at a local address, -1 where no register is."""
-    base = local & ~np.uint64(LINE_BYTES - 1)
-    if base == np.uint64(IDENTITY):
-        return IDENTITY_LINE
-    if base == np.uint64(THREAD_BASE):
-        return THREAD_LINE
-    if base == np.uint64(COUNTER_BASE):
-        return COUNTER_LINE
-    return -1
+    line = (local - np.uint64(CONTROL_BASE)) // np.uint64(LINE_BYTES)
+    if local < np.uint64(CONTROL_BASE) or line >= np.uint64(control_row.size):
+        return np.int64(-1)
+    return np.int64(control_row[line])
 
 
 @njit
-def write_control(line, register, value, control, pc, x):
+def write_control(line, register, value, state):
     """Write one control register of line `line`; read-only ones ignore it."""
-    if line != THREAD_LINE:
-        return
-    thread = control[THREAD_LINE]
-    if register == _PC or register == _ARG:
-        thread[register] = value
-    elif register == _COMMAND:
-        if value == _START and thread[_STATUS] != _RUNNING:
-            thread[_STATUS:] = 0
-            thread[_STATUS] = _RUNNING
-            pc[0] = thread[_PC]
-            x[10] = thread[_ARG]
-        elif value == _STOP and thread[_STATUS] == _RUNNING:
-            thread[_STATUS] = _IDLE
+    if line >= THREAD_LINE:
+        _write_thread(line - THREAD_LINE, register, value, state)
+    elif line >= SEMAPHORE_LINE:
+        state.control[line, register] = value & np.uint64((1 << SEMAPHORE_BITS) - 1)
 
 
 @njit
-def _target(header, address, mask, sram_bytes, node):
+def _write_thread(thread, register, value, state):
+    """Write a register of a thread's line."""
+    registers = state.control[THREAD_LINE + thread]
+    if register == _PC or register == _ARG:
+        registers[register] = value
+    elif register == _COMMAND:
+        if value == _START and registers[_STATUS] != _RUNNING:
+            registers[_STATUS:] = 0
+            registers[_STATUS] = _RUNNING
+            state.pc[thread] = registers[_PC]
+            state.x[thread, 10] = registers[_ARG]
+            _forget_waits(thread, state)
+        elif value == _STOP and registers[_STATUS] == _RUNNING:
+            registers[_STATUS] = _IDLE
+            _forget_waits(thread, state)
+
+
+@njit
+def _forget_waits(thread, state):
+    """Let a thread wait for nothing."""
+    state.waiting[thread] = np.uint64(NOT_WAITING)
+    state.barrier_arrived[thread] = np.uint64(0)
+
+
+@njit
+def _target(header, address, mask, sram_bytes, node, control_row):
     """Return what a request addresses: a control line, `_SRAM`, or `_NOTHING` if at fault."""
     opcode, reserved = header & np.uint64(0xFF), header >> np.uint64(8) & np.uint64(0xFF)
     place = address >> np.uint64(LOCAL_BITS)
@@ -84,7 +95,7 @@ def _target(header, address, mask, sram_bytes, node):
         return _NOTHING
     if local < sram_bytes:
         return _SRAM
-    line = control_line(local)
+    line = control_line(local, control_row)
     if line < 0:
         return _NOTHING
     if opcode == _WRITE:
@@ -109,7 +120,7 @@ def _write_sram(line_bytes, request, memory8, local):
 
 
 @njit
-def serve(requests, replies, memory8, memory64, control, pc, x):
+def serve(requests, replies, state):
     """Carry out requests in order; write the replies and return how many there are.
 
     Parameters
@@ -118,17 +129,23 @@ def serve(requests, replies, memory8, memory64, control, pc, x):
         Packets as 64-bit words: header, address, mask, eight words of data.
     replies : uint64[n, 11]
         Zero; the first entries become the replies.
-    memory8, memory64, control, pc, x
-        Of `NodeState`.
+    state : NodeState
+        The node.
     """
-    counters = control[COUNTER_LINE]
+    memory8, memory64, control = state.memory8, state.memory64, state.control
+    counters = state.counter
     count = 0
     for i in range(requests.shape[0]):
         request = requests[i]
         header, address, mask = request[0], request[1], request[2]
         counters[_REQUESTS] += np.uint64(1)
         line = _target(
-            header, address, mask, np.uint64(memory8.size), control[IDENTITY_LINE, _NODE]
+            header,
+            address,
+            mask,
+            np.uint64(memory8.size),
+            control[IDENTITY_LINE, _NODE],
+            state.control_row,
         )
         local = address & np.uint64((1 << LOCAL_BITS) - 1)
         write = header & np.uint64(0xFF) == _WRITE
@@ -138,7 +155,7 @@ def serve(requests, replies, memory8, memory64, control, pc, x):
             # COMMAND comes after PC and ARG, so one packet may set and start a thread.
             for register in range(_LINE_WORDS):
                 if mask >> np.uint64(8 * register) & np.uint64(1):
-                    write_control(line, register, request[3 + register], control, pc, x)
+                    write_control(line, register, request[3 + register], state)
         else:
             reply = replies[count]
             opcode = _FAULT_REPLY if line == _NOTHING else _READ_REPLY

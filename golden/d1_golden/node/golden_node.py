@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from d1_golden.csr import CSR_BY_NAME
 from d1_golden.memory_map import Command, ThreadRegister, ThreadStatus, register_address
 from d1_golden.packet import PACKET_DTYPE, write_requests
 from d1_golden.params import NodeParams
 from d1_golden.retire import RETIRE_DTYPE
 
+from .golden_thread import GoldenThread
 from .interpreter import load_interpreter
-from .state import COUNTER_LINE, CSR_INDEX, THREAD_LINE, csr_reset_values, new_state
+from .state import COUNTER_LINE, csr_reset_values, new_state
 
 __all__ = ["GoldenNode"]
 
@@ -24,9 +24,10 @@ _TRACE_CHUNK = 1 << 16
 class GoldenNode:
     """The instruction-set model of one node, driven by packets like the RTL.
 
-    Golden twin of `d1_rtl.node.node`. A "cycle" is an instruction; packets take no time. SRAM and
-    registers are zero at power-up. The properties below packets are for tests: they read and write
-    the state as it is.
+    Golden twin of `d1_rtl.node.node`. A "cycle" is an instruction; packets take no time. Threads
+    take turns (`schedule`). SRAM and registers are zero at power-up. The properties below packets
+    are for tests: they read and write the state as it is; those of a thread are those of thread 0,
+    the others are in `threads`.
 
     Parameters
     ----------
@@ -39,6 +40,7 @@ class GoldenNode:
     -------
     state : NodeState
         All of it; see `state`.
+    threads : tuple[GoldenThread, ...]
 
     Raises
     ------
@@ -54,6 +56,7 @@ class GoldenNode:
         self._interpreter = load_interpreter()
         self._cycles = 0
         self.state = new_state(params, node_id)
+        self.threads = tuple(GoldenThread(params, self.state, n) for n in range(params.threads))
 
     @property
     def params(self) -> NodeParams:
@@ -68,7 +71,16 @@ class GoldenNode:
     @property
     def idle(self) -> bool:
         """Whether no thread is running."""
-        return self.status is not ThreadStatus.RUNNING
+        return all(thread.status is not ThreadStatus.RUNNING for thread in self.threads)
+
+    @property
+    def waiting(self) -> str:
+        """Which threads wait, and for what; empty if none does."""
+        return ", ".join(
+            f"thread {thread.number} waits for {reason} at pc {thread.pc:#x}"
+            for thread in self.threads
+            if (reason := thread.waits_for) is not None
+        )
 
     def exchange(
         self, requests: NDArray[np.void], max_cycles: int | None = None
@@ -103,9 +115,9 @@ class GoldenNode:
         return replies[:count]
 
     def run(self, max_cycles: int) -> int:
-        """Run until idle, at most `max_cycles` instructions; return how many were executed.
+        """Run until no thread can go on, at most `max_cycles` instructions; return those executed.
 
-        Whether the end came from the bound tells `idle`; see also `finish`.
+        Why it ended tell `idle` and, where all threads that run wait, `waiting`; see also `finish`.
         """
         executed, _ = self._interpreter.run(self.state, max_cycles, _NOT_TRACED)
         self._cycles += executed
@@ -123,29 +135,35 @@ class GoldenNode:
         Raises
         ------
         TimeoutError
-            If the thread still runs after `max_cycles` instructions; says where.
+            If a thread still runs after `max_cycles` instructions, or waits for what does not come;
+            says where.
 
         """
         executed = self.run(max_cycles)
+        running = ", ".join(
+            f"thread {thread.number} still runs at pc {thread.pc:#x}"
+            for thread in self.threads
+            if thread.status is ThreadStatus.RUNNING and thread.waits_for is None
+        )
         if not self.idle:
+            states = ", ".join(filter(None, (running, self.waiting)))
             raise TimeoutError(
-                f"thread must stop within {max_cycles} instructions, but still runs at pc "
-                f"{self.pc:#x}"
+                f"threads must stop within {max_cycles} instructions, but after {executed} {states}"
             )
         return executed
 
     def run_traced(self, max_cycles: int) -> NDArray[np.void]:
-        """Run until idle, at most `max_cycles` instructions; return what retired.
+        """Run until no thread can go on, at most `max_cycles` instructions; return what retired.
 
         Returns
         -------
         RETIRE_DTYPE[n]
-            In program order; instructions that trapped are not among them.
+            In the order of execution; instructions that trapped are not among them.
 
         """
         chunks = []
-        left = max_cycles
-        while left > 0 and not self.idle:
+        left, executed = max_cycles, 1
+        while left > 0 and executed > 0:
             records = np.zeros(min(left, _TRACE_CHUNK), RETIRE_DTYPE)
             words = records.view(np.uint64).reshape(len(records), -1)
             executed, traced = self._interpreter.run(self.state, len(records), words)
@@ -155,41 +173,44 @@ class GoldenNode:
         return np.concatenate([np.zeros(0, RETIRE_DTYPE), *chunks])
 
     def reset(self) -> None:
-        """Reset the node: the thread idle, CSRs and counters as at power-up.
+        """Reset the node: threads idle, CSRs, semaphores and counters as at power-up.
 
-        SRAM, scalar and vector registers and accumulators are memories: they keep what they hold.
+        SRAM, scalar, vector and mask registers and accumulators are memories: they keep what they
+        hold.
         """
         node = self.state
-        node.pc[:] = 0
-        node.csr[:] = csr_reset_values()
-        node.control[THREAD_LINE : COUNTER_LINE + 1] = 0
+        node.csr[:] = csr_reset_values(self._params.threads)
+        node.control[COUNTER_LINE:] = 0
+        for array in (node.pc, node.waiting, node.barrier_arrived, node.turn):
+            array[:] = 0
 
     def close(self) -> None:
         """End the use of the node; there is nothing to give back."""
 
-    def start(self, pc: int, arg: int = 0) -> None:
-        """Start the thread at `pc` with a0 = `arg`, by the packet that a host would send."""
+    def start(self, pc: int, arg: int = 0, thread: int = 0) -> None:
+        """Start a thread at `pc` with a0 = `arg`, by the packet that a host would send."""
         # PC, ARG and COMMAND are neighbours, in this order.
         registers = np.array([pc, arg, Command.START], np.uint64)
-        self.exchange(write_requests(register_address(ThreadRegister.PC), registers.view(np.uint8)))
+        address = register_address(ThreadRegister.PC, thread)
+        self.exchange(write_requests(address, registers.view(np.uint8)))
+
+    def thread_register(self, register: ThreadRegister, thread: int = 0) -> int:
+        """Return a register of a thread's line in the control block."""
+        return self.threads[thread].register(register)
 
     @property
     def status(self) -> ThreadStatus:
-        """Status of the thread."""
-        return ThreadStatus(int(self.thread_register(ThreadRegister.STATUS)))
-
-    def thread_register(self, register: ThreadRegister) -> int:
-        """Return a register of the thread's line in the control block."""
-        return int(self.state.control[THREAD_LINE, register])
+        """Status of thread 0."""
+        return self.threads[0].status
 
     @property
     def pc(self) -> int:
-        """Address of the next instruction."""
-        return int(self.state.pc[0])
+        """Address of the next instruction of thread 0."""
+        return self.threads[0].pc
 
     @pc.setter
     def pc(self, value: int) -> None:
-        self.state.pc[0] = value
+        self.threads[0].pc = value
 
     @property
     def memory(self) -> NDArray[np.uint8]:
@@ -198,25 +219,28 @@ class GoldenNode:
 
     @property
     def x(self) -> NDArray[np.uint64]:
-        """Scalar registers; x[0] must stay 0."""
-        return self.state.x[:32]
+        """Scalar registers of thread 0; x[0] must stay 0."""
+        return self.threads[0].x
 
     @property
     def v(self) -> NDArray[np.uint8]:
-        """Vector registers as bytes, [32, vector_bytes]."""
-        return self.state.vector.view(np.uint8)
+        """Vector registers of thread 0 as bytes, [32, vector_bytes]."""
+        return self.threads[0].v
+
+    @property
+    def m(self) -> NDArray[np.uint64]:
+        """Mask registers of thread 0, bit n for lane n, [8]."""
+        return self.threads[0].m
 
     @property
     def acc(self) -> NDArray[np.uint32]:
-        """Accumulators as FP32 bit patterns, [accumulators, R, C]."""
-        return self.state.accumulator.reshape(
-            -1, self._params.matrix_rows, self._params.matrix_cols
-        )
+        """Accumulators of thread 0 as FP32 bit patterns, [accumulators, R, C]."""
+        return self.threads[0].acc
 
-    def read_csr(self, name: str) -> int:
-        """Return the value of a CSR."""
-        return int(self.state.csr[CSR_INDEX[CSR_BY_NAME[name].number]])
+    def read_csr(self, name: str, thread: int = 0) -> int:
+        """Return the value of a CSR of a thread."""
+        return self.threads[thread].read_csr(name)
 
-    def write_csr(self, name: str, value: int) -> None:
-        """Set all bits of a CSR, write mask or not."""
-        self.state.csr[CSR_INDEX[CSR_BY_NAME[name].number]] = value
+    def write_csr(self, name: str, value: int, thread: int = 0) -> None:
+        """Set all bits of a CSR of a thread, write mask or not."""
+        self.threads[thread].write_csr(name, value)

@@ -64,6 +64,11 @@ _ALWAYS_WRITE_CSR = ("csrrw", "csrrwi")
 _SCALAR_UNITS = {Unit.LOAD: "LOAD", Unit.STORE: "STORE"}
 _VECTOR_UNITS = (Unit.VECTOR_LOAD, Unit.VECTOR_STORE, Unit.MATRIX_MEMORY)
 _LANE_UNITS = (Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER)
+#: After instructions of these another thread may have its turn.
+_LETS_GO = (Unit.SEMAPHORE, Unit.TRANSFER)
+#: Instructions whose function tells whether they are done; otherwise the thread waits, and executes
+#: them again once it is let go.
+_WAITS = ("swait", "barrier")
 #: Where the functions of the table's semantics are.
 _VOCABULARIES = (vocabulary, vocabulary_simd, vocabulary_move)
 #: How many values an operand may have, for `decode`; see `isa.operand_count`.
@@ -323,6 +328,10 @@ def _plain(row: Instruction) -> Iterator[str]:
                 f"if s != uint64(0): {line}" if line.startswith("set_csr") else line
                 for line in lines
             ]
+    if row.unit in _LETS_GO:
+        yield "stop = left"
+    if row.name in _WAITS:
+        lines = [f"waits = not {line}" for line in lines]
     yield from lines
     writes_x = any(line.startswith("value =") for line in lines)
     if row.unit is Unit.BRANCH:
@@ -623,8 +632,9 @@ def interpreter_source() -> str:
 def _cache_key(source: str) -> str:
     """Return a hash of everything that the compiled interpreter depends on."""
     digest = hashlib.sha256(f"{numba.__version__}\n{source}".encode())
-    modules = (*_VOCABULARIES, control_block, schedule, state, memory_map, packet, params, csr_module)
-    for module in (*modules, convert, dot_product, elementary, formats, fp32, lanes, random):
+    modules = (*_VOCABULARIES, control_block, schedule, state, memory_map, packet, params)
+    modules += (csr_module, convert, dot_product, elementary, formats, fp32, lanes, random)
+    for module in modules:
         digest.update(Path(module.__file__ or "").read_bytes())
     return digest.hexdigest()[:16]
 

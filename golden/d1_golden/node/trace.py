@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from d1_golden.assembler import REGISTER_NAMES, disassemble
 from d1_golden.csr import Cause
 from d1_golden.isa import decode
-from d1_golden.memory_map import ThreadRegister
+from d1_golden.memory_map import ThreadRegister, ThreadStatus
 
 if TYPE_CHECKING:
     from .golden_node import GoldenNode
+    from .golden_thread import GoldenThread
 
 __all__ = ["explain_difference", "format_trace", "trace_lines"]
 
@@ -26,15 +27,15 @@ def _instruction(pc: int, word: int) -> str:
 
 
 def _line(record: np.void) -> str:
-    """Return one record as text: address, word, instruction, result."""
-    text = _instruction(int(record["pc"]), int(record["insn"]))
+    """Return one record as text: thread, address, word, instruction, result."""
+    text = f"{record['thread']} " + _instruction(int(record["pc"]), int(record["insn"]))
     if record["rd_valid"]:
-        text = f"{text:<52} {REGISTER_NAMES[record['rd']]}={int(record['value']):#x}"
+        text = f"{text:<54} {REGISTER_NAMES[record['rd']]}={int(record['value']):#x}"
     return text
 
 
 def format_trace(records: NDArray[np.void]) -> Iterator[str]:
-    """Yield a line for every retired instruction: `pc word instruction  rd=value`.
+    """Yield a line for every retired instruction: `thread pc word instruction  rd=value`.
 
     Parameters
     ----------
@@ -50,6 +51,8 @@ def explain_difference(
 ) -> str | None:
     """Return what differs first between two traces, with the instructions before it, or None.
 
+    Each thread is compared on its own: in what order threads retire does not matter.
+
     Parameters
     ----------
     expected, actual
@@ -59,6 +62,20 @@ def explain_difference(
         Instructions shown before the difference.
 
     """
+    threads = np.union1d(expected["thread"], actual["thread"])
+    for thread in threads:
+        text = _explain_thread(
+            expected[expected["thread"] == thread], actual[actual["thread"] == thread], context
+        )
+        if text is not None:
+            return f"thread {thread}: {text}"
+    return None
+
+
+def _explain_thread(
+    expected: NDArray[np.void], actual: NDArray[np.void], context: int
+) -> str | None:
+    """Return what differs first between two traces of one thread, or None."""
     common = min(len(expected), len(actual))
     differs = np.zeros(common, bool)
     for name in _COMPARED:
@@ -84,43 +101,47 @@ def trace_lines(node: GoldenNode, max_cycles: int) -> Iterator[str]:
     Parameters
     ----------
     node
-        The node; it is run until idle.
+        The node; it is run until no thread can go on.
     max_cycles
         Instructions after which to stop.
 
     """
     for _ in range(max_cycles):
-        if node.idle:
-            return
-        pc = node.pc
+        before, cycles = node.state.pc.copy(), node.cycles
         records = node.run_traced(1)
+        if node.cycles == cycles:
+            return
+        thread = node.threads[node.state.turn[0]]
         if len(records):
-            yield _line(records[0]) + _vector_result(node, int(records[0]["insn"]))
+            yield _line(records[0]) + _vector_result(thread, int(records[0]["insn"]))
         else:
-            yield _trap(node, pc)
+            yield _trap(node, thread, int(before[thread.number]))
 
 
-def _vector_result(node: GoldenNode, word: int) -> str:
-    """Return the vector register or accumulator that an instruction has just written."""
+def _vector_result(thread: GoldenThread, word: int) -> str:
+    """Return the vector or mask register or accumulator that an instruction has just written."""
     row = decode(word)
     for operand in row.operands if row else ():
         n = operand.extract(word)
         if operand.name == "vd":
-            return f"  v{n}={node.v[n].tobytes().hex()}"
+            return f"  v{n}={thread.v[n].tobytes().hex()}"
+        if operand.name == "md":
+            return f"  m{n}={int(thread.m[n]):#x}"
         if operand.name == "acc_d":
-            return f"  acc{n}=" + " ".join(f"{bits:08x}" for bits in node.acc[n].reshape(-1))
+            return f"  acc{n}=" + " ".join(f"{bits:08x}" for bits in thread.acc[n].reshape(-1))
     return ""
 
 
-def _trap(node: GoldenNode, pc: int) -> str:
-    """Return the line of an instruction that has just trapped or stopped the thread."""
-    if node.idle:
-        cause = node.thread_register(ThreadRegister.CAUSE)
-        value = node.thread_register(ThreadRegister.FAULT_VALUE)
-        end = node.status.name.lower()
+def _trap(node: GoldenNode, thread: GoldenThread, pc: int) -> str:
+    """Return the line of an instruction that has just trapped or stopped its thread."""
+    if thread.status is not ThreadStatus.RUNNING:
+        cause = thread.register(ThreadRegister.CAUSE)
+        value = thread.register(ThreadRegister.FAULT_VALUE)
+        end = thread.status.name.lower()
     else:
-        cause, value = node.read_csr("mcause"), node.read_csr("mtval")
-        end = f"trap to {node.pc:#x}"
+        cause, value = thread.read_csr("mcause"), thread.read_csr("mtval")
+        end = f"trap to {thread.pc:#x}"
     word = int(node.state.memory32[pc // 4]) if pc % 4 == 0 and pc < node.memory.size else 0
     reason = Cause(cause).name.lower().replace("_", " ")
-    return f"{_instruction(pc, word):<52} {end}: {reason}, value {value:#x}"
+    text = f"{thread.number} {_instruction(pc, word)}"
+    return f"{text:<54} {end}: {reason}, value {value:#x}"

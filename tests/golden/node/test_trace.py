@@ -70,8 +70,8 @@ def test_a_trace_of_more_than_one_chunk_is_complete() -> None:
 
 def test_lines_show_address_word_instruction_and_result(node: GoldenNode) -> None:
     lines = list(format_trace(node.run_traced(100)))
-    assert lines[0] == f"{'00000000 fff00593  addi a1, zero, -1':<52} a1=0xffffffffffffffff"
-    assert lines[1] == "00000004 04b03023  sd a1, 64(zero)"
+    assert lines[0] == f"{'0 00000000 fff00593  addi a1, zero, -1':<54} a1=0xffffffffffffffff"
+    assert lines[1] == "0 00000004 04b03023  sd a1, 64(zero)"
 
 
 def test_the_readable_trace_shows_vectors_accumulators_and_traps(node: GoldenNode) -> None:
@@ -109,18 +109,14 @@ def test_the_first_difference_is_shown_with_what_came_before(node: GoldenNode, n
     text = explain_difference(expected, actual, context=2)
     assert text is not None
     lines = text.splitlines()
-    assert lines[0] == "traces differ at instruction 5 of 9 expected:"
-    assert [line.split()[0] for line in lines[1:]] == [
-        "0000000c",
-        "00000010",
-        "expected:",
-        "actual:",
-    ]
+    assert lines[0] == "thread 0: traces differ at instruction 5 of 9 expected:"
+    assert [line.split()[:2] for line in lines[1:3]] == [["0", "0000000c"], ["0", "00000010"]]
+    assert [line.split()[0] for line in lines[3:]] == ["expected:", "actual:"]
 
 
 def test_a_trace_that_ends_early_differs_at_its_end(node: GoldenNode) -> None:
     expected = node.run_traced(100)
     text = explain_difference(expected, expected[:4])
     assert text is not None
-    assert text.startswith("traces differ at instruction 4 of 9")
+    assert text.startswith("thread 0: traces differ at instruction 4 of 9")
     assert text.endswith("actual: (end of the trace)")
