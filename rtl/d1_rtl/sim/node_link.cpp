@@ -1,5 +1,7 @@
 // Packets in and out of a node, and its retire trace; see node_link.py for the contracts.
+#include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "native.h"
@@ -10,6 +12,8 @@ constexpr size_t kPacketBytes = 88;
 constexpr uint8_t kWrite = 2, kFaultReply = 4;  // node_link.py checks them against Opcode
 // A reply repeats tag, source and address of its request: these bytes of both.
 constexpr size_t kIdentityStart = 2, kIdentityBytes = 14;
+// Bounds that node_link.py checks: words of a struct of the trace, numbers of threads, registers.
+constexpr size_t kRetireWords = 5, kThreads = 4, kRegisters = 32;
 
 struct Packet {
   alignas(4) uint8_t bytes[kPacketBytes];
@@ -24,32 +28,63 @@ struct Packet {
 };
 static_assert(sizeof(Packet) == kPacketBytes);
 
-// LINK_RETIRE_DTYPE of node_link.py.
+// SLOT_DTYPE and LATE_DTYPE of retire_order.py.
 struct Retired {
   uint64_t cycle, pc;
   uint32_t insn;
-  uint8_t rd, rd_valid;
-  uint16_t pad;
+  uint8_t rd, rd_valid, thread, pad;
   uint64_t value;
+  uint8_t order, pending, slot_pad[6];
 };
-static_assert(sizeof(Retired) == 32);
+static_assert(sizeof(Retired) == 40);
 
-// Indices of the node's ports; the order is that of PORTS in node_link.py.
+struct Late {
+  uint64_t cycle, value;
+  uint8_t thread, rd, pad[6];
+};
+static_assert(sizeof(Late) == 24);
+
+// Indices of the node's ports; the order is that of _DOOR_PORTS in node_link.py.
 struct Ports {
   uint32_t request_payload, request_valid, request_ready;
   uint32_t reply_payload, reply_valid, reply_ready;
   uint32_t idle;
-  uint32_t retire_valid, retire_pc, retire_insn, retire_rd_valid, retire_rd, retire_value;
+};
+
+// Where a field is in its struct, of at most 64 bits.
+struct Field {
+  uint32_t offset, width;
+
+  uint64_t of(const uint32_t* words) const {
+    uint64_t value = 0;
+    for (uint32_t taken = 0; taken < width;) {
+      const uint32_t bit = offset + taken;
+      value |= uint64_t{words[bit / 32] >> bit % 32} << taken;
+      taken += 32 - bit % 32;
+    }
+    return width < 64 ? value & ((uint64_t{1} << width) - 1) : value;
+  }
+};
+
+// The fields of RetiredSlot and ScalarResult; the order is that of _RETIRE_FIELDS in node_link.py.
+struct RetireFields {
+  Field thread, order, pc, insn, rd_valid, rd, pending, value;
+  Field late_thread, late_rd, late_value;
 };
 
 enum Outcome : int { kDone = 0, kNotAccepted = 1, kNotAnswered = 2, kNotIdle = 3 };
 
 class NodeLink {
  public:
-  NodeLink(d1::Model* model, const Ports& ports, uint64_t seed, uint32_t stall,
-           uint64_t retire_capacity)
-      : model_(model), ports_(ports), seed_(seed), random_(seed), stall_(stall) {
-    retired.reserve(retire_capacity);
+  NodeLink(d1::Model* model, const Ports& ports, uint64_t seed, uint32_t stall)
+      : model_(model), ports_(ports), seed_(seed), random_(seed), stall_(stall) {}
+
+  void record_retired(std::vector<uint32_t> slots, std::vector<uint32_t> late,
+                      const RetireFields& fields, uint64_t capacity) {
+    slots_ = std::move(slots);
+    late_ = std::move(late);
+    fields_ = fields;
+    retired.reserve(capacity);
   }
 
   Outcome exchange(const Packet* requests, uint64_t count, uint64_t drain, uint64_t limit) {
@@ -102,7 +137,13 @@ class NodeLink {
     offering_ = false;
     seen_ = 0;
     replies.clear();
+    forget_retired();
+    std::memset(late_dropped_, 0, sizeof(late_dropped_));
+  }
+
+  void forget_retired() {
     retired.clear();
+    results.clear();
     dropped = 0;
   }
 
@@ -114,6 +155,7 @@ class NodeLink {
 
   std::vector<Packet> replies;
   std::vector<Retired> retired;
+  std::vector<Late> results;
   uint64_t dropped = 0;
   uint64_t accepted = 0;
 
@@ -143,7 +185,10 @@ class NodeLink {
       replies.emplace_back();
       port(ports_.reply_payload).get(replies.back().words());
     }
-    if (retired.capacity() && port(ports_.retire_valid).bit()) record();
+    for (const uint32_t index : late_)
+      if (port(index).bit()) record_late(port(index));
+    for (const uint32_t index : slots_)
+      if (port(index).bit()) record(port(index));
     model_->finish();
     offering_ &= !taken;
     return taken;
@@ -154,20 +199,38 @@ class NodeLink {
     return finish();
   }
 
-  void record() {
+  void record(const d1::Port& slot) {
+    uint32_t words[kRetireWords];
+    slot.get(words);
+    const uint64_t thread = fields_.thread.of(words), rd = fields_.rd.of(words);
+    const bool pending = fields_.pending.of(words);
     if (retired.size() == retired.capacity()) {
       ++dropped;
+      if (pending) late_dropped_[thread][rd] = true;
       return;
     }
     Retired& entry = retired.emplace_back();
-    uint32_t rd;
     entry.cycle = model_->cycle();
-    port(ports_.retire_pc).get(reinterpret_cast<uint32_t*>(&entry.pc));
-    port(ports_.retire_value).get(reinterpret_cast<uint32_t*>(&entry.value));
-    port(ports_.retire_insn).get(&entry.insn);
-    port(ports_.retire_rd).get(&rd);
+    entry.pc = fields_.pc.of(words);
+    entry.insn = static_cast<uint32_t>(fields_.insn.of(words));
     entry.rd = static_cast<uint8_t>(rd);
-    entry.rd_valid = port(ports_.retire_rd_valid).bit();
+    entry.rd_valid = fields_.rd_valid.of(words) != 0;
+    entry.thread = static_cast<uint8_t>(thread);
+    entry.value = fields_.value.of(words);
+    entry.order = static_cast<uint8_t>(fields_.order.of(words));
+    entry.pending = pending;
+  }
+
+  void record_late(const d1::Port& result) {
+    uint32_t words[kRetireWords];
+    result.get(words);
+    const uint64_t thread = fields_.late_thread.of(words), rd = fields_.late_rd.of(words);
+    if (std::exchange(late_dropped_[thread][rd], false)) return;
+    Late& entry = results.emplace_back();
+    entry.cycle = model_->cycle();
+    entry.value = fields_.late_value.of(words);
+    entry.thread = static_cast<uint8_t>(thread);
+    entry.rd = static_cast<uint8_t>(rd);
   }
 
   d1::Model* model_;
@@ -178,15 +241,24 @@ class NodeLink {
   bool offering_ = false;  // a request is valid and must stay so until it is taken
   bool reply_ready_ = false;
   size_t seen_ = 0;  // replies that exchange() has looked at
+  std::vector<uint32_t> slots_, late_;  // ports of the trace, empty if it is not recorded
+  RetireFields fields_{};
+  // The instruction that waits for this register was not kept, so its value is not either.
+  bool late_dropped_[kThreads][kRegisters] = {};
 };
 
 }  // namespace
 
 extern "C" {
 
-NodeLink* d1_link_new(d1::Model* model, const Ports* ports, uint64_t seed, uint32_t stall,
-                      uint64_t retire_capacity) {
-  return new NodeLink(model, *ports, seed, stall, retire_capacity);
+NodeLink* d1_link_new(d1::Model* model, const Ports* ports, uint64_t seed, uint32_t stall) {
+  return new NodeLink(model, *ports, seed, stall);
+}
+
+void d1_link_record_retired(NodeLink* link, const uint32_t* slots, uint64_t slot_count,
+                            const uint32_t* late, uint64_t late_count, const RetireFields* fields,
+                            uint64_t capacity) {
+  link->record_retired({slots, slots + slot_count}, {late, late + late_count}, *fields, capacity);
 }
 
 void d1_link_delete(NodeLink* link) { delete link; }
@@ -212,11 +284,12 @@ uint64_t d1_link_retired_count(const NodeLink* link) { return link->retired.size
 
 uint64_t d1_link_dropped(const NodeLink* link) { return link->dropped; }
 
-void d1_link_take_retired(NodeLink* link, Retired* out) {
-  if (!link->retired.empty())
-    std::memcpy(out, link->retired.data(), link->retired.size() * sizeof(Retired));
-  link->retired.clear();
-  link->dropped = 0;
+uint64_t d1_link_late_count(const NodeLink* link) { return link->results.size(); }
+
+void d1_link_take_retired(NodeLink* link, Retired* out, Late* late) {
+  std::copy(link->retired.begin(), link->retired.end(), out);
+  std::copy(link->results.begin(), link->results.end(), late);
+  link->forget_retired();
 }
 
 }  // extern "C"

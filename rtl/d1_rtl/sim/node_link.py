@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 from amaranth.lib import wiring
 from d1_golden.packet import PACKET_DTYPE, Opcode
-from d1_golden.retire import RETIRE_DTYPE
 from numpy.typing import NDArray
 
+from d1_rtl.node.interfaces import THREAD_BITS, RetiredSlot, ScalarResult
 from d1_rtl.sim.model import VerilatedModel
 from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.retire_order import LATE_DTYPE, SLOT_DTYPE, RetireOrder
 
-__all__ = ["LINK_RETIRE_DTYPE", "NodeLink"]
-
-#: One retired instruction: `cycle` counts as `NodeLink.cycles`, the rest is golden's record.
-LINK_RETIRE_DTYPE = np.dtype([("cycle", "<u8"), *RETIRE_DTYPE.descr])
+__all__ = ["NodeLink"]
 
 #: A WRITE at fault is answered at most this many cycles after it was taken, replies being taken.
 DRAIN_CYCLES = 8
@@ -27,14 +25,23 @@ _DOOR_PORTS = (
     *("i_request__payload", "i_request__valid", "i_request__ready"),
     *("o_reply__payload", "o_reply__valid", "o_reply__ready", "idle"),
 )
-_RETIRE_PORTS = tuple(
-    f"retire__{field}" for field in ("valid", "pc", "insn", "rd_valid", "rd", "value")
+#: Fields of the structs of the trace, in the order in which node_link.cpp takes them.
+_RETIRE_FIELDS: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (RetiredSlot, ("thread", "order", "pc", "insn", "rd_valid", "rd", "pending", "value")),
+    (ScalarResult, ("thread", "rd", "value")),
 )
 _DONE, _NOT_ACCEPTED, _NOT_ANSWERED, _NOT_IDLE = range(4)
 _LINK = ctypes.c_void_p
 _COUNT = ctypes.c_uint64
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "d1_link_new": (_LINK, (_LINK, ctypes.c_void_p, _COUNT, ctypes.c_uint32, _COUNT)),
+    "d1_link_new": (_LINK, (_LINK, ctypes.c_void_p, _COUNT, ctypes.c_uint32)),
+    "d1_link_record_retired": (
+        None,
+        (
+            *(_LINK, ctypes.c_void_p, _COUNT, ctypes.c_void_p, _COUNT),
+            *(ctypes.c_void_p, _COUNT),
+        ),
+    ),
     "d1_link_delete": (None, (_LINK,)),
     "d1_link_exchange": (ctypes.c_int, (_LINK, ctypes.c_void_p, _COUNT, _COUNT, _COUNT)),
     "d1_link_advance": (None, (_LINK, _COUNT)),
@@ -45,7 +52,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "d1_link_take_replies": (None, (_LINK, ctypes.c_void_p)),
     "d1_link_retired_count": (_COUNT, (_LINK,)),
     "d1_link_dropped": (_COUNT, (_LINK,)),
-    "d1_link_take_retired": (None, (_LINK, ctypes.c_void_p)),
+    "d1_link_late_count": (_COUNT, (_LINK,)),
+    "d1_link_take_retired": (None, (_LINK, ctypes.c_void_p, ctypes.c_void_p)),
 }
 
 # node_link.cpp knows a packet only by these.
@@ -53,6 +61,10 @@ assert PACKET_DTYPE.itemsize == 88
 assert (Opcode.WRITE, Opcode.FAULT_REPLY) == (2, 4)
 assert PACKET_DTYPE.fields is not None
 assert [PACKET_DTYPE.fields[name][1] for name in ("tag", "source", "address")] == [2, 4, 8]
+# And of the trace these.
+assert (SLOT_DTYPE.itemsize, LATE_DTYPE.itemsize, THREAD_BITS) == (40, 24, 2)
+for _struct, _ in _RETIRE_FIELDS:
+    assert _struct.as_shape()["valid"].offset == 0 and _struct.as_shape().size <= 5 * 32
 
 
 class NodeLink(NativeModel):
@@ -121,20 +133,35 @@ class NodeLink(NativeModel):
 
     def _open(self, model: VerilatedModel) -> None:
         names = {port.name for port in model.ports}
-        wanted = _DOOR_PORTS + (_RETIRE_PORTS if self._retire_capacity else ())
+        wanted = _DOOR_PORTS + (_trace_ports("slots", 1) if self._retire_capacity else ())
         if missing := [port for port in wanted if port not in names]:
             raise ValueError(f"a node must have the port {missing[0]!r}, but {model.name} has not")
         super()._open(model)
-        indices = [self._index.get(port, 0) for port in _DOOR_PORTS + _RETIRE_PORTS]
+        indices = [self._index[port] for port in _DOOR_PORTS]
         self._link: int = self._library.d1_link_new(
-            self._model,
-            (ctypes.c_uint32 * len(indices))(*indices),
-            self._seed,
-            self._stall,
-            self._retire_capacity,
+            self._model, (ctypes.c_uint32 * len(indices))(*indices), self._seed, self._stall
         )
         self._delete_link = weakref.finalize(self, self._library.d1_link_delete, self._link)
+        self._order = RetireOrder()
+        if self._retire_capacity:
+            self._record_retired()
         self.reset()
+
+    def _record_retired(self) -> None:
+        """Tell the loop in C++ where the trace is."""
+        arguments = []
+        for kind in ("slots", "late"):
+            count = sum(name.startswith(f"retire__{kind}__") for name in self._index)
+            indices = [self._index[port] for port in _trace_ports(kind, count)]
+            arguments += [(ctypes.c_uint32 * count)(*indices), count]
+        fields = [struct.as_shape()[name] for struct, names in _RETIRE_FIELDS for name in names]
+        places = [number for field in fields for number in (field.offset, field.width)]
+        self._library.d1_link_record_retired(
+            self._link,
+            *arguments,
+            (ctypes.c_uint32 * len(places))(*places),
+            self._retire_capacity,
+        )
 
     def _signatures(self) -> dict[str, tuple[Any, tuple[Any, ...]]]:
         return super()._signatures() | _SIGNATURES
@@ -147,6 +174,7 @@ class NodeLink(NativeModel):
         self.set("i_request__valid", 0)
         super().reset(cycles)
         self._library.d1_link_forget(self._link)
+        self._order.forget()
 
     def exchange(self, requests: NDArray[np.void], max_cycles: int) -> NDArray[np.void]:
         """Send packets in order; return the replies once every request but WRITEs is answered.
@@ -219,14 +247,20 @@ class NodeLink(NativeModel):
     def take_retired(self) -> tuple[NDArray[np.void], int]:
         """Return the instructions retired since the last call, and how many more were not kept.
 
-        The first `retire_capacity` are kept. The array is of `LINK_RETIRE_DTYPE`.
+        The first `retire_capacity` are kept, and come as `RetireOrder` says; what waits for its
+        value comes with a later call. The array is of `LINK_RETIRE_DTYPE`, its `cycle` counts as
+        `cycles`.
+
+        Raises
+        ------
+        ValueError
+            As for `RetireOrder.take`.
         """
-        retired = np.zeros(
-            self._library.d1_link_retired_count(self._link_handle), LINK_RETIRE_DTYPE
-        )
+        slots = np.zeros(self._library.d1_link_retired_count(self._link_handle), SLOT_DTYPE)
+        late = np.zeros(self._library.d1_link_late_count(self._link), LATE_DTYPE)
         dropped = int(self._library.d1_link_dropped(self._link))
-        self._library.d1_link_take_retired(self._link, retired.ctypes.data)
-        return retired, dropped
+        self._library.d1_link_take_retired(self._link, slots.ctypes.data, late.ctypes.data)
+        return self._order.take(slots, late), dropped
 
     @property
     def _link_handle(self) -> int:
@@ -237,3 +271,7 @@ class NodeLink(NativeModel):
         """Free the node and finish its waveform. Nothing else can be called afterwards."""
         self._delete_link()
         super().close()
+
+
+def _trace_ports(kind: str, count: int) -> tuple[str, ...]:
+    return tuple(f"retire__{kind}__{n}" for n in range(count))

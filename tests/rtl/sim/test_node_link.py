@@ -7,10 +7,17 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.packet import FIELDS, PACKET_DTYPE, Opcode, read_requests, write_requests
+from d1_golden.params import preset
+from d1_rtl.node.interfaces import RetiredSlot, RetireSignature, ScalarResult
 from d1_rtl.sim.node_link import DRAIN_CYCLES, NodeLink
 
 LINES = 1024
 SIZE = 64 * LINES
+#: Slots of the trace of preset d1.
+SLOTS = 7
+#: What the results of odd tags are.
+VALUE = 0x0123_4567_89AB_CDEF
+SEED = 61
 PACKET = data.StructLayout({field.name: field.bits for field in FIELDS})
 
 
@@ -18,24 +25,14 @@ class LineMemory(wiring.Component):
     """A memory behind a packet door: a reply in the cycle after its request.
 
     It retires an instruction for each request, is busy for `tag` cycles after a WRITE to its last
-    line, and never takes a request with `reserved` set.
+    line, and never takes a request with `flags` set. The result of a
+    READ with an odd `tag` is shown in the cycle after the instruction.
     """
 
     i_request: In(stream.Signature(PACKET))
     o_reply: Out(stream.Signature(PACKET))
     idle: Out(1)
-    retire: Out(
-        wiring.Signature(
-            {
-                "valid": Out(1),
-                "pc": Out(64),
-                "insn": Out(32),
-                "rd_valid": Out(1),
-                "rd": Out(5),
-                "value": Out(64),
-            }
-        )
-    )
+    retire: Out(RetireSignature(preset("tiny")))
 
     def elaborate(self, platform):
         m = Module()
@@ -48,7 +45,7 @@ class LineMemory(wiring.Component):
         taken = self.i_request.valid & self.i_request.ready
         is_write = request.opcode == Opcode.WRITE
         m.d.comb += [
-            self.i_request.ready.eq((~full | self.o_reply.ready) & (request.reserved == 0)),
+            self.i_request.ready.eq((~full | self.o_reply.ready) & (request.flags == 0)),
             fault.eq(request.address >= SIZE),
             write.addr.eq(request.address[6:]),
             write.data.eq(request.data),
@@ -72,14 +69,23 @@ class LineMemory(wiring.Component):
             ]
             with m.If(is_write & (request.address == SIZE - 64)):
                 m.d.sync += busy.eq(request.tag)
+        slot, late = self.retire.slots[2], self.retire.late[1]
         m.d.sync += [
-            self.retire.valid.eq(taken),
-            self.retire.pc.eq(request.address),
-            self.retire.insn.eq(request.opcode),
-            self.retire.rd_valid.eq(~is_write),
-            self.retire.rd.eq(request.tag),
-            self.retire.value.eq(request.data),
+            slot.eq(0),
+            slot.valid.eq(taken),
+            slot.thread.eq(request.source),
+            slot.pc.eq(request.address),
+            slot.insn.eq(request.opcode),
+            slot.rd_valid.eq(~is_write),
+            slot.rd.eq(request.tag),
+            slot.pending.eq(~is_write & request.tag[0]),
+            late.valid.eq(slot.valid & slot.pending),
+            late.thread.eq(slot.thread),
+            late.rd.eq(slot.rd),
+            late.value.eq(VALUE),
         ]
+        with m.If(~request.tag[0]):
+            m.d.sync += slot.value.eq(request.data)
         return m
 
 
@@ -89,10 +95,11 @@ def link():
         yield link
 
 
-def line(address, opcode=Opcode.WRITE, tag=0, reserved=0):
+def line(address, opcode=Opcode.WRITE, tag=0, flags=0, source=0):
     packet = np.zeros(1, PACKET_DTYPE)
+    packet["source"] = source
     packet["opcode"], packet["address"], packet["tag"] = opcode, address, tag
-    packet["reserved"], packet["mask"], packet["data"] = reserved, 2**64 - 1, 0x5A
+    packet["flags"], packet["mask"], packet["data"] = flags, 2**64 - 1, 0x5A
     return packet
 
 
@@ -171,7 +178,7 @@ def test_advance_lets_cycles_pass(link):
 
 
 def test_a_request_that_is_not_taken_ends_with_a_message_and_reset_helps(link):
-    requests = np.concatenate([line(0), line(0, reserved=1), line(0, Opcode.READ)])
+    requests = np.concatenate([line(0), line(0, flags=1), line(0, Opcode.READ)])
     message = "waited 200 cycles for line_memory to take 3 requests; it took 1"
     with pytest.raises(TimeoutError, match=message):
         link.exchange(requests, 200)
@@ -188,18 +195,91 @@ def test_a_limit_that_is_too_short_for_the_reply_ends_with_a_message(link):
 def test_retired_instructions_are_kept_up_to_the_capacity():
     with NodeLink(LineMemory(), name="line_memory", retire_capacity=10) as link:
         link.exchange(read_requests(0, 64 * 7), 100)
-        link.exchange(line(64 * 9, tag=31), 100)
+        link.exchange(line(64 * 9, tag=30, source=3), 100)
         retired, dropped = link.take_retired()
         assert dropped == 0
         assert retired["pc"].tolist() == [64 * n for n in (*range(7), 9)]
         assert retired["insn"].tolist() == [Opcode.READ] * 7 + [Opcode.WRITE]
         assert retired["rd_valid"].tolist() == [1] * 7 + [0]
-        assert retired["rd"].tolist() == [*range(7), 31]
+        assert retired["rd"].tolist() == [*range(7), 30]
+        assert retired["value"][:7].tolist() == [0, VALUE, 0, VALUE, 0, VALUE, 0]
         assert retired["value"][7] == 0x5A5A5A5A5A5A5A5A
+        assert retired["thread"].tolist() == [0] * 7 + [3]
         assert np.diff(retired["cycle"][:7]).tolist() == [1] * 6
-        link.exchange(read_requests(0, 64 * 25), 100)
+        for _ in range(2):  # values of instructions that were not kept are not missed
+            link.exchange(read_requests(0, 64 * 25), 100)
+            retired, dropped = link.take_retired()
+            assert (len(retired), dropped) == (10, 15)
+
+
+class Trace(wiring.Component):
+    """A node that does nothing and retires what its inputs say."""
+
+    i_request: In(stream.Signature(PACKET))
+    o_reply: Out(stream.Signature(PACKET))
+    idle: Out(1)
+    retire: Out(RetireSignature(preset("d1")))
+    slots: In(RetiredSlot).array(SLOTS)
+    late: In(ScalarResult).array(2)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.idle.eq(0)
+        m.d.comb += [out.eq(now) for out, now in zip(self.retire.slots, self.slots, strict=True)]
+        m.d.comb += [out.eq(now) for out, now in zip(self.retire.late, self.late, strict=True)]
+        return m
+
+
+def test_every_field_of_every_slot_is_recorded_and_late_values_join_their_instructions():
+    rng = np.random.default_rng(SEED)
+    print(f"seed {SEED}")
+    with NodeLink(Trace(), name="trace", retire_capacity=1000) as link:
+
+        def show(port, struct, **fields):
+            link.set(port, struct.const({"valid": 1, **fields}).as_value().value)
+
+        expected = []
+        for cycle in range(50):
+            for place in rng.permutation(SLOTS):
+                record = {
+                    "thread": int(place) % 4,
+                    "order": int(place) // 4,
+                    "pc": int(rng.integers(0, 1 << 24)),
+                    "insn": int(rng.integers(0, 1 << 32)),
+                    "rd_valid": int(place) != 1,
+                    "rd": int(rng.integers(1, 32)),
+                    "pending": int(place) in (0, 3),
+                    "value": int(rng.integers(0, 1 << 64, dtype=np.uint64)),
+                }
+                expected.append((cycle, record))
+                if record["pending"]:
+                    record = record | {"value": 0}
+                show(f"slots__{place}", RetiredSlot, **record)
+            link.advance(1)
+            for place in range(SLOTS):
+                link.set(f"slots__{place}", 0)
+            pending = [record for when, record in expected if when == cycle and record["pending"]]
+            for n, record in enumerate(pending):
+                values = {name: record[name] for name in ("thread", "rd", "value")}
+                show(f"late__{n}", ScalarResult, **values)
+            link.advance(1)
+            for n in range(2):
+                link.set(f"late__{n}", 0)
         retired, dropped = link.take_retired()
-        assert (len(retired), dropped) == (10, 15)
+    assert dropped == 0
+    expected.sort(key=lambda item: (item[0], item[1]["thread"], item[1]["order"]))
+    assert len(retired) == len(expected) == 50 * SLOTS
+    for name in ("thread", "pc", "insn", "rd_valid", "rd", "value"):
+        assert retired[name].tolist() == [record[name] for _, record in expected], name
+
+
+def test_a_late_value_without_its_instruction_is_an_error():
+    with NodeLink(Trace(), name="trace", retire_capacity=10) as link:
+        value = ScalarResult.const({"valid": 1, "thread": 1, "rd": 7}).as_value().value
+        link.set("late__0", value)
+        link.advance(1)
+        with pytest.raises(ValueError, match="late value of x7 of thread 1"):
+            link.take_retired()
 
 
 @pytest.mark.parametrize(
