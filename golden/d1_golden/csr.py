@@ -30,6 +30,8 @@ class Cause(enum.IntEnum):
     STORE_MISALIGNED = 6
     STORE_ACCESS_FAULT = 7
     ENVIRONMENT_CALL = 11
+    #: A word of SRAM with more flipped bits than can be corrected (docs/ecc.md).
+    HARDWARE_ERROR = 19
     #: Custom: a vector or matrix operand that is not aligned to the vector size or not in SRAM.
     VECTOR_FAULT = 24
 

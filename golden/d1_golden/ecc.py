@@ -29,6 +29,7 @@ __all__ = [
     "SEEDS",
     "Decoded",
     "EccStatus",
+    "correction",
     "decode",
     "decode_word",
     "encode",
@@ -120,17 +121,24 @@ def encode_word(word: np.uint64) -> np.uint8:
 
 
 @njit(cache=True)
+def correction(syndrome: np.uint8) -> tuple[np.uint64, np.uint8, int]:
+    """Return the bits of the word and of the check byte to flip back, and an `EccStatus`."""
+    bit = _FLIPPED[syndrome]
+    if syndrome == 0:
+        return np.uint64(0), np.uint8(0), 0
+    if bit < 64:
+        return np.uint64(1) << np.uint64(bit), np.uint8(0), 1
+    if bit < _NO_BIT:
+        return np.uint64(0), syndrome, 1
+    return np.uint64(0), np.uint8(0), 2
+
+
+@njit(cache=True)
 def decode_word(word: np.uint64, check: np.uint8) -> tuple[np.uint64, np.uint8, int, np.uint8]:
     """Return a word and its check byte corrected, an `EccStatus` and the syndrome."""
     syndrome = np.uint8(encode_word(word) ^ check)
-    bit = _FLIPPED[syndrome]
-    if syndrome == 0:
-        return word, check, 0, syndrome
-    if bit < 64:
-        return word ^ np.uint64(1) << np.uint64(bit), check, 1, syndrome
-    if bit < _NO_BIT:
-        return word, np.uint8(check ^ syndrome), 1, syndrome
-    return word, check, 2, syndrome
+    word_flips, check_flips, status = correction(syndrome)
+    return word ^ word_flips, np.uint8(check ^ check_flips), status, syndrome
 
 
 @njit(cache=True)
