@@ -127,9 +127,7 @@ class AddressUnit(wiring.Component):
                         Mux(is_store, TrapCause.STORE_ACCESS_FAULT, TrapCause.LOAD_ACCESS_FAULT)
                     )
             with m.Case(Unit.VECTOR_LOAD, Unit.VECTOR_STORE, Unit.MATRIX_MEMORY):
-                parts = Mux(
-                    uop.broadcast, address[:_WORD_LOG2].any(), address[:vector_log2].any()
-                )
+                parts = Mux(uop.broadcast, address[:_WORD_LOG2].any(), address[:vector_log2].any())
                 m.d.comb += [
                     self.fault.eq(parts | ~in_sram),
                     self.cause.eq(TrapCause.VECTOR_FAULT),

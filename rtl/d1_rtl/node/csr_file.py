@@ -39,7 +39,7 @@ class CsrFile(wiring.Component):
     commit : In(1)
     value : Out(64)
     illegal : Out(1)
-    running, retired : In(1)
+    running : In(1), retired : In(4)
     draws_random : In(1)
     take_trap : In(1)
     trap : In(Trap)
@@ -63,9 +63,9 @@ class CsrFile(wiring.Component):
     value: Out(64)
     #: There is no such CSR, or it is read only and would be written.
     illegal: Out(1)
-    #: Count a cycle; count an instruction.
+    #: Count a cycle; count instructions.
     running: In(1)
-    retired: In(1)
+    retired: In(4)
     #: A stochastic conversion takes `mseed`.
     draws_random: In(1)
     #: Enter the trap handler with `trap`, or leave it.

@@ -277,9 +277,7 @@ class Issue(wiring.Component):
                   if n // WINDOW == index else 0 for n in lanes)
               for index, group in enumerate(groups)),
         ]  # fmt: skip
-        for number, (slot, chosen) in enumerate(
-            zip([*slots, *self.vectors], wanted, strict=True)
-        ):
+        for number, (slot, chosen) in enumerate(zip([*slots, *self.vectors], wanted, strict=True)):
             entering: Any = Signal(slot_layout(), name=f"entering_{number}")
             self._choose_lane(m, entering, chosen, chooser, groups)
             if number < len(slots):

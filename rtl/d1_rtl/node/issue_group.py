@@ -23,7 +23,14 @@ from .micro_op import (
 )
 from .slot_allocator import LaneNeeds
 
-__all__ = ["VECTOR_MEMORY_UNITS", "IssueGroup", "IssuedKind", "ThreadState", "UnitState"]
+__all__ = [
+    "BLOCKING_UNITS",
+    "VECTOR_MEMORY_UNITS",
+    "IssueGroup",
+    "IssuedKind",
+    "ThreadState",
+    "UnitState",
+]
 
 #: Units whose instructions access memory from a vector queue.
 VECTOR_MEMORY_UNITS = (
@@ -33,6 +40,8 @@ VECTOR_MEMORY_UNITS = (
     Unit.VECTOR_SCATTER,
     Unit.MATRIX_MEMORY,
 )
+#: Units whose instructions let their thread go on only when they are done.
+BLOCKING_UNITS = (Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER, Unit.LINK)
 _VECTOR_UNITS = (
     *VECTOR_MEMORY_UNITS,
     Unit.VECTOR_CONVERT,
@@ -189,7 +198,11 @@ class IssueGroup(wiring.Component):
         entry, uop = self.window.entries[place], self.uops[place]
         needs, kind = self.needs[place], self.kinds[place]
         predicted = entry.predicted
-        m.d.comb += [needs.ends.eq(predicted | alone), kind.no_branch.eq(1)]
+        m.d.comb += [
+            needs.ends.eq(predicted | alone),
+            kind.no_branch.eq(1),
+            kind.blocks.eq(uop.unit.matches(*BLOCKING_UNITS)),
+        ]
         with m.Switch(uop.unit):
             with m.Case(Unit.ALU):
                 m.d.comb += needs.alu.eq(1)
@@ -203,7 +216,6 @@ class IssueGroup(wiring.Component):
                 m.d.comb += [needs.address.eq(1), needs.stores.eq(1)]
             with m.Case(Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER):
                 m.d.comb += [needs.address.eq(1), needs.vector.eq(1), needs.ends.eq(1)]
-                m.d.comb += kind.blocks.eq(1)
             with m.Case(*_VECTOR_UNITS):
                 memory = uop.unit.matches(*VECTOR_MEMORY_UNITS)
                 m.d.comb += [needs.vector.eq(1), needs.address.eq(memory | uop.reads_rs1)]
@@ -216,7 +228,7 @@ class IssueGroup(wiring.Component):
             with m.Case(Unit.TRANSFER):
                 m.d.comb += drains.eq(1)
             with m.Case(Unit.LINK):
-                m.d.comb += [drains.eq(1), kind.blocks.eq(1)]
+                m.d.comb += drains.eq(1)
             with m.Case(Unit.SEMAPHORE):
                 number = field(entry.insn, "imm_sem")
                 wait, barrier = uop.op == SemaphoreOp.SWAIT, uop.op == SemaphoreOp.BARRIER
