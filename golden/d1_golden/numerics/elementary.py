@@ -59,11 +59,11 @@ _SPECIAL_FIELD = FP32.exponent_mask
 #: 1.5 x 2^17: numbers of its binade are multiples of 2^-INDEX_BITS.
 _SPLITTER = (_BIAS + _MANTISSA - INDEX_BITS << _MANTISSA) | 1 << _MANTISSA - 1
 #: exp2 is Inf from 128 up and 0 from -150 down; between -150 and -149 it is what it is at -149.
-_EXP2_INFINITE = int(np.float32(128.0).view(np.uint32))
-_EXP2_ZERO = int(np.float32(-150.0).view(np.uint32))
-_EXP2_LEAST = int(np.float32(-149.0).view(np.uint32))
+EXP2_INFINITE = int(np.float32(128.0).view(np.uint32))
+EXP2_ZERO = int(np.float32(-150.0).view(np.uint32))
+EXP2_LEAST = int(np.float32(-149.0).view(np.uint32))
 #: What exp2 has as the integer part of an operand that rounds up to 128.
-_EXP2_TOP = 128
+EXP2_TOP = 128
 
 
 class Operand(enum.Enum):
@@ -348,9 +348,9 @@ def _exp2_clamped(x):
     """Return x, but no less than -149, and +0 where the scale alone is the result."""
     word = np.int64(x)
     if word & SIGN == 0:
-        return np.uint32(word if word < _EXP2_INFINITE else 0)
-    word = min(word, np.int64(_EXP2_LEAST))
-    return np.uint32(word if np.int64(x) < _EXP2_ZERO else 0)
+        return np.uint32(word if word < EXP2_INFINITE else 0)
+    word = min(word, np.int64(EXP2_LEAST))
+    return np.uint32(word if np.int64(x) < EXP2_ZERO else 0)
 
 
 @njit
@@ -362,7 +362,7 @@ def _exp2_integer(argument):
 @njit
 def _exp2_row(argument):
     """Return the fraction of the split operand, or the row that stands for 128."""
-    if _exp2_integer(argument) == _EXP2_TOP:
+    if _exp2_integer(argument) == EXP2_TOP:
         return np.int64(_PIECES)
     return np.int64(argument) & (_PIECES - 1)
 
@@ -373,11 +373,11 @@ def _exp2_scale(x, argument):
     if is_nan(x):
         return np.uint32(NAN)
     word = np.int64(x)
-    if word & SIGN == 0 and word >= _EXP2_INFINITE:
+    if word & SIGN == 0 and word >= EXP2_INFINITE:
         return np.uint32(INFINITY)
-    if word >= _EXP2_ZERO:
+    if word >= EXP2_ZERO:
         return np.uint32(0)
-    return np.uint32(_power_of_two(_BIAS + min(_exp2_integer(argument), _EXP2_TOP - 1)))
+    return np.uint32(_power_of_two(_BIAS + min(_exp2_integer(argument), EXP2_TOP - 1)))
 
 
 _WIRED = {

@@ -84,19 +84,19 @@ def shift_right_signed(a: np.uint32, b: np.uint32) -> np.uint32:
 @njit
 def equal(a: np.uint32, b: np.uint32) -> bool:
     """Return whether two words are the same."""
-    return a == b
+    return bool(a == b)
 
 
 @njit
 def less(a: np.uint32, b: np.uint32) -> bool:
     """Return whether a < b as signed numbers."""
-    return np.int32(a) < np.int32(b)
+    return bool(np.int32(a) < np.int32(b))
 
 
 @njit
 def less_unsigned(a: np.uint32, b: np.uint32) -> bool:
     """Return whether a < b as unsigned numbers."""
-    return a < b
+    return bool(a < b)
 
 
 @njit

@@ -1,32 +1,119 @@
-"""The SIMD unit: one FP32 operation in every lane of a vector."""
+"""The SIMD unit: FP32 and integer arithmetic in every lane of a vector."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from collections.abc import Collection
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.numerics.fp32 import ONE, SIGN
 from d1_golden.params import NodeParams
 
-from ..numerics.fp32_fma import Fp32Fma
-from ..numerics.fp32_min_max import Fp32MinMax
+from ..clock_gate import ClockGate
+from ..numerics.elementary import ElementaryFunction, ElementaryOperands, first_operands
+from ..numerics.fp32_fma import INTEGER_FRAME, Fp32Fma, from_int32
+from ..numerics.lane_alu import AluKind, LaneAlu, LaneAluOp, LaneOperation
 
 __all__ = ["SimdOp", "SimdUnit", "simd_operation_layout"]
 
-#: Cycles between the registers of the operands and that of the result.
-_FMA_LATENCY = 2
+#: Cycles of a pass: one into the registers of the operands, two through a lane, one into that of
+#: the result.
+_PASS_CYCLES = 4
 
 
-class SimdOp(enum.Enum, shape=3):
-    """What the SIMD unit does in every lane."""
+class SimdOp(enum.Enum, shape=6):
+    """What the SIMD unit does: the instructions of unit VECTOR_SIMD, by their names."""
 
-    ADD = 0  #: a + b
-    SUB = 1  #: a - b
-    MUL = 2  #: a x b
-    MADD = 3  #: a x b + c, rounded once
-    NMADD = 4  #: -(a x b) + c, rounded once
-    MIN = 5  #: the lesser number
-    MAX = 6  #: the greater number
+    VFADD_F32 = 0
+    VFSUB_F32 = 1
+    VFMUL_F32 = 2
+    VFMADD_F32 = 3
+    VFNMADD_F32 = 4
+    VFMIN_F32 = 5
+    VFMAX_F32 = 6
+    VFRCP_F32 = 7
+    VFRSQRT_F32 = 8
+    VFEXP2_F32 = 9
+    VFEQ_F32 = 10
+    VFLT_F32 = 11
+    VFLE_F32 = 12
+    VFREDSUM_F32 = 13
+    VFREDMIN_F32 = 14
+    VFREDMAX_F32 = 15
+    VCVT_I32_F32 = 16
+    VCVT_F32_I32 = 17
+    VADD_I32 = 18
+    VSUB_I32 = 19
+    VMUL_I32 = 20
+    VAND_I32 = 21
+    VOR_I32 = 22
+    VXOR_I32 = 23
+    VSLL_I32 = 24
+    VSRL_I32 = 25
+    VSRA_I32 = 26
+    VMIN_I32 = 27
+    VMAX_I32 = 28
+    VMINU_I32 = 29
+    VMAXU_I32 = 30
+    VSEQ_I32 = 31
+    VSLT_I32 = 32
+    VSLTU_I32 = 33
+    VREDSUM_I32 = 34
+    VREDMIN_I32 = 35
+    VREDMAX_I32 = 36
+    VREDMINU_I32 = 37
+    VREDMAXU_I32 = 38
+
+
+_ELEMENTARY = {
+    SimdOp.VFRCP_F32: ElementaryFunction.RECIPROCAL,
+    SimdOp.VFRSQRT_F32: ElementaryFunction.RECIPROCAL_SQRT,
+    SimdOp.VFEXP2_F32: ElementaryFunction.EXP2,
+}
+_UNSIGNED, _SIGNED, _FP32 = AluKind.UNSIGNED, AluKind.SIGNED, AluKind.FP32
+#: What the lanes' ALUs do, of all operations but those of the multiply-add alone.
+_ALU: dict[SimdOp, tuple[LaneAluOp, AluKind]] = {
+    SimdOp.VFMIN_F32: (LaneAluOp.MIN, _FP32),
+    SimdOp.VFMAX_F32: (LaneAluOp.MAX, _FP32),
+    SimdOp.VFEQ_F32: (LaneAluOp.EQUAL, _FP32),
+    SimdOp.VFLT_F32: (LaneAluOp.LESS, _FP32),
+    SimdOp.VFLE_F32: (LaneAluOp.LESS_EQUAL, _FP32),
+    SimdOp.VFREDMIN_F32: (LaneAluOp.MIN, _FP32),
+    SimdOp.VFREDMAX_F32: (LaneAluOp.MAX, _FP32),
+    SimdOp.VADD_I32: (LaneAluOp.ADD, _UNSIGNED),
+    SimdOp.VSUB_I32: (LaneAluOp.SUB, _UNSIGNED),
+    SimdOp.VMUL_I32: (LaneAluOp.MUL, _UNSIGNED),
+    SimdOp.VAND_I32: (LaneAluOp.AND, _UNSIGNED),
+    SimdOp.VOR_I32: (LaneAluOp.OR, _UNSIGNED),
+    SimdOp.VXOR_I32: (LaneAluOp.XOR, _UNSIGNED),
+    SimdOp.VSLL_I32: (LaneAluOp.SHIFT_LEFT, _UNSIGNED),
+    SimdOp.VSRL_I32: (LaneAluOp.SHIFT_RIGHT, _UNSIGNED),
+    SimdOp.VSRA_I32: (LaneAluOp.SHIFT_RIGHT, _SIGNED),
+    SimdOp.VMIN_I32: (LaneAluOp.MIN, _SIGNED),
+    SimdOp.VMAX_I32: (LaneAluOp.MAX, _SIGNED),
+    SimdOp.VMINU_I32: (LaneAluOp.MIN, _UNSIGNED),
+    SimdOp.VMAXU_I32: (LaneAluOp.MAX, _UNSIGNED),
+    SimdOp.VSEQ_I32: (LaneAluOp.EQUAL, _UNSIGNED),
+    SimdOp.VSLT_I32: (LaneAluOp.LESS, _SIGNED),
+    SimdOp.VSLTU_I32: (LaneAluOp.LESS, _UNSIGNED),
+    SimdOp.VREDSUM_I32: (LaneAluOp.ADD, _UNSIGNED),
+    SimdOp.VREDMIN_I32: (LaneAluOp.MIN, _SIGNED),
+    SimdOp.VREDMAX_I32: (LaneAluOp.MAX, _SIGNED),
+    SimdOp.VREDMINU_I32: (LaneAluOp.MIN, _UNSIGNED),
+    SimdOp.VREDMAXU_I32: (LaneAluOp.MAX, _UNSIGNED),
+}
+_RELATIONS = {LaneAluOp.EQUAL, LaneAluOp.LESS, LaneAluOp.LESS_EQUAL}
+#: Operations with a mask as their result.
+_COMPARES = [op for op, (alu_op, _) in _ALU.items() if alu_op in _RELATIONS]
+#: Operations of all lanes into one.
+_REDUCTIONS = [op for op in SimdOp if "RED" in op.name]
+#: Operations that go through the multiply-add; the lanes' ALUs add to the product of integers.
+_FMA = [op for op in SimdOp if op not in _ALU or op is SimdOp.VMUL_I32]
+
+#: Operations on integers, whose bits the multiply-add takes as they are.
+_RAW = [SimdOp.VMUL_I32, SimdOp.VCVT_F32_I32]
 
 
 def simd_operation_layout(params: NodeParams) -> data.StructLayout:
@@ -35,101 +122,309 @@ def simd_operation_layout(params: NodeParams) -> data.StructLayout:
     Members
     -------
     a, b, c : 8 x vector_bytes
-        The operands, FP32 numbers; only MADD and NMADD use `c`.
+        The operands: vs1, vs2 and the old vd. Only VFMADD_F32 and VFNMADD_F32 use `c`; what has
+        one source uses `a`.
     op : SimdOp
     """
     vector = 8 * params.vector_bytes
     return data.StructLayout({"a": vector, "b": vector, "c": vector, "op": SimdOp})
 
 
+#: A pass of an operation through the lanes, and how many follow.
+_PASS = data.StructLayout({"op": SimdOp, "remaining": 3})
+
+
+def _passes(params: NodeParams) -> dict[SimdOp, int]:
+    """Return how many passes operations take that take several."""
+    reduction = (params.fp32_lanes - 1).bit_length()
+    elementary = {op: len(function.sequence.steps) for op, function in _ELEMENTARY.items()}
+    return elementary | dict.fromkeys(_REDUCTIONS, reduction)
+
+
+def _is_any(op: Any, ops: Collection[SimdOp]) -> Value:
+    """Return whether an operation is one of some."""
+    return op.as_value().matches(*(member.value for member in ops))
+
+
+class _FmaLanes(wiring.Component):
+    """The multiply-adds of all lanes, and registers of their operands, loaded if `enter`."""
+
+    def __init__(self, lanes: int):
+        self._lanes = lanes
+        inputs = dict.fromkeys("abc", In(32 * lanes))
+        outputs = dict.fromkeys(("result", "product", "integer"), Out(32 * lanes))
+        super().__init__({"enter": In(1), "raw": In(1), **inputs, **outputs})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        raw = Signal(reset_less=True)
+        with m.If(self.enter):
+            m.d.sync += raw.eq(self.raw)
+        for number in range(self._lanes):
+            m.submodules[f"lane_{number}"] = lane = Fp32Fma()
+            m.d.comb += lane.raw.eq(raw)
+            for name in "abc":
+                register = Signal(32, name=f"{name}_{number}", reset_less=True)
+                with m.If(self.enter):
+                    m.d.sync += register.eq(getattr(self, name).word_select(number, 32))
+                m.d.comb += getattr(lane, name).eq(register)
+            for name in ("result", "product", "integer"):
+                m.d.comb += getattr(self, name).word_select(number, 32).eq(getattr(lane, name))
+        return m
+
+
+class _AluLanes(wiring.Component):
+    """The ALUs of all lanes, and registers of their operands, loaded if `enter`."""
+
+    def __init__(self, lanes: int):
+        self._lanes = lanes
+        inputs = dict.fromkeys(("a", "b", "product"), In(32 * lanes))
+        operation = In(LaneOperation)
+        super().__init__(
+            {"enter": In(1), "operation": operation, **inputs, "value": Out(32 * lanes)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        operation = Signal(LaneOperation, reset_less=True)
+        with m.If(self.enter):
+            m.d.sync += operation.eq(self.operation)
+        for number in range(self._lanes):
+            m.submodules[f"lane_{number}"] = lane = LaneAlu()
+            for name in "ab":
+                register = Signal(32, name=f"{name}_{number}", reset_less=True)
+                with m.If(self.enter):
+                    m.d.sync += register.eq(getattr(self, name).word_select(number, 32))
+                m.d.comb += getattr(lane, name).eq(register)
+            m.d.comb += [
+                lane.operation.eq(operation),
+                lane.product.eq(self.product.word_select(number, 32)),
+                self.value.word_select(number, 32).eq(lane.value),
+            ]
+        return m
+
+
 class SimdUnit(wiring.Component):
-    """Calculate with vectors of FP32 numbers, lane by lane.
+    """Calculate with vectors of FP32 numbers or integers, lane by lane, or all lanes into one.
 
-    All operations go through the fused multiply-add: a sum is a x 1 + b, a product a x b + (-0),
-    and the chosen one of two numbers passes as a x 1 + (-0), which makes a NaN canonical.
+    A lane has a fused multiply-add, which also multiplies and converts integers, and an ALU, which
+    compares as well. A pass through either takes 4 cycles, one pass enters per cycle.
 
-    Latency `SimdUnit.LATENCY` = 4 cycles: the result of an operation that is transferred in cycle
-    t is on `o` in cycle t + 4, and only then. One operation per cycle.
+    - Most operations take one pass.
+    - A reduction combines each lane i with lane i xor 1, then i xor 2, and so on: as many passes as
+      the number of a lane has bits.
+    - An elementary function takes a pass for each step of its sequence.
+
+    An operation of several passes comes round every 4 cycles, so four of them interleave. Then
+    `i.ready` is low for that cycle, in which nothing else can enter: it depends only on what has
+    been taken 4 cycles before. Operations of one pass fit between.
+
+    Latency: the result of an operation that is transferred in cycle t is there in cycle t +
+    `LATENCY` = 4, or t + `latency_by_op(params)[op]` if it takes several passes, and only then: on
+    `o`, or if it is a compare, on `o_mask`. Because all latencies are multiples of 4 no two results
+    come together. Throughput: 1 over the number of passes, per cycle.
 
     The unit may be in a clock domain that stands still while neither `i.valid` nor `busy` is high.
+    The multiply-adds, the ALUs and what the elementary functions need have clocks of their own that
+    stand still in passes that do not need them.
 
-    Golden twin: `d1_golden.numerics.fp32`.
+    Golden twin: `d1_golden.node.vocabulary_simd`; of the lanes `d1_golden.numerics.fp32`, `lanes`
+    and `elementary`.
 
     Parameters
     ----------
     params
         Size of a vector.
+    gated
+        Whether the parts stand in gated clock domains (`ClockGate`).
 
     Members
     -------
-    i : In(stream.Signature(simd_operation_layout(params), always_ready=True))
+    i : In(stream.Signature(simd_operation_layout(params)))
         Operations.
     o : Out(stream.Signature(8 * vector_bytes, always_ready=True))
-        Results, in order.
+        Results.
+    o_mask : Out(stream.Signature(fp32_lanes, always_ready=True))
+        Results of compares, bit n for lane n.
     busy : Out(1)
-        A result is on its way or on `o`.
+        A result is on its way, or on `o` or `o_mask`.
 
     """
 
-    #: Cycles from the transfer of an operation to its result.
-    LATENCY = 2 + _FMA_LATENCY
+    #: Cycles from the transfer of an operation of one pass to its result; cycles of a pass.
+    LATENCY = _PASS_CYCLES
 
     i: stream.Interface
     o: stream.Interface
+    o_mask: stream.Interface
     busy: Signal
 
-    def __init__(self, params: NodeParams):
+    def __init__(self, params: NodeParams, *, gated: bool = True):
         self._lanes = params.fp32_lanes
-        self._vector_bytes = params.vector_bytes
+        self._passes = _passes(params)
+        self._gated = gated
         vector = stream.Signature(8 * params.vector_bytes, always_ready=True)
         super().__init__(
             {
-                "i": In(stream.Signature(simd_operation_layout(params), always_ready=True)),
+                "i": In(stream.Signature(simd_operation_layout(params))),
                 "o": Out(vector),
+                "o_mask": Out(stream.Signature(self._lanes, always_ready=True)),
                 "busy": Out(1),
             }
         )
 
+    @classmethod
+    def latency_by_op(cls, params: NodeParams) -> dict[SimdOp, int]:
+        """Return the latency, in cycles, of each operation of several passes."""
+        return {op: cls.LATENCY * passes for op, passes in _passes(params).items()}
+
     def elaborate(self, platform: object) -> Module:
-        """Build the lanes, and follow the operations through them."""
+        """Send operations through the lanes, once or again and again."""
         m = Module()
+        # Element n is the pass that entered n + 1 cycles ago.
         under_way = Signal(self.LATENCY)
-        m.d.sync += under_way.eq(Cat(self.i.valid, under_way))
-        m.d.comb += [self.busy.eq(under_way.any()), self.o.valid.eq(under_way[-1])]
-        result = Signal(8 * self._vector_bytes, reset_less=True)
-        lanes = [self._lane(m, lane) for lane in range(self._lanes)]
-        with m.If(under_way[-2]):
-            m.d.sync += result.eq(Cat(lanes))
-        m.d.comb += self.o.payload.eq(result)
+        passes: Any = [Signal(_PASS, name=f"pass_{n + 1}") for n in range(self.LATENCY)]
+        entering: Any = Signal(_PASS)
+        enters, again = Signal(), Signal()
+        self._enter(m, enters, entering, again, passes[-1])
+        m.d.sync += under_way.eq(Cat(enters, under_way))
+        for element, before in zip(passes, [entering, *passes], strict=False):
+            m.d.sync += element.eq(before)
+        result = Signal(32 * self._lanes, reset_less=True)
+        finished, compares = under_way[-1] & ~again, _is_any(passes[-1].op, _COMPARES)
+        m.d.comb += [
+            again.eq(under_way[-1] & (passes[-1].remaining != 0)),
+            self.busy.eq(under_way.any()),
+            self.o.valid.eq(finished & ~compares),
+            self.o.payload.eq(result),
+            self.o_mask.valid.eq(finished & compares),
+            self.o_mask.payload.eq(Cat(word[0] for word in _words(result))),
+        ]
+
+        fma, alu = _FmaLanes(self._lanes), _AluLanes(self._lanes)
+        for name, lanes, ops in (("fma", fma, _FMA), ("alu", alu, _ALU)):
+            m.d.comb += lanes.enter.eq(enters & _is_any(entering.op, ops))
+            inside = [under_way[n] & _is_any(passes[n].op, ops) for n in range(2)]
+            self._add(m, name, lanes, lanes.enter | inside[0] | inside[1])
+        elementary = self._elementary(m, self.i.valid & ~again, under_way[2], passes[2], fma.result)
+        m.d.comb += [alu.product.eq(fma.product), fma.raw.eq(_is_any(entering.op, _RAW))]
+        m.d.comb += alu.operation.eq(_alu_operation(m, entering.op))
+        first = _words(self.i.payload.a)
+        sources = [Mux(again, *pair) for pair in zip(_words(result), first, strict=True)]
+        for lane in range(self._lanes):
+            self._select(m, lane, sources, entering, again, fma, alu, elementary)
+        with m.If(under_way[2]):
+            with m.If(_is_any(passes[2].op, _ALU)):
+                m.d.sync += result.eq(alu.value)
+            with m.Elif(passes[2].op == SimdOp.VCVT_I32_F32):
+                m.d.sync += result.eq(fma.integer)
+            with m.Else():
+                m.d.sync += result.eq(fma.result)
         return m
 
-    def _lane(self, m: Module, lane: int) -> Value:
-        """Return the result of a lane, from registers that take its operands."""
-        operation = self.i.payload
-        m.submodules[f"fma_{lane}"] = fma = Fp32Fma()
-        m.submodules[f"min_max_{lane}"] = min_max = Fp32MinMax()
-        a, b, c = (operation[name].word_select(lane, 32) for name in "abc")
-        registers = [Signal(32, name=f"{name}_{lane}", reset_less=True) for name in "abc"]
+    def _add(self, m: Module, name: str, part: Any, en: Value) -> None:
+        """Add a part in a clock domain of its name."""
+        gate = ClockGate(domain=name, gated=self._gated)
+        m.domains += gate.clock_domain
+        m.submodules[f"{name}_clock"] = gate
+        m.submodules[name] = gate.drive(part)
+        m.d.comb += gate.en.eq(en)
+
+    def _enter(self, m: Module, enters: Signal, entering: Any, again: Value, last: Any) -> None:
+        """Say what enters: the operation that comes round, or else a new one."""
+        op = self.i.payload.op
+        m.d.comb += [enters.eq(again | self.i.valid), self.i.ready.eq(~again)]
+        with m.If(again):
+            m.d.comb += [entering.op.eq(last.op), entering.remaining.eq(last.remaining - 1)]
+        with m.Else():
+            m.d.comb += entering.op.eq(op)
+            for count in sorted(set(self._passes.values())):
+                ops = [op for op, passes in self._passes.items() if passes == count]
+                with m.If(_is_any(op, ops)):
+                    m.d.comb += entering.remaining.eq(count - 1)
+
+    def _elementary(
+        self, m: Module, new: Value, stepped: Value, done: Any, results: Value
+    ) -> ElementaryOperands:
+        """Add what the elementary functions need besides multiply-adds."""
+        unit = ElementaryOperands(self._lanes)
+        # The slot of a pass is the number of the cycle in which it entered.
+        phase = Signal(range(self.LATENCY))
+        m.d.sync += phase.eq(phase + 1)
+        for op, function in _ELEMENTARY.items():
+            with m.If(done.op == op):
+                m.d.comb += unit.step.function.eq(function)
         m.d.comb += [
-            min_max.a.eq(a),
-            min_max.b.eq(b),
-            min_max.maximum.eq(operation.op == SimdOp.MAX),
-            fma.a.eq(registers[0]),
-            fma.b.eq(registers[1]),
-            fma.c.eq(registers[2]),
+            unit.enter.eq(new & _is_any(self.i.payload.op, _ELEMENTARY)),
+            unit.enter_slot.eq(phase),
+            unit.x.eq(self.i.payload.a),
+            unit.step_valid.eq(stepped & _is_any(done.op, _ELEMENTARY) & (done.remaining != 0)),
+            unit.step.remaining.eq(done.remaining),
+            unit.step.slot.eq(phase - 3),
+            unit.results.eq(results),
+        ]
+        self._add(m, "elementary", unit, unit.enter | unit.step_valid)
+        return unit
+
+    def _select(
+        self,
+        m: Module,
+        lane: int,
+        sources: list[Value],
+        entering: Any,
+        again: Value,
+        fma: _FmaLanes,
+        alu: _AluLanes,
+        elementary: ElementaryOperands,
+    ) -> None:
+        """Select the operands of a lane."""
+        operands = self.i.payload
+        a, b, c = (operands[name].word_select(lane, 32) for name in "abc")
+        # A reduction starts with the neighbour and ends with the most distant lane.
+        partner = Array(
+            sources[lane ^ self._lanes >> 1 + remaining]
+            for remaining in range((self._lanes - 1).bit_length())
+        )[entering.remaining]
+        reduces = _is_any(entering.op, _REDUCTIONS)
+        m.d.comb += [
+            alu.a.word_select(lane, 32).eq(sources[lane]),
+            alu.b.word_select(lane, 32).eq(Mux(reduces, partner, b)),
         ]
         one, minus_zero = Const(ONE, 32), Const(SIGN, 32)
         terms = {
-            SimdOp.ADD: (a, one, b),
-            SimdOp.SUB: (a, one, b ^ SIGN),
-            SimdOp.MUL: (a, b, minus_zero),
-            SimdOp.MADD: (a, b, c),
-            SimdOp.NMADD: (a ^ SIGN, b, c),
-            SimdOp.MIN: (min_max.chosen, one, minus_zero),
-            SimdOp.MAX: (min_max.chosen, one, minus_zero),
+            SimdOp.VFADD_F32: (a, one, b),
+            SimdOp.VFSUB_F32: (a, one, b ^ SIGN),
+            SimdOp.VFMUL_F32: (a, b, minus_zero),
+            SimdOp.VFMADD_F32: (a, b, c),
+            SimdOp.VFNMADD_F32: (a ^ SIGN, b, c),
+            SimdOp.VFREDSUM_F32: (sources[lane], one, partner),
+            SimdOp.VCVT_I32_F32: (Const(INTEGER_FRAME, 32), one, a),
+            SimdOp.VCVT_F32_I32: from_int32(a),
+            SimdOp.VMUL_I32: (a, b, minus_zero),
+            **{op: first_operands(function, a) for op, function in _ELEMENTARY.items()},
         }
-        with m.If(self.i.valid), m.Switch(operation.op):
+        inputs = [getattr(fma, name).word_select(lane, 32) for name in "abc"]
+        with m.Switch(entering.op):
             for op, values in terms.items():
                 with m.Case(op):
-                    m.d.sync += [r.eq(value) for r, value in zip(registers, values, strict=True)]
-        return fma.result
+                    m.d.comb += [i.eq(value) for i, value in zip(inputs, values, strict=True)]
+        with m.If(again & _is_any(entering.op, _ELEMENTARY)):
+            m.d.comb += [
+                i.eq(getattr(elementary, name).word_select(lane, 32))
+                for i, name in zip(inputs, "abc", strict=True)
+            ]
+
+
+def _words(vector: Value) -> list[Value]:
+    """Return the lanes of a vector."""
+    return [vector.word_select(lane, 32) for lane in range(len(vector) // 32)]
+
+
+def _alu_operation(m: Module, op: Any) -> Any:
+    """Return what the ALUs do for an operation."""
+    operation: Any = Signal(LaneOperation, name="alu_operation")
+    with m.Switch(op):
+        for member, (alu_op, kind) in _ALU.items():
+            with m.Case(member):
+                m.d.comb += [operation.op.eq(alu_op), operation.kind.eq(kind)]
+    return operation

@@ -4,11 +4,16 @@ from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.numerics.formats import FP32
-from d1_golden.numerics.fp32 import FRAME_BITS, GUARD_BITS, UNIT_BIT
+from d1_golden.numerics.fp32 import FRAME_BITS, GUARD_BITS, ONE, UNIT_BIT
 
 from .logic import is_fp32_nan, named, normalised, registered
 
-__all__ = ["Fp32Fma"]
+__all__ = ["INTEGER_FRAME", "Fp32Fma", "from_int32"]
+
+#: 2^31, the factor that makes `Fp32Fma.integer` the addend as an integer.
+INTEGER_FRAME = FP32.bias + 31 << FP32.mantissa_bits
+#: The greatest signed integer.
+INT32_MAX = (1 << 31) - 1
 
 _FRACTION = FP32.mantissa_bits
 _PRODUCT_BITS = 2 * (_FRACTION + 1)
@@ -19,6 +24,12 @@ _LARGEST_SHIFT = (1 << _SHIFT_BITS) - 1
 _COUNTED_BITS = 1 << _SHIFT_BITS
 #: Bits of a normalised sum that rounding drops.
 _DROPPED = FRAME_BITS - 1 - _FRACTION
+#: Bits of the frame below 1 if its unit bit weighs 2^31.
+_INTEGER_FRACTION = UNIT_BIT - 31
+#: An integer is added in two parts, of which the lower has so many bits.
+_LOWER_BITS = 22
+#: Exponent field with which the last bit of a significand weighs 1; it and the sum are even.
+_UNIT_FIELD = FP32.bias + _FRACTION
 
 
 class Fp32Fma(wiring.Component):
@@ -28,10 +39,20 @@ class Fp32Fma(wiring.Component):
     product a x b + (-0). Three stages: multiply and compare exponents; align and add; normalise
     and round. Specials are told apart in the first stage and replace the result of the third.
 
-    Latency 2 cycles from `a`, `b` and `c` to `result`, which is not registered. One operation per
-    cycle. The registers have neither enable nor reset: stop the clock to stop them.
+    Integers use the same stages. With `raw` bit 23 of an operand is the top bit of its significand,
+    whatever its exponent field says, so that
 
-    Golden twin: `d1_golden.numerics.fp32.fma`, step by step.
+    - `product` is the lower 32 bits of the product of two numbers of 24 bits;
+    - numbers without hidden bit can be added: see `from_int32`.
+
+    And 2^31 x 1 + c makes `integer` the number c rounded: the sum's integer part is c + 2^31, so
+    its top bit is flipped. If c is as large as that, then the product is not the larger term.
+
+    Latency 2 cycles from `a`, `b` and `c` to `result` and `integer`, 1 to `product`; only the last
+    is registered. One operation per cycle. The registers have neither enable nor reset: stop the
+    clock to stop them.
+
+    Golden twin: `d1_golden.numerics.fp32.fma`, step by step; `to_int32` with `integer`.
 
     Members
     -------
@@ -39,15 +60,24 @@ class Fp32Fma(wiring.Component):
         The factors.
     c : In(32)
         The addend.
+    raw : In(1)
+        The operands have no hidden bits.
     result : Out(32)
         a x b + c, 2 cycles later.
+    product : Out(32)
+        The lower bits of the product of the significands, 1 cycle later.
+    integer : Out(32)
+        c to the nearest signed integer, if a is `INTEGER_FRAME` and b is 1, 2 cycles later.
 
     """
 
     a: In(32)  #: left factor
     b: In(32)  #: right factor
     c: In(32)  #: addend
+    raw: In(1)  #: the operands have no hidden bits
     result: Out(32)  #: a x b + c, 2 cycles later
+    product: Out(32)  #: significands' product, 1 cycle later
+    integer: Out(32)  #: c as an integer, 2 cycles later
 
     def elaborate(self, platform: object) -> Module:
         """Build the three stages."""
@@ -55,8 +85,11 @@ class Fp32Fma(wiring.Component):
         a, b, c = self.a, self.b, self.c
 
         # First stage: the product, and how far the term of the lesser exponent has to go right.
-        product = registered(m, _significand(a) * _significand(b), _PRODUCT_BITS, "product")
-        addend = registered(m, _significand(c), _FRACTION + 1, "addend")
+        a_significand, b_significand, c_significand = (
+            _significand(number, self.raw) for number in (a, b, c)
+        )
+        product = registered(m, a_significand * b_significand, _PRODUCT_BITS, "product_2")
+        addend = registered(m, c_significand, _FRACTION + 1, "addend")
         # Both exponents with the bias added. A product of zero has none, so it is never the larger.
         p_exponent = named(m, _exponent(a) + _exponent(b), 9, "p_exponent")
         c_exponent = named(m, _exponent(c) + FP32.bias, 9, "c_exponent")
@@ -86,6 +119,7 @@ class Fp32Fma(wiring.Component):
         sign_3 = registered(m, sign_2, 1, "sign_3")
         subtract_3 = registered(m, subtract, 1, "subtract_3")
         exponent_3 = registered(m, exponent_2, 9, "exponent_3")
+        p_larger_3 = registered(m, p_larger_2, 1, "p_larger_3")
 
         # Third stage: normalise, round. Terms of opposite sign that cancel leave +0.
         negative = total[-1]
@@ -93,13 +127,19 @@ class Fp32Fma(wiring.Component):
         code = _rounded(m, magnitude, exponent_3)
         zero = named(m, magnitude == 0, 1, "zero")
         sign = Mux(zero, sign_3 & ~subtract_3, sign_3 ^ negative)
-        special, special_code = self._special(m, p_sign, p_zero)
+        special, invalid, special_sign = self._special(m, p_sign, p_zero)
+        infinity = Cat(Const(FP32.infinity_code, 31), special_sign)
         finite = Cat(Mux(zero, 0, code)[:31], sign)
-        m.d.comb += self.result.eq(Mux(special, special_code, finite))
+        limit = Const(INT32_MAX, 32) ^ (sign_3 & ~invalid).replicate(32)
+        m.d.comb += [
+            self.result.eq(Mux(special, Mux(invalid, FP32.nan_code, infinity), finite)),
+            self.product.eq(product),
+            self.integer.eq(Mux(p_larger_3, _integer(m, total), limit)),
+        ]
         return m
 
-    def _special(self, m: Module, p_sign: Value, p_zero: Value) -> tuple[Value, Value]:
-        """Return, in the third stage, whether an operand is special, and the result if one is."""
+    def _special(self, m: Module, p_sign: Value, p_zero: Value) -> Value:
+        """Return, in the third stage: an operand is special; the result is NaN; sign of its Inf."""
         special, infinite, nan = (
             Cat(test(operand) for operand in (self.a, self.b, self.c))
             for test in (_is_special, _is_infinite, is_fp32_nan)
@@ -109,9 +149,7 @@ class Fp32Fma(wiring.Component):
         state: Value = Cat(special.any(), nan.any() | invalid, Mux(p_infinite, p_sign, c_sign))
         for stage in (2, 3):
             state = registered(m, state, 3, f"special_{stage}")
-        is_special, is_invalid, sign = state
-        infinity = Cat(Const(FP32.infinity_code, 31), sign)
-        return is_special, Mux(is_invalid, FP32.nan_code, infinity)
+        return state
 
 
 def _exponent(number: Value) -> Value:
@@ -120,8 +158,9 @@ def _exponent(number: Value) -> Value:
     return field | (field == 0)
 
 
-def _significand(number: Value) -> Value:
-    return Cat(number[:_FRACTION], number[_FRACTION:31].any())
+def _significand(number: Value, raw: Value) -> Value:
+    hidden = Mux(raw, number[_FRACTION], number[_FRACTION:31].any())
+    return Cat(number[:_FRACTION], hidden)
 
 
 def _is_special(number: Value) -> Value:
@@ -137,6 +176,29 @@ def _shift_right_sticky(value: Value, shift: Value) -> Value:
     # As many ones as the distance: what is left of the largest distance's.
     out = Const((1 << _LARGEST_SHIFT) - 1, _LARGEST_SHIFT) >> ~shift
     return (value >> shift) | (value & out[: len(value)]).any()
+
+
+def _integer(m: Module, total: Value) -> Value:
+    """Return the integer part, rounded, of a positive sum with 2^31, without the 2^31."""
+    half = 1 << _INTEGER_FRACTION - 1
+    end = _INTEGER_FRACTION + 32
+    last = total[_INTEGER_FRACTION]
+    whole = named(m, total[:end] + Mux(last, half, half - 1), end, "whole")
+    return whole[_INTEGER_FRACTION:] ^ (1 << 31)
+
+
+def from_int32(word: Value) -> tuple[Value, Value, Value]:
+    """Return the `raw` operands of an `Fp32Fma` whose result is a signed integer, rounded.
+
+    The lower bits are a factor, the upper ones the addend, both without hidden bit: the last bits
+    of their exponent fields are 0.
+    """
+    upper = word[_LOWER_BITS:]
+    sign = word[31]
+    magnitude = (upper ^ sign.replicate(len(upper))) + sign
+    lower = Cat(word[:_LOWER_BITS], Const(0, 1), Const(_UNIT_FIELD, 8), Const(0, 1))
+    c = Cat(magnitude[: len(upper)], Const(0, _FRACTION - len(upper)))
+    return lower, Const(ONE, 32), Cat(c, Const(_UNIT_FIELD + _LOWER_BITS, 8), sign)
 
 
 def _rounded(m: Module, magnitude: Value, exponent: Value) -> Value:
