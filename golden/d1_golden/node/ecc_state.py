@@ -67,12 +67,20 @@ class EccState(NamedTuple):
     registers: NDArray[np.uint64]
 
 
-def new_ecc_state(params: NodeParams) -> EccState:
-    """Return the state after power-up: nothing is wrong."""
+def new_ecc_state(params: NodeParams, registers: NDArray[np.uint64] | None = None) -> EccState:
+    """Return the state after power-up: nothing is wrong.
+
+    Parameters
+    ----------
+    params
+        Size of the SRAM.
+    registers
+        Where the registers are: eight words, by default new ones.
+    """
     return EccState(
         syndromes=np.zeros(params.sram_bytes // 8, np.uint8),
         wrong=np.zeros(1, np.int64),
-        registers=np.zeros(len(EccRegister), np.uint64),
+        registers=np.zeros(len(EccRegister), np.uint64) if registers is None else registers,
     )
 
 
