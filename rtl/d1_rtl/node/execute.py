@@ -113,8 +113,8 @@ class Execute(wiring.Component):
     redirect : Out(redirect_layout()).array(threads)
     invalidate : Out(1)
     train : Out(training_layout()).array(2)
-    unblock : Out(threads)
-        The instruction that blocked the thread is done.
+    blocked : Out(threads)
+        The thread waits for an instruction that blocks it.
     divider_free : Out(1)
     stops : Out(threads), trap : Out(Trap).array(threads)
         An exception stops the thread.
@@ -153,7 +153,7 @@ class Execute(wiring.Component):
     redirect: Any
     invalidate: Signal
     train: Any
-    unblock: Signal
+    blocked: Signal
     divider_free: Signal
     stops: Signal
     trap: Any
@@ -197,7 +197,7 @@ class Execute(wiring.Component):
                 "redirect": Out(redirect_layout()).array(threads),
                 "invalidate": Out(1),
                 "train": Out(training_layout()).array(GROUPS),
-                "unblock": Out(threads),
+                "blocked": Out(threads),
                 "divider_free": Out(1),
                 "stops": Out(threads),
                 "trap": Out(Trap).array(threads),
@@ -522,9 +522,16 @@ class Execute(wiring.Component):
         threads = self._params.threads
         places = data.ArrayLayout(data.StructLayout({"pc": LOCAL_BITS, "insn": 32}), threads)
         blocking: Any = Signal(places)
+        waits, done = Signal(threads), Signal(threads)
+        m.d.comb += self.blocked.eq(waits)
+        m.d.sync += waits.eq(waits & ~done)
         for slot, commit in zip(self._slots(), commits, strict=True):
-            with m.If(commit & slot.uop.unit.matches(*BLOCKING_UNITS)):
+            blocks = slot.uop.unit.matches(*BLOCKING_UNITS)
+            with m.If(slot.valid & blocks):
+                m.d.comb += self.blocked.bit_select(slot.thread, 1).eq(1)
+            with m.If(commit & blocks):
                 m.d.sync += [
+                    waits.bit_select(slot.thread, 1).eq(1),
                     blocking[slot.thread].pc.eq(slot.pc),
                     blocking[slot.thread].insn.eq(slot.insn),
                 ]
@@ -570,7 +577,7 @@ class Execute(wiring.Component):
             record.insn.eq(place.insn),
             record.valid.eq(finished & ~fault),
             trap.pc.eq(place.pc),
-            self.unblock.eq(Mux(finished, 1 << record.thread, 0)),
+            done.eq(Mux(finished, 1 << record.thread, 0)),
         ]
         return record, _Exception(finished & fault, record.thread, trap)
 

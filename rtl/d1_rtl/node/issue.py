@@ -71,12 +71,12 @@ class Issue(wiring.Component):
     -------
     select : Out(thread).array(2), window : In(window_layout()).array(2), take : Out(3).array(2)
         The front end's instructions of the chosen threads, and how many of them are taken.
-    available, running, flush, unblock : In(threads)
-        A thread has instructions, may issue, goes elsewhere in this cycle, is done with the
-        instruction that blocked it.
+    available, running, flush, blocked : In(threads)
+        A thread has instructions, may issue, goes elsewhere in this cycle, has an instruction
+        under way that it waits for.
     alus, addresses, vectors : Out(slot_layout()).array(...)
-        The slots of execution: registers. A vector instruction that needs a scalar register or memory is in
-        an address slot, any other in the vector slot of its group.
+        The slots of execution: registers. A vector instruction that needs a scalar register or
+        memory is in an address slot, any other in the vector slot of its group.
     address_ready : In(address slots)
         The slot is empty, or is left at the end of the cycle.
     entered : Out(address slots)
@@ -105,7 +105,7 @@ class Issue(wiring.Component):
     available: Signal
     running: Signal
     flush: Signal
-    unblock: Signal
+    blocked: Signal
     alus: Any
     addresses: Any
     vectors: Any
@@ -143,7 +143,7 @@ class Issue(wiring.Component):
                 "available": by_thread,
                 "running": by_thread,
                 "flush": by_thread,
-                "unblock": by_thread,
+                "blocked": by_thread,
                 "alus": slot.array(slots),
                 "addresses": slot.array(slots),
                 "vectors": slot.array(GROUPS),
@@ -175,9 +175,9 @@ class Issue(wiring.Component):
         params = self._params
         m.submodules.chooser = chooser = ThreadChooser(params)
         m.submodules.allocator = allocator = SlotAllocator(params)
-        blocked, passed = Signal(params.threads), Signal(params.threads)
+        passed = Signal(params.threads)
         m.d.comb += [
-            chooser.eligible.eq(self.running & self.available & ~blocked & ~self.arrive),
+            chooser.eligible.eq(self.running & self.available & ~self.blocked & ~self.arrive),
             allocator.address_free.eq(self.address_ready),
         ]
         states = self._thread_states(m, passed)
@@ -202,8 +202,8 @@ class Issue(wiring.Component):
         for index in range(GROUPS):
             m.d.comb += self.take[index].eq(sum(goes.word_select(index, WINDOW)))
         self._fill_slots(m, chooser, groups, allocator, goes)
-        self._steer(m, chooser, groups, goes, blocked, passed)
-        self._explain(m, chooser, groups, allocator.goes, blocked)
+        self._steer(m, chooser, groups, goes, passed)
+        self._explain(m, chooser, groups, allocator.goes)
         return m
 
     def _in_alu(self, unit: Unit) -> Value:
@@ -329,12 +329,10 @@ class Issue(wiring.Component):
         chooser: ThreadChooser,
         groups: list[IssueGroup],
         goes: Value,
-        blocked: Signal,
         passed: Signal,
     ) -> None:
-        """Block threads, let them wait at barriers, take semaphores, note wrong predictions."""
+        """Let threads wait at barriers, take semaphores, note wrong predictions."""
         m.d.sync += [
-            blocked.eq(blocked & ~self.unblock & ~self.flush),
             passed.eq((passed | self.release) & ~self.flush),
             self.arrive.eq(self.arrive & ~self.release & ~self.flush),
         ]
@@ -361,8 +359,6 @@ class Issue(wiring.Component):
                 zip(group.window.entries, group.kinds, strict=True)
             ):
                 with m.If(goes[index * WINDOW + place]):
-                    with m.If(kind.blocks):
-                        m.d.sync += blocked.bit_select(thread, 1).eq(1)
                     with m.If(entry.predicted & kind.no_branch):
                         m.d.sync += [
                             self.repair[index].valid.eq(1),
@@ -378,7 +374,6 @@ class Issue(wiring.Component):
         chooser: ThreadChooser,
         groups: list[IssueGroup],
         goes: Value,
-        blocked: Value,
     ) -> None:
         """Say for each thread that issues nothing why, and who issued nothing though chosen."""
         tired = Signal(self._params.threads)
@@ -391,7 +386,7 @@ class Issue(wiring.Component):
             ]
             with m.If(self.arrive[thread]):
                 m.d.comb += stall.cause.eq(StallCause.WAIT)
-            with m.Elif(blocked[thread]):
+            with m.Elif(self.blocked[thread]):
                 m.d.comb += stall.cause.eq(StallCause.BLOCKED)
             with m.Elif(~self.available[thread]):
                 m.d.comb += stall.cause.eq(StallCause.FETCH)

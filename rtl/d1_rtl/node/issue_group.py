@@ -73,8 +73,6 @@ class ThreadState(data.Struct):
 class IssuedKind(data.Struct):
     """What becomes of the thread when an instruction is issued."""
 
-    #: It issues nothing until the instruction is done.
-    blocks: 1
     #: It takes the semaphore that the instruction names.
     takes_semaphore: 1
     #: It leaves its barrier.
@@ -201,7 +199,6 @@ class IssueGroup(wiring.Component):
         m.d.comb += [
             needs.ends.eq(predicted | alone),
             kind.no_branch.eq(1),
-            kind.blocks.eq(uop.unit.matches(*BLOCKING_UNITS)),
         ]
         with m.Switch(uop.unit):
             with m.Case(Unit.ALU):
