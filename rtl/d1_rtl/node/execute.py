@@ -36,6 +36,7 @@ from .micro_op import (
     TrapCause,
     Unit,
     field,
+    is_one_of,
     slot_layout,
 )
 from .muldiv import MulDiv
@@ -322,7 +323,7 @@ class Execute(wiring.Component):
         for thread, csr_file in enumerate(csr_files):
             m.d.comb += [
                 csr_file.number.eq(field(slot.insn, "csr")),
-                csr_file.op.eq(CsrOp(uop.op[: len(csr_file.op)])),
+                csr_file.op.eq(CsrOp(uop.op[:4])),
                 csr_file.operand.eq(Mux(uop.a == OperandA.RS1, slot.x1, immediate)),
                 csr_file.writes.eq((uop.op == CsrOp.CSRRW) | field(slot.insn, "rs1").any()),
                 csr_file.commit.eq(commit & (uop.unit == Unit.CSR) & (slot.thread == thread)),
@@ -442,7 +443,7 @@ class Execute(wiring.Component):
         """Drive the results of the ALUs, and mark registers whose results come later."""
         for index, (slot, alu) in enumerate(zip(self.alus, alus, strict=True)):
             result = self.results[index]
-            at_once = slot.uop.unit.matches(Unit.ALU, Unit.BRANCH, Unit.CSR)
+            at_once = is_one_of(slot.uop.unit, Unit.ALU, Unit.BRANCH, Unit.CSR)
             m.d.comb += [
                 result.valid.eq(commits[index] & slot.uop.writes_rd & at_once),
                 result.thread.eq(slot.thread),
@@ -492,6 +493,7 @@ class Execute(wiring.Component):
                 operation.uop.eq(chosen.uop),
                 operation.insn.eq(chosen.insn),
                 operation.thread.eq(chosen.thread),
+                operation.pc.eq(chosen.pc),
             ]
             with m.Switch(chosen.thread):
                 for thread, csr_file in enumerate(csr_files):
@@ -526,7 +528,7 @@ class Execute(wiring.Component):
         m.d.comb += self.blocked.eq(waits)
         m.d.sync += waits.eq(waits & ~done)
         for slot, commit in zip(self._slots(), commits, strict=True):
-            blocks = slot.uop.unit.matches(*BLOCKING_UNITS)
+            blocks = is_one_of(slot.uop.unit, *BLOCKING_UNITS)
             with m.If(slot.valid & blocks):
                 m.d.comb += self.blocked.bit_select(slot.thread, 1).eq(1)
             with m.If(commit & blocks):
@@ -624,7 +626,7 @@ class Execute(wiring.Component):
                     m.d.comb += [raised.eq(1), trap.eq(exception.trap)]
             with m.If(raised):
                 m.d.comb += [
-                    stops.eq((csr_file.mtvec == 0) | trap.cause.matches(*_ALWAYS_STOP)),
+                    stops.eq((csr_file.mtvec == 0) | is_one_of(trap.cause, *_ALWAYS_STOP)),
                     redirect.valid.eq(~stops),
                     redirect.target.eq(csr_file.mtvec),
                 ]
@@ -683,7 +685,7 @@ class Execute(wiring.Component):
         records = self.retire.slots
         for slot, commit, record in zip(self._slots(), commits, records, strict=False):
             m.d.comb += [
-                record.valid.eq(commit & ~slot.uop.unit.matches(*BLOCKING_UNITS)),
+                record.valid.eq(commit & ~is_one_of(slot.uop.unit, *BLOCKING_UNITS)),
                 record.thread.eq(slot.thread),
                 record.order.eq(slot.order),
                 record.pc.eq(slot.pc),

@@ -1,7 +1,5 @@
 """Issue: the stage that lets instructions of two threads a cycle into the slots of execution."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value

@@ -1,7 +1,5 @@
 """The instructions of one thread that may be issued in a cycle."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from amaranth.hdl import Module, Signal, Value
@@ -19,6 +17,7 @@ from .micro_op import (
     SystemOp,
     Unit,
     field,
+    is_one_of,
     micro_op_layout,
 )
 from .slot_allocator import LaneNeeds
@@ -214,7 +213,7 @@ class IssueGroup(wiring.Component):
             with m.Case(Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER):
                 m.d.comb += [needs.address.eq(1), needs.vector.eq(1), needs.ends.eq(1)]
             with m.Case(*_VECTOR_UNITS):
-                memory = uop.unit.matches(*VECTOR_MEMORY_UNITS)
+                memory = is_one_of(uop.unit, *VECTOR_MEMORY_UNITS)
                 m.d.comb += [needs.vector.eq(1), needs.address.eq(memory | uop.reads_rs1)]
             with m.Default():
                 m.d.comb += [needs.alu.eq(1), needs.first_alu.eq(1), alone.eq(1)]

@@ -4,6 +4,8 @@ Every encoding that the instruction table already has is taken from there; what 
 choice of an operation inside a unit, which follows from an instruction's name.
 """
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Value, signed
 from amaranth.lib import data, enum
 from d1_golden import isa
@@ -27,6 +29,7 @@ __all__ = [
     "TrapCause",
     "Unit",
     "field",
+    "is_one_of",
     "micro_op_layout",
     "slot_layout",
 ]
@@ -185,6 +188,11 @@ def field(word: Value, operand: str | Operand) -> Value:
         filled = value_lsb + width
     value = Cat(*pieces)
     return value.as_signed() if operand.signed else value
+
+
+def is_one_of(value: Any, *members: enum.Enum) -> Value:
+    """Return whether an enumerated signal is one of some members."""
+    return value.as_value().matches(*(Const.cast(member) for member in members))
 
 
 def micro_op_layout() -> data.StructLayout:

@@ -1,7 +1,5 @@
 """Scalar register file."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from amaranth.hdl import Cat, Module

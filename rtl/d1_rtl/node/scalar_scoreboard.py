@@ -1,7 +1,5 @@
 """Which scalar registers wait for a result."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, Value

@@ -1,7 +1,5 @@
 """Which instructions go to which slots in a cycle."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value

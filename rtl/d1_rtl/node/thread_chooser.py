@@ -1,7 +1,5 @@
 """Choice of the threads whose instructions are decoded."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, Value

@@ -58,7 +58,7 @@ class TrapUnit(wiring.Component):
         raised = Signal()
         m.submodules.transfer_check = check = TransferCheck(self._params)
         m.d.comb += [
-            check.op.eq(uop.op[: len(check.op)]),
+            check.op.eq(uop.op),
             check.x1.eq(slot.x1),
             check.x2.eq(slot.x2),
             check.count.eq(field(slot.insn, "imm_lines")),
