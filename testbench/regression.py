@@ -1,9 +1,10 @@
 """Randomised regression: the same random programs on the RTL and on the golden node.
 
-Every case is one seed. It makes a program, runs it on the golden node and on the Verilated node
-while packets read and write the same SRAM, and compares every retired instruction with its result,
-every register, the data window and how the thread ended. A failure is shrunk to the instructions
-that matter and printed with the command that replays it with a waveform.
+Every case is one seed. It makes a program for each thread, runs them on the golden node and on the
+Verilated node while packets read and write the same SRAM, and compares every retired instruction
+with its result, every register, the data windows and how the threads ended. A failure is shrunk to
+the threads and instructions that matter and printed with the command that replays it with a
+waveform.
 """
 
 from __future__ import annotations
@@ -14,34 +15,49 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 from d1_golden.isa import INSTRUCTIONS, decode
-from d1_golden.memory_map import ThreadStatus
-from d1_golden.node.random_programs import RandomProgram, shrink
-from d1_golden.packet import PACKET_DTYPE, Opcode, write_requests
+from d1_golden.memory_map import (
+    COUNTER_BASE,
+    COUNTER_LINES,
+    CounterRegister,
+    StallCause,
+    ThreadStatus,
+    stall_counter,
+)
+from d1_golden.packet import PACKET_DTYPE, Opcode, read_requests, write_requests
 from d1_golden.params import LINE_BYTES, PRESETS, NodeParams, preset
 from d1_rtl.node.node import Node
 from d1_rtl.sim.model import trace_format
 from d1_rtl.sim.node_link import NodeLink
+from d1_rtl.sim.retire_order import TraceError
 from numpy.typing import NDArray
 
 from .checker import (
     CYCLES_PER_INSTRUCTION,
-    Case,
     Mismatch,
     Outcome,
     compare,
     memory_image,
     run_golden,
-    start_requests,
-    thread_state,
+    thread_states,
 )
+from .workload import Case, Workload
 
-__all__ = ["NativeNode", "TrafficError", "main", "run_cases", "unseen_instructions"]
+__all__ = [
+    "NativeNode",
+    "Regression",
+    "TrafficError",
+    "main",
+    "run_cases",
+    "unseen_instructions",
+    "unseen_stalls",
+]
 
 #: Instructions that always trap, so that they are never in the trace of retired ones.
 _NEVER_RETIRE = frozenset({"ecall", "ebreak"})
@@ -68,6 +84,8 @@ class NativeNode:
     def __init__(self, params: NodeParams, *, waves: bool = False) -> None:
         #: Parameters of the node.
         self.params = params
+        #: Thread-cycles without issue, by cause, of all runs.
+        self.stalls: Counter[StallCause] = Counter()
         self._link = NodeLink(
             Node(params),
             name=f"node_{params.name}",
@@ -79,16 +97,16 @@ class NativeNode:
 
     def run(
         self,
-        program: RandomProgram,
+        workload: Workload,
         *,
         traffic: bool,
         wave: tuple[Path, int, int] | None = None,
     ) -> Outcome:
-        """Run a program from reset; the trace's `cycle` counts from there.
+        """Run a workload from reset; the trace's `cycle` counts from there.
 
         Parameters
         ----------
-        program
+        workload
             What to run.
         traffic
             Whether random packets go in and out meanwhile.
@@ -96,33 +114,41 @@ class NativeNode:
             File, first and last cycle of a waveform.
 
         """
-        link, limit = self._link, CYCLES_PER_INSTRUCTION * program.max_instructions
+        link, limit = self._link, CYCLES_PER_INSTRUCTION * workload.max_instructions
         link.reset()
         link.take_retired()
         start = link.cycles
         if wave is not None:
             path, first, last = wave
             link.trace(path, start + first, start + last)
-        requests = np.concatenate([program.requests(), start_requests(program)])
+        requests = np.concatenate([workload.load_requests(), workload.start_requests()])
         link.exchange(requests, 20 * len(requests) + 1000)
         if traffic:
-            self._interfere(program, limit)
+            self._interfere(workload, limit)
         with contextlib.suppress(TimeoutError):  # the comparison shows how far it came
             link.run(limit)
         retired, dropped = link.take_retired()
         assert dropped == 0, f"retire_capacity must hold {len(retired) + dropped} instructions"
         retired["cycle"] -= start
-        return Outcome(retired, thread_state(link), memory_image(link, program.end))
+        self._count_stalls()
+        return Outcome(retired, thread_states(link, workload), memory_image(link, workload.end))
 
-    def _interfere(self, program: RandomProgram, limit: int) -> None:
-        """Read anywhere and write behind the program until the node is idle.
+    def _count_stalls(self) -> None:
+        lines = self._link.exchange(read_requests(COUNTER_BASE, COUNTER_LINES * LINE_BYTES), 1000)
+        counters = lines["data"].reshape(-1).view(np.uint64)
+        assert counters[CounterRegister.CYCLES], "a workload must take cycles"
+        for cause in StallCause:
+            self.stalls[cause] += int(counters[stall_counter(cause)])
+
+    def _interfere(self, workload: Workload, limit: int) -> None:
+        """Read anywhere and write behind the programs until the node is idle.
 
         What is read of the lines that only these packets write must be what they wrote.
         """
-        rng = random.Random(program.seed)
-        first, lines = program.end // LINE_BYTES, self.params.sram_bytes // LINE_BYTES
+        rng = random.Random(workload.seed)
+        first, lines = workload.end // LINE_BYTES, self.params.sram_bytes // LINE_BYTES
         scratch = np.zeros((_SCRATCH_LINES, LINE_BYTES), np.uint8)
-        self._link.exchange(write_requests(program.end, scratch), limit)
+        self._link.exchange(write_requests(workload.end, scratch), limit)
         deadline = self._link.cycles + limit
         while not self._link.get("idle") and self._link.cycles < deadline:
             count = rng.randint(1, 24)
@@ -163,42 +189,45 @@ class NativeNode:
 
 
 def _difference(
-    program: RandomProgram, golden: Outcome, node: NativeNode, *, traffic: bool
+    workload: Workload, golden: Outcome, node: NativeNode, *, traffic: bool
 ) -> Mismatch | None:
-    """Run a program on the RTL and compare; wrong and missing replies are differences too."""
+    """Run a workload on the RTL and compare; wrong and missing replies are differences too.
+
+    So is a trace that contradicts itself.
+    """
     try:
-        return compare(program, golden, node.run(program, traffic=traffic))
-    except (TimeoutError, TrafficError) as error:
+        return compare(workload, golden, node.run(workload, traffic=traffic))
+    except (TimeoutError, TrafficError, TraceError) as error:
         return Mismatch(str(error))
 
 
 def _check(case: Case, node: NativeNode, counts: Counter[str]) -> Mismatch | None:
-    program = case.program()
-    golden = run_golden(program)
+    workload = case.workload()
+    golden = run_golden(workload)
     for word in golden.retired["insn"]:
         row = decode(int(word))
         assert row is not None, f"golden must retire instructions only, not {word:#010x}"
         counts[row.name] += 1
-    return _difference(program, golden, node, traffic=case.traffic)
+    return _difference(workload, golden, node, traffic=case.traffic)
 
 
 def _report_failure(case: Case, node: NativeNode, mismatch: Mismatch) -> str:
     """Return what a person wants to know of a failure."""
 
-    def fails(program: RandomProgram) -> bool:
-        golden = run_golden(program)
-        if golden.state[0] == ThreadStatus.RUNNING:
+    def fails(workload: Workload) -> bool:
+        golden = run_golden(workload)
+        if any(state[0] == ThreadStatus.RUNNING for state in golden.states.values()):
             return False
-        return _difference(program, golden, node, traffic=case.traffic) is not None
+        return _difference(workload, golden, node, traffic=case.traffic) is not None
 
-    small = shrink(case.program(), fails)
+    small = case.workload().shrink(fails)
     place = f"PRESET={case.params.name} SEED={case.seed} N=1"
     replay = f"make regression {place} WAVES=build/regression"
     return "\n".join(
         (
             f"preset {case.params.name}, seed {case.seed}: {mismatch.text}",
             "these instructions are enough:",
-            small.listing() or "(none: the set-up or the dump fails)",
+            small.listing(),
             f"replay with a waveform: {replay}",
         )
     )
@@ -211,8 +240,10 @@ def _write_wave(case: Case, mismatch: Mismatch, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     node = NativeNode(case.params, waves=True)
     window = (path, max(0, middle - 200), middle + 100) if mismatch.cycle else (path, 0, 10_000)
-    with contextlib.suppress(TimeoutError, TrafficError):  # the failure may be in packets
-        node.run(case.program(), traffic=case.traffic, wave=window)
+    with contextlib.suppress(
+        TimeoutError, TrafficError, TraceError
+    ):  # the failure may be in packets
+        node.run(case.workload(), traffic=case.traffic, wave=window)
     node.close()
     print(f"waveform of cycles {window[1]}..{window[2]}: {path}")
 
@@ -235,17 +266,43 @@ def _write_junit(path: Path, name: str, results: Sequence[tuple[Case, float, str
     ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
 
 
-def unseen_instructions(counts: Counter[str]) -> list[str]:
-    """Return the rows of the ISA table that no program has retired."""
+class Regression(NamedTuple):
+    """What came of some cases.
+
+    Members
+    -------
+    results
+        Each case, its seconds, and the report of its failure or nothing.
+    failures
+        The cases that failed, with their first difference.
+    instructions
+        How often each row of the ISA table retired, by name.
+    stalls
+        Thread-cycles without issue, by cause.
+    """
+
+    results: list[tuple[Case, float, str]]
+    failures: list[tuple[Case, Mismatch]]
+    instructions: Counter[str]
+    stalls: Counter[StallCause]
+
+
+def unseen_instructions(counts: Counter[str], least: int = 1) -> list[str]:
+    """Return the rows of the ISA table that retired less than `least` times."""
     return [
-        row.name for row in INSTRUCTIONS if not counts[row.name] and row.name not in _NEVER_RETIRE
+        row.name
+        for row in INSTRUCTIONS
+        if counts[row.name] < least and row.name not in _NEVER_RETIRE
     ]
 
 
-def run_cases(
-    params: NodeParams, seeds: Sequence[int], *, traffic: bool = True
-) -> tuple[list[tuple[Case, float, str]], list[tuple[Case, Mismatch]], Counter[str]]:
-    """Run one case for each seed; return results, mismatches and retired instructions by name."""
+def unseen_stalls(counts: Counter[StallCause], least: int = 1) -> list[str]:
+    """Return the causes that stalled a thread in less than `least` cycles."""
+    return [cause.name.lower() for cause in StallCause if counts[cause] < least]
+
+
+def run_cases(params: NodeParams, seeds: Sequence[int], *, traffic: bool = True) -> Regression:
+    """Run one case for each seed."""
     node = NativeNode(params)
     counts: Counter[str] = Counter()
     results, failures = [], []
@@ -262,7 +319,17 @@ def run_cases(
     if sys.stderr.isatty():
         print(file=sys.stderr)
     node.close()
-    return results, failures, counts
+    return Regression(results, failures, counts, node.stalls)
+
+
+def _coverage(regression: Regression) -> Iterable[str]:
+    """Yield the coverage table: every row of the ISA table and every cause of a stall."""
+    names = [row.name for row in INSTRUCTIONS if row.name not in _NEVER_RETIRE]
+    cells = [f"{name:<17}{regression.instructions[name]:>8}" for name in names]
+    yield f"{regression.instructions.total()} instructions retired"
+    yield from ("   ".join(cells[n : n + 4]) for n in range(0, len(cells), 4))
+    yield "thread-cycles without issue"
+    yield from (f"{c.name.lower():<17}{regression.stalls[c]:>8}   {c.doc}" for c in StallCause)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -281,13 +348,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--count must be positive, not {args.count}")
     seeds = range(args.seed, args.seed + args.count)
     print(f"regression of preset {args.preset}, seeds {seeds.start}..{seeds.stop - 1}")
-    results, failures, counts = run_cases(preset(args.preset), seeds, traffic=not args.no_traffic)
+    regression = run_cases(preset(args.preset), seeds, traffic=not args.no_traffic)
+    results, failures = regression.results, regression.failures
     _write_junit(args.junit, f"regression.{args.preset}", results)
     if failures and args.waves is not None:
         _write_wave(*failures[0], args.waves)
-    unseen = unseen_instructions(counts)
-    print(f"{counts.total()} instructions retired, {len(INSTRUCTIONS) - len(unseen)} of "
-          f"{len(INSTRUCTIONS)} rows of the ISA table seen")  # fmt: skip
+    print("\n".join(_coverage(regression)))
+    unseen = [*unseen_instructions(regression.instructions), *unseen_stalls(regression.stalls)]
     if unseen:
         print(f"not seen: {' '.join(unseen)}")
     print(f"{len(results) - len(failures)} passed, {len(failures)} failed")

@@ -16,10 +16,11 @@ from d1_golden.assembler import assemble
 from d1_golden.memory_map import ThreadStatus
 from d1_golden.params import preset
 
-from .checker import CYCLES_PER_INSTRUCTION, STATE_REGISTERS, Case, Outcome, compare, run_golden
+from .checker import CYCLES_PER_INSTRUCTION, STATE_REGISTERS, Outcome, compare, run_golden
 from .packets import CLOCK_PERIOD_PS, PacketAgent
 from .program import ProgramLoader
 from .retire import RetireMonitor
+from .workload import Case
 
 __all__ = ["a_program_without_end_meets_the_bound", "random_programs_match_golden"]
 
@@ -34,22 +35,24 @@ async def _reset(dut: Any) -> None:
 
 @cocotb.test
 async def random_programs_match_golden(dut: Any) -> None:
-    """Every retired instruction, register and byte of data is the golden node's."""
+    """Every retired instruction, register and byte of data of every thread is golden's."""
     params, first = preset(os.environ["D1_PRESET"]), int(os.environ["D1_SEED"])
     Clock(dut.clk, CLOCK_PERIOD_PS, unit="ps").start()
     agent = PacketAgent(dut, stall=0.3, seed=first)
-    loader, monitor = ProgramLoader(agent), RetireMonitor(dut)
+    monitor = RetireMonitor(dut)
     for seed in range(first, first + int(os.environ["D1_COUNT"])):
         await _reset(dut)
-        program = Case(params, seed, length=100).program()
-        golden = run_golden(program)
-        await agent.exchange(program.requests())
-        await loader.start(program.options.base)
-        limit = CYCLES_PER_INSTRUCTION * program.max_instructions
-        state = await loader.wait(max_cycles=limit)
-        memory = np.frombuffer(await agent.read(0, program.end), np.uint8)
-        registers = tuple(int(getattr(state, r.name.lower())) for r in STATE_REGISTERS)
-        mismatch = compare(program, golden, Outcome(monitor.take(), registers, memory))
+        workload = Case(params, seed, length=100).workload()
+        golden = run_golden(workload)
+        await agent.exchange(workload.load_requests())
+        await agent.exchange(workload.start_requests())
+        limit = CYCLES_PER_INSTRUCTION * workload.max_instructions
+        states = {}
+        for thread in workload.programs:
+            state = await ProgramLoader(agent, thread=thread).wait(max_cycles=limit)
+            states[thread] = tuple(int(getattr(state, r.name.lower())) for r in STATE_REGISTERS)
+        memory = np.frombuffer(await agent.read(0, workload.end), np.uint8)
+        mismatch = compare(workload, golden, Outcome(monitor.take(), states, memory))
         assert mismatch is None, f"preset {params.name}, seed {seed}: {mismatch.text}"
 
 

@@ -6,11 +6,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from d1_golden.isa import INSTRUCTION_BY_NAME
-from d1_golden.node.random_programs import RandomProgram
 from numpy.typing import NDArray
 
 from testbench import regression
 from testbench.checker import Outcome
+from testbench.workload import Case, Workload
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def a_wrong_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the RTL's trace show a wrong result for every `mulh`."""
     real, row = regression.NativeNode.run, INSTRUCTION_BY_NAME["mulh"]
 
-    def run(node: regression.NativeNode, program: RandomProgram, **options: object) -> Outcome:
-        outcome = real(node, program, **options)  # type: ignore[arg-type]
+    def run(node: regression.NativeNode, workload: Workload, **options: object) -> Outcome:
+        outcome = real(node, workload, **options)  # type: ignore[arg-type]
         wrong = (outcome.retired["insn"] & row.mask) == row.match
         outcome.retired["value"] ^= np.uint64(4) * (wrong & (outcome.retired["rd_valid"] != 0))
         return outcome
@@ -36,7 +36,8 @@ def test_a_difference_is_shrunk_and_replayed_with_a_windowed_waveform(
     assert regression.main([*options, "--waves", str(waves)]) == 1
     printed = capsys.readouterr().out
     body = printed.split("enough:\n")[1].split("replay")[0].splitlines()
-    assert [line.split()[2] for line in body] == ["mulh"]
+    assert body[0].startswith("thread ")
+    assert [line.split()[2] for line in body[1:]] == ["mulh"]
     assert "make regression PRESET=tiny SEED=41 N=1 WAVES=" in printed
     failure = ElementTree.parse(report).find("testcase/failure")
     assert failure is not None and "retired instruction" in failure.attrib["message"]
@@ -55,10 +56,10 @@ def test_a_run_without_difference_passes_and_reports_every_case(tmp_path: Path) 
 
 def test_replaying_one_seed_repeats_the_very_same_cycles() -> None:
     node = regression.NativeNode(regression.preset("tiny"))
-    programs = {seed: regression.Case(node.params, seed).program() for seed in (50, 51)}
-    alone = node.run(programs[51], traffic=True)
-    node.run(programs[50], traffic=True)
-    again = node.run(programs[51], traffic=True)
+    workloads = {seed: Case(node.params, seed).workload() for seed in (50, 51)}
+    alone = node.run(workloads[51], traffic=True)
+    node.run(workloads[50], traffic=True)
+    again = node.run(workloads[51], traffic=True)
     node.close()
     assert np.array_equal(alone.retired, again.retired)
 

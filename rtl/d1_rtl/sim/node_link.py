@@ -253,7 +253,7 @@ class NodeLink(NativeModel):
 
         Raises
         ------
-        ValueError
+        TraceError
             As for `RetireOrder.take`.
         """
         slots = np.zeros(self._library.d1_link_retired_count(self._link_handle), SLOT_DTYPE)

@@ -4,7 +4,7 @@ import numpy as np
 from d1_golden.retire import RETIRE_DTYPE
 from numpy.typing import NDArray
 
-__all__ = ["LATE_DTYPE", "LINK_RETIRE_DTYPE", "SLOT_DTYPE", "RetireOrder"]
+__all__ = ["LATE_DTYPE", "LINK_RETIRE_DTYPE", "SLOT_DTYPE", "RetireOrder", "TraceError"]
 
 #: One retired instruction: the cycle in which it did, then golden's record.
 LINK_RETIRE_DTYPE = np.dtype([("cycle", "<u8"), *RETIRE_DTYPE.descr])
@@ -21,6 +21,10 @@ LATE_DTYPE = np.dtype(
 )
 
 _REGISTERS = 32
+
+
+class TraceError(RuntimeError):
+    """A trace contradicts itself."""
 
 
 class RetireOrder:
@@ -55,7 +59,7 @@ class RetireOrder:
 
         Raises
         ------
-        ValueError
+        TraceError
             When a value comes for a register that does not wait for one, or not after the
             instruction, or another instruction waits for the same register.
         """
@@ -84,14 +88,14 @@ class RetireOrder:
         _, record, value = np.intersect1d(wanted, given, assume_unique=True, return_indices=True)
         if len(value) < len(late):
             stray = late[np.setdiff1d(np.arange(len(late)), value)[0]]
-            raise ValueError(
+            raise TraceError(
                 f"an instruction must wait for a late value of {_register(stray)}, not none"
             )
         pairs = (records[pending[record]], late[value])
         early = np.flatnonzero(pairs[1]["cycle"] < pairs[0]["cycle"])
         if len(early):
             first = pairs[1][early[0]]
-            raise ValueError(
+            raise TraceError(
                 f"a late value of {_register(first)} must come after its instruction, "
                 f"not before cycle {pairs[0][early[0]]['cycle']}"
             )
@@ -115,11 +119,11 @@ def _numbered(events: NDArray[np.void]) -> NDArray[np.int64]:
 
 
 def _check_one_waits(waiting: NDArray[np.void]) -> None:
-    """Raise ValueError if two records wait for one register."""
+    """Raise TraceError if two records wait for one register."""
     keys, counts = np.unique(_keys(waiting), return_counts=True)
     if (counts > 1).any():
         second = waiting[np.flatnonzero(_keys(waiting) == keys[counts > 1][0])[1]]
-        raise ValueError(f"one instruction must wait for {_register(second)}, not two")
+        raise TraceError(f"one instruction must wait for {_register(second)}, not two")
 
 
 def _register(event: np.void) -> str:

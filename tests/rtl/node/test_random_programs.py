@@ -8,7 +8,7 @@ from d1_rtl.node.core import Core
 from d1_rtl.node.node import Node
 from d1_rtl.sim.cocotb_runner import run_cocotb
 
-from testbench.regression import run_cases, unseen_instructions
+from testbench.regression import run_cases, unseen_instructions, unseen_stalls
 
 #: Seeds and cases for each preset; together more than 2 x 10^5 instructions.
 NATIVE_CASES = {"tiny": (1000, 280), "fpga": (2000, 80), "d1": (3000, 80)}
@@ -18,11 +18,12 @@ NATIVE_CASES = {"tiny": (1000, 280), "fpga": (2000, 80), "d1": (3000, 80)}
 def test_random_programs_with_traffic_match_golden_under_the_native_driver(name: str) -> None:
     first, count = NATIVE_CASES[name]
     print(f"seeds {first}..{first + count - 1}")
-    results, failures, counts = run_cases(preset(name), range(first, first + count))
-    assert not failures, "\n".join(failure for _, _, failure in results if failure)
-    assert unseen_instructions(counts) == []
+    regression = run_cases(preset(name), range(first, first + count))
+    assert not regression.failures, "\n".join(text for _, _, text in regression.results if text)
+    assert unseen_instructions(regression.instructions) == []
+    assert unseen_stalls(regression.stalls) == []
     least = {"tiny": 140_000, "fpga": 40_000, "d1": 40_000}[name]
-    assert counts.total() >= least
+    assert regression.instructions.total() >= least
 
 
 def test_random_programs_with_stalled_packets_match_golden_under_cocotb(tmp_path: Path) -> None:

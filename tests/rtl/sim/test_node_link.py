@@ -10,6 +10,9 @@ from d1_golden.packet import FIELDS, PACKET_DTYPE, Opcode, read_requests, write_
 from d1_golden.params import preset
 from d1_rtl.node.interfaces import RetiredSlot, RetireSignature, ScalarResult
 from d1_rtl.sim.node_link import DRAIN_CYCLES, NodeLink
+from d1_rtl.sim.retire_order import TraceError
+
+from testbench.trace_player import TracePlayer, struct_bits
 
 LINES = 1024
 SIZE = 64 * LINES
@@ -212,31 +215,13 @@ def test_retired_instructions_are_kept_up_to_the_capacity():
             assert (len(retired), dropped) == (10, 15)
 
 
-class Trace(wiring.Component):
-    """A node that does nothing and retires what its inputs say."""
-
-    i_request: In(stream.Signature(PACKET))
-    o_reply: Out(stream.Signature(PACKET))
-    idle: Out(1)
-    retire: Out(RetireSignature(preset("d1")))
-    slots: In(RetiredSlot).array(SLOTS)
-    late: In(ScalarResult).array(2)
-
-    def elaborate(self, platform):
-        m = Module()
-        m.d.sync += self.idle.eq(0)
-        m.d.comb += [out.eq(now) for out, now in zip(self.retire.slots, self.slots, strict=True)]
-        m.d.comb += [out.eq(now) for out, now in zip(self.retire.late, self.late, strict=True)]
-        return m
-
-
 def test_every_field_of_every_slot_is_recorded_and_late_values_join_their_instructions():
     rng = np.random.default_rng(SEED)
     print(f"seed {SEED}")
-    with NodeLink(Trace(), name="trace", retire_capacity=1000) as link:
+    with NodeLink(TracePlayer(preset("d1")), name="trace_player", retire_capacity=1000) as link:
 
         def show(port, struct, **fields):
-            link.set(port, struct.const({"valid": 1, **fields}).as_value().value)
+            link.set(port, struct_bits(struct, **fields))
 
         expected = []
         for cycle in range(50):
@@ -274,11 +259,10 @@ def test_every_field_of_every_slot_is_recorded_and_late_values_join_their_instru
 
 
 def test_a_late_value_without_its_instruction_is_an_error():
-    with NodeLink(Trace(), name="trace", retire_capacity=10) as link:
-        value = ScalarResult.const({"valid": 1, "thread": 1, "rd": 7}).as_value().value
-        link.set("late__0", value)
+    with NodeLink(TracePlayer(preset("d1")), name="trace_player", retire_capacity=10) as link:
+        link.set("late__0", struct_bits(ScalarResult, thread=1, rd=7))
         link.advance(1)
-        with pytest.raises(ValueError, match="late value of x7 of thread 1"):
+        with pytest.raises(TraceError, match="late value of x7 of thread 1"):
             link.take_retired()
 
 

@@ -2,7 +2,13 @@
 
 import numpy as np
 import pytest
-from d1_rtl.sim.retire_order import LATE_DTYPE, LINK_RETIRE_DTYPE, SLOT_DTYPE, RetireOrder
+from d1_rtl.sim.retire_order import (
+    LATE_DTYPE,
+    LINK_RETIRE_DTYPE,
+    SLOT_DTYPE,
+    RetireOrder,
+    TraceError,
+)
 
 SEED = 51
 
@@ -68,21 +74,21 @@ def test_values_may_come_out_of_order():
 
 def test_a_value_that_nobody_waits_for_is_an_error():
     with pytest.raises(
-        ValueError, match=r"wait for a late value of x5 of thread 2 in cycle 3, not none"
+        TraceError, match=r"wait for a late value of x5 of thread 2 in cycle 3, not none"
     ):
         take(RetireOrder(), [slot(1, 0, rd=5, pending=True)], [late(3, 5, 1, thread=2)])
 
 
 def test_a_value_before_its_instruction_is_an_error():
     with pytest.raises(
-        ValueError, match="x5 of thread 0 in cycle 3 must come after its instruction, not before"
+        TraceError, match="x5 of thread 0 in cycle 3 must come after its instruction, not before"
     ):
         take(RetireOrder(), [slot(4, 0, rd=5, pending=True)], [late(3, 5, 1)])
 
 
 def test_two_instructions_that_wait_for_one_register_are_an_error():
     shown = [slot(cycle, 0, rd=5, pending=True) for cycle in (1, 2)]
-    with pytest.raises(ValueError, match="one instruction must wait for x5 of thread 0 in cycle 2"):
+    with pytest.raises(TraceError, match="one instruction must wait for x5 of thread 0 in cycle 2"):
         take(RetireOrder(), shown)
 
 
