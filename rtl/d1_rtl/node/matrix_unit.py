@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
@@ -10,17 +12,43 @@ from d1_golden.params import NodeParams
 from ..numerics.cfp8 import Cfp8Config
 from ..numerics.dot_product import DotProduct
 from ..numerics.operand_decoder import DotOperandSignature, OperandDecoder
+from .interfaces import THREAD_BITS
 
-__all__ = ["MatrixOp", "MatrixUnit", "matrix_operation_layout"]
+__all__ = [
+    "MatrixOp",
+    "MatrixUnit",
+    "accumulator_part_layout",
+    "matrix_operation_layout",
+]
 
 
 class MatrixOp(enum.Enum, shape=2):
-    """What the matrix unit does."""
+    """What the matrix unit does to an accumulator."""
 
     STEP = 0  #: multiply and accumulate
-    ZERO = 1  #: clear an accumulator
-    READ = 2  #: read a part of an accumulator
-    WRITE = 3  #: write a part of an accumulator
+    ZERO = 1  #: clear
+    WRITE = 2  #: write a part
+
+
+def accumulator_part_layout(params: NodeParams) -> data.StructLayout:
+    """Return the layout of the place of a part of an accumulator.
+
+    Members
+    -------
+    part
+        Which part, less than `NodeParams.accumulator_parts`.
+    acc
+        Number of the accumulator, less than `NodeParams.accumulators`.
+    thread
+        Whose it is.
+    """
+    return data.StructLayout(
+        {
+            "part": (params.accumulator_parts - 1).bit_length(),
+            "acc": (params.accumulators - 1).bit_length(),
+            "thread": THREAD_BITS,
+        }
+    )
 
 
 def matrix_operation_layout(params: NodeParams) -> data.StructLayout:
@@ -38,10 +66,8 @@ def matrix_operation_layout(params: NodeParams) -> data.StructLayout:
         STEP: the tiles are CFP8; take columns 4..7 instead of 0..3.
     a_config, b_config : Cfp8Config
         STEP with `cfp8`: biases and splits.
-    acc
-        Number of the accumulator, less than `NodeParams.accumulators`.
-    part
-        READ and WRITE: which part, less than `NodeParams.accumulator_parts`.
+    place : accumulator_part_layout(params)
+        The accumulator; WRITE: its part.
     """
     return data.StructLayout(
         {
@@ -53,8 +79,7 @@ def matrix_operation_layout(params: NodeParams) -> data.StructLayout:
             "half": 1,
             "a_config": Cfp8Config,
             "b_config": Cfp8Config,
-            "acc": (params.accumulators - 1).bit_length(),
-            "part": (params.accumulator_parts - 1).bit_length(),
+            "place": accumulator_part_layout(params),
         }
     )
 
@@ -62,17 +87,16 @@ def matrix_operation_layout(params: NodeParams) -> data.StructLayout:
 class MatrixUnit(wiring.Component):
     """Multiply an R x 4 by a 4 x C tile each cycle and add to one of some R x C accumulators.
 
-    An operation is decoded in the cycle after its transfer over `i`, and reads its accumulator in
-    that cycle; a STEP writes it two cycles later. So the result of a STEP that is transferred in
-    cycle t is there for any operation that is transferred in cycle t + 3 or later. The unit
-    interlocks: it holds `ready` low while the accumulator that an operation has to read or to
-    write out of order is in flight, and lets a STEP that is `first`, or a ZERO, pass. Three
-    accumulators in rotation reach one STEP per cycle. A WRITE shares the accumulators' port and
-    also waits in the one cycle in which a STEP, transferred two cycles before, is about to use it.
-    `ready` depends on `payload` and not on `valid`; it rises after two cycles at the latest.
+    An operation is decoded in the cycle after its transfer over `i`, a STEP reads its accumulator
+    in that cycle, and all write theirs two cycles later. So what is transferred in cycle t has its
+    effect for whatever is transferred in cycle t + `STEP_LATENCY` = t + 3 or later, and operations
+    on one accumulator write in order. Whoever gives the operations must see to it that a STEP
+    which is not `first`, and a read, come no earlier than that (`AccumulatorInterlock`). Three
+    accumulators in rotation, of one thread or of several, reach one STEP per cycle.
 
-    The part that a READ transferred in cycle t asks for is on `o_read` in cycle t + 2, and only
-    then.
+    The part that is asked for over `i_read` in cycle t is on `o_read` in cycle t + `READ_LATENCY`
+    = t + 2, and only then, whatever is transferred over `i`: the accumulators have a read port for
+    each.
 
     Element (r, k) of a BF16 tile is at bits 16 (4r + k) of its register, of a CFP8 tile at bits
     8 (8r + k). B is given transposed: row c of its tile is column c. Part p of an accumulator
@@ -80,19 +104,22 @@ class MatrixUnit(wiring.Component):
 
     Accumulators keep their values through a reset; they start as +0.
 
-    The unit may be in a clock domain that stands still while neither `i.valid` nor `busy` is high.
+    The unit may be in a clock domain that stands still while neither `i.valid` nor `i_read.valid`
+    nor `busy` is high.
 
     Golden twin: `d1_golden.numerics.dot_product.matrix_step`.
 
     Parameters
     ----------
     params
-        R, C, the number of accumulators and F.
+        R, C, threads, the number of accumulators of each, and F.
 
     Members
     -------
-    i : In(stream.Signature(matrix_operation_layout(params)))
+    i : In(stream.Signature(matrix_operation_layout(params), always_ready=True))
         Operations.
+    i_read : In(stream.Signature(accumulator_part_layout(params), always_ready=True))
+        Parts to be read.
     o_read : Out(stream.Signature(8 * vector_bytes, always_ready=True))
         Parts that were read, in order.
     busy : Out(1)
@@ -100,18 +127,23 @@ class MatrixUnit(wiring.Component):
 
     """
 
-    #: Cycles from the transfer of a READ to its part.
+    #: Cycles from the transfer of an operation to that of one that can read its accumulator.
+    STEP_LATENCY = 3
+    #: Cycles from asking for a part to the part.
     READ_LATENCY = 2
 
     i: stream.Interface
+    i_read: stream.Interface
     o_read: stream.Interface
     busy: Signal
 
     def __init__(self, params: NodeParams):
         self._params = params
+        operation, part = matrix_operation_layout(params), accumulator_part_layout(params)
         super().__init__(
             {
-                "i": In(stream.Signature(matrix_operation_layout(params))),
+                "i": In(stream.Signature(operation, always_ready=True)),
+                "i_read": In(stream.Signature(part, always_ready=True)),
                 "o_read": Out(stream.Signature(8 * params.vector_bytes, always_ready=True)),
                 "busy": Out(1),
             }
@@ -128,11 +160,21 @@ class MatrixUnit(wiring.Component):
         m.d.comb += [
             operands.operation.eq(operation),
             operands.en.eq(control.take_operands),
-            self.busy.eq(control.busy | self.o_read.valid),
         ]
-        loaded = Signal(8 * params.vector_bytes, reset_less=True)
-        with m.If(control.take_load):
-            m.d.sync += loaded.eq(operation.a)
+        # What is written from a vector takes the same three cycles as a STEP.
+        loaded: Value = operation.a
+        for stage, en in enumerate(control.take_load, 1):
+            register = Signal(8 * params.vector_bytes, name=f"loaded_{stage}", reset_less=True)
+            with m.If(en):
+                m.d.sync += register.eq(loaded)
+            loaded = register
+
+        wanted: Any = Signal(accumulator_part_layout(params), reset_less=True)
+        reads = Signal()
+        m.d.sync += [reads.eq(self.i_read.valid), self.o_read.valid.eq(reads)]
+        with m.If(self.i_read.valid):
+            m.d.sync += wanted.eq(self.i_read.payload)
+        m.d.comb += self.busy.eq(control.busy | reads | self.o_read.valid)
 
         values: list[Value] = []
         for row, a in enumerate(operands.a):
@@ -142,59 +184,60 @@ class MatrixUnit(wiring.Component):
                 wiring.connect(m, a, element.a)
                 wiring.connect(m, b, element.b)
                 m.d.comb += [
-                    element.acc.eq(control.acc),
+                    element.acc.eq(_accumulator(params, control.place)),
                     element.first.eq(control.first),
-                    element.write_acc.eq(control.write_acc),
+                    element.write_acc.eq(_accumulator(params, control.write_place)),
                     element.write_result.eq(control.write_result),
                     element.write_loaded.eq(control.write_loaded[part]),
                     element.loaded.eq(loaded.word_select(lane, 32)),
+                    element.read_acc.eq(_accumulator(params, wanted)),
                 ]
-                values.append(element.value)
+                values.append(element.read_value)
 
-        m.d.sync += self.o_read.valid.eq(control.read)
         for lane in range(params.fp32_lanes):
-            register = Signal(32, name=f"read_{lane}", reset_less=True)
-            with m.If(control.read), m.Switch(control.part):
+            read = Signal(32, name=f"read_{lane}", reset_less=True)
+            with m.If(reads), m.Switch(wanted.part):
                 for part in range(params.accumulator_parts):
                     with m.Case(part):
-                        m.d.sync += register.eq(values[part * params.fp32_lanes + lane])
-            m.d.comb += self.o_read.payload.word_select(lane, 32).eq(register)
+                        m.d.sync += read.eq(values[part * params.fp32_lanes + lane])
+            m.d.comb += self.o_read.payload.word_select(lane, 32).eq(read)
         return m
 
 
-class _Control(wiring.Component):
-    """Follow the operations through the stages, and hold off those that would be too early.
+def _accumulator(params: NodeParams, place: Any) -> Value:
+    """Return the number of an accumulator among those of all threads."""
+    return Cat(place.acc, place.thread[: (params.threads - 1).bit_length()])
 
-    `take_*` belong to the cycle of the transfer; the other outputs steer the elements. Stage 1
-    reads an accumulator, stages 2 and 3 are those of the dot product, which writes at the end of
-    stage 3.
+
+class _Control(wiring.Component):
+    """Follow the operations through the stages.
+
+    `take_operands` belongs to the cycle of the transfer, bit n of `take_load` to n cycles later;
+    the other outputs steer the elements. Stage 1 reads an accumulator, stages 2 and 3 are those of
+    the dot product, which writes at the end of stage 3.
     """
 
     i: stream.Interface
     take_operands: Signal  # a STEP or ZERO is transferred
-    take_load: Signal  # a WRITE is transferred
-    acc: Signal  # the accumulator of stage 1
-    part: Signal
+    take_load: Signal  # a WRITE is transferred, in stage 1, in stage 2
+    place: Any  # the accumulator of stage 1
     first: Signal
-    read: Signal
-    write_acc: Signal  # the accumulator to be written
+    write_place: Any  # the accumulator to be written
     write_result: Signal
     write_loaded: Signal  # which parts to write from what was loaded
     busy: Signal
 
     def __init__(self, params: NodeParams):
-        layout = matrix_operation_layout(params)
+        part = accumulator_part_layout(params)
         self._parts = params.accumulator_parts
         super().__init__(
             {
-                "i": In(stream.Signature(layout)),
+                "i": In(stream.Signature(matrix_operation_layout(params), always_ready=True)),
                 "take_operands": Out(1),
-                "take_load": Out(1),
-                "acc": Out(layout["acc"].shape),
-                "part": Out(layout["part"].shape),
+                "take_load": Out(3),
+                "place": Out(part),
                 "first": Out(1),
-                "read": Out(1),
-                "write_acc": Out(layout["acc"].shape),
+                "write_place": Out(part),
                 "write_result": Out(1),
                 "write_loaded": Out(self._parts),
                 "busy": Out(1),
@@ -204,46 +247,28 @@ class _Control(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         operation = self.i.payload
-        is_read = operation.op == MatrixOp.READ
-        is_write = operation.op == MatrixOp.WRITE
-        is_zero = operation.op == MatrixOp.ZERO
-        is_step = operation.op == MatrixOp.STEP
-
-        step_1, step_2, step_3, write = (Signal(name=n) for n in ("s1", "s2", "s3", "write"))
-        acc_2, acc_3 = (Signal.like(self.acc, name=n) for n in ("acc_2", "acc_3"))
-        # At the end of stage 3 the result is written, just in time for a stage 1 that follows.
-        in_flight = (step_1 & (self.acc == operation.acc)) | (step_2 & (acc_2 == operation.acc))
-        ordered = is_read | is_write | (is_step & ~operation.first)
-        port_taken = is_write & step_2
-        transfer = Signal()
+        writes = operation.op == MatrixOp.WRITE
+        steps, loads = Signal(3), Signal(3)  # what is in stages 1, 2 and 3
+        place_2: Any = Signal.like(self.place)
         m.d.comb += [
-            self.i.ready.eq(~(ordered & in_flight | port_taken)),
-            transfer.eq(self.i.valid & self.i.ready),
-            self.take_operands.eq(transfer & (is_step | is_zero)),
-            self.take_load.eq(transfer & is_write),
+            self.take_operands.eq(self.i.valid & ~writes),
+            self.take_load.eq(Cat(self.i.valid & writes, loads[:2])),
+            self.write_result.eq(steps[2]),
+            self.busy.eq((steps | loads).any()),
         ]
         m.d.sync += [
-            step_1.eq(self.take_operands),
-            write.eq(self.take_load),
-            self.read.eq(transfer & is_read),
-            step_2.eq(step_1),
-            acc_2.eq(self.acc),
-            step_3.eq(step_2),
-            acc_3.eq(acc_2),
+            steps.eq(Cat(self.take_operands, steps[:2])),
+            loads.eq(self.take_load),
+            place_2.eq(self.place),
+            self.write_place.eq(place_2),
         ]
-        with m.If(transfer):
+        with m.If(self.i.valid):
             m.d.sync += [
-                self.acc.eq(operation.acc),
-                self.part.eq(operation.part),
-                self.first.eq(operation.first | is_zero),
+                self.place.eq(operation.place),
+                self.first.eq(operation.first | (operation.op == MatrixOp.ZERO)),
             ]
-        m.d.comb += [
-            self.write_acc.eq(Mux(write, self.acc, acc_3)),
-            self.write_result.eq(step_3),
-            self.busy.eq(step_1 | step_2 | step_3 | write | self.read),
-        ]
         for part in range(self._parts):
-            m.d.comb += self.write_loaded[part].eq(write & (self.part == part))
+            m.d.comb += self.write_loaded[part].eq(loads[2] & (self.write_place.part == part))
         return m
 
 
@@ -293,9 +318,10 @@ class _Element(wiring.Component):
 
     a: wiring.PureInterface
     b: wiring.PureInterface
-    acc: Signal  # the accumulator to be read
+    acc: Signal  # the accumulator of a step
     first: Signal
-    value: Signal  # of the accumulator that is read
+    read_acc: Signal  # the accumulator that is read out
+    read_value: Signal
     write_acc: Signal  # the accumulator to be written, with
     write_result: Signal  # the result of the dot product, or
     write_loaded: Signal  # this value:
@@ -303,14 +329,16 @@ class _Element(wiring.Component):
 
     def __init__(self, params: NodeParams):
         self._params = params
-        acc = In(range(params.accumulators))
+        self._depth = params.threads << (params.accumulators - 1).bit_length()
+        acc = In(range(self._depth))
         super().__init__(
             {
                 "a": In(DotOperandSignature()),
                 "b": In(DotOperandSignature()),
                 "acc": acc,
                 "first": In(1),
-                "value": Out(32),
+                "read_acc": acc,
+                "read_value": Out(32),
                 "write_acc": acc,
                 "write_result": In(1),
                 "write_loaded": In(1),
@@ -322,15 +350,17 @@ class _Element(wiring.Component):
         m = Module()
         params = self._params
         m.submodules.dot = dot = DotProduct(fraction_bits=params.dot_fraction_bits)
-        store: memory.Memory = memory.Memory(shape=32, depth=params.accumulators, init=[])
+        store: memory.Memory = memory.Memory(shape=32, depth=self._depth, init=[])
         m.submodules.memory = store
-        read, write = store.read_port(domain="comb"), store.write_port()
+        step, read = (store.read_port(domain="comb") for _ in range(2))
+        write = store.write_port()
         wiring.connect(m, wiring.flipped(self.a), dot.a)
         wiring.connect(m, wiring.flipped(self.b), dot.b)
         m.d.comb += [
-            read.addr.eq(self.acc),
-            self.value.eq(read.data),
-            dot.acc.eq(read.data),
+            step.addr.eq(self.acc),
+            read.addr.eq(self.read_acc),
+            self.read_value.eq(read.data),
+            dot.acc.eq(step.data),
             dot.first.eq(self.first),
             write.addr.eq(self.write_acc),
             write.en.eq(self.write_result | self.write_loaded),

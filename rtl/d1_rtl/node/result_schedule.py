@@ -1,79 +1,96 @@
-"""Which vector register the result of each cycle is for."""
+"""What comes in each of the next cycles."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Const, Module, Mux, ShapeLike, Signal
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .scoreboard import RegisterQuery
+__all__ = ["ResultSchedule", "scheduled_layout"]
 
-__all__ = ["ResultSchedule"]
+
+def scheduled_layout(note: ShapeLike) -> data.StructLayout:
+    """Return the layout of a result that is to come: whether there is one, and a note about it."""
+    return data.StructLayout({"used": 1, "note": note})
 
 
 class ResultSchedule(wiring.Component):
-    """Keep the registers of results on their way, and see that no two come in one cycle.
+    """Keep notes of results on their way to one port, and see that no two come in one cycle.
 
-    Units give their result a fixed number of cycles after they took an operation, a few at the
-    shorter latency, others at the longer one. What enters in cycle t is on `due` in cycle t + its
-    latency, and only then. A result of the longer latency may always enter, one of the shorter
-    only while `short_free`; at most one of them enters in a cycle.
+    A result that is entered in cycle t with `after` = n is on `due` in cycle t + n, and only then.
+    It may enter if `free[n]`. One result enters in a cycle.
 
     Golden twin: none; it keeps order, and the golden node has no other.
 
     Parameters
     ----------
-    short, long
-        The latencies in cycles, 1 <= short < long.
+    longest
+        The most cycles until a result, at least 1.
+    note
+        Shape of what is kept about a result.
 
     Members
     -------
-    enter_short, enter_long : In(RegisterQuery)
-        The register of a result whose operation is taken in this cycle.
-    short_free : Out(1)
-        No result is due in the cycle that one of the shorter latency would come in.
-    due : Out(RegisterQuery)
-        The register of the result that comes in this cycle.
+    enter : In(scheduled_layout(note))
+        A result that enters.
+    after : In(range(longest + 1))
+        Cycles until the result that enters, at least 1.
+    free : Out(longest + 1)
+        Bit n: no result that entered before comes in n cycles.
+    due : Out(scheduled_layout(note))
+        The result that comes in this cycle.
+    any : Out(1)
+        A result is on its way, or due.
 
     Raises
     ------
     ValueError
-        If the latencies are out of range.
+        If `longest` is less than 1.
 
     """
 
-    enter_short: Any
-    enter_long: Any
-    short_free: Signal
+    enter: Any
+    after: Signal
+    free: Signal
     due: Any
+    any: Signal
 
-    def __init__(self, *, short: int, long: int):
-        if not 1 <= short < long:
-            raise ValueError(f"latencies must be 1 <= short < long, not {short!r} and {long!r}")
-        self._short, self._long = short, long
+    def __init__(self, *, longest: int, note: ShapeLike):
+        if longest < 1:
+            raise ValueError(f"longest must be at least 1, not {longest!r}")
+        self._longest, self._note = longest, note
+        self._layout = scheduled_layout(note)
         super().__init__(
             {
-                "enter_short": In(RegisterQuery),
-                "enter_long": In(RegisterQuery),
-                "short_free": Out(1),
-                "due": Out(RegisterQuery),
+                "enter": In(self._layout),
+                "after": In(range(longest + 1)),
+                "free": Out(longest + 1),
+                "due": Out(self._layout),
+                "any": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        # Element n is the result that comes n cycles from now.
-        coming: list[Any] = [Signal(RegisterQuery, name=f"coming_{n}") for n in range(self._long)]
-        entering = [*coming[1:], self.enter_long]
-        for n, (element, later) in enumerate(zip(coming, entering, strict=True)):
-            m.d.sync += element.eq(later)
-            if n == self._short - 1:
-                with m.If(self.enter_short.used):
-                    m.d.sync += element.eq(self.enter_short)
+        # Bit n: a result comes n cycles from now. Its note is at the number of that cycle.
+        coming = Signal(self._longest + 1)
+        places = (self._longest).bit_length()
+        notes: Any = memory.Memory(shape=self._note, depth=1 << places, init=[])
+        m.submodules.notes = notes
+        write, read = notes.write_port(), notes.read_port(domain="comb")
+        now = Signal(places)
+        entering = Mux(self.enter.used, Const(1, self._longest + 1) << self.after, 0)
+        m.d.sync += [now.eq(now + 1), coming.eq((coming | entering) >> 1)]
         m.d.comb += [
-            self.short_free.eq(~coming[self._short].used),
-            self.due.eq(coming[0]),
+            self.free.eq(~coming),
+            write.en.eq(self.enter.used),
+            write.addr.eq(now + self.after),
+            write.data.eq(self.enter.note),
+            read.addr.eq(now),
+            self.due.used.eq(coming[0]),
+            self.due.note.eq(read.data),
+            self.any.eq(coming.any()),
         ]
         return m

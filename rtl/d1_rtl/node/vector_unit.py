@@ -1,298 +1,698 @@
-"""The vector pipe: vector registers and the units that work on them."""
+"""The vector pipe: vector and mask registers of all threads, and the units that work on them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from d1_golden.memory_map import LOCAL_BITS
-from d1_golden.params import NodeParams
+from d1_golden.params import LINE_BYTES, NodeParams
 
 from ..clock_gate import ClockGate
-from ..numerics.cfp8 import Cfp8Config
+from .accumulator_interlock import AccumulatorInterlock
 from .convert_unit import ConvertOp, ConvertUnit
-from .interfaces import SramReadSignature, SramWriteSignature
+from .gather_unit import GatherUnit, vector_blocking_layout
+from .interfaces import HardwareError, SramReadSignature, SramWriteSignature
+from .mask_register_file import MaskRegisterFile
 from .matrix_unit import MatrixOp, MatrixUnit
-from .micro_op import Unit, field, micro_op_layout
+from .micro_op import Unit, field
+from .move_unit import MoveOp, MoveUnit
 from .result_schedule import ResultSchedule
-from .scoreboard import Scoreboard
+from .scalar_return import ScalarReturn, vector_scalar_layout
+from .scoreboard import MASK_BASE, REGISTERS, Scoreboard, register_bit
 from .simd_unit import SimdOp, SimdUnit
-from .vector_memory_unit import VectorMemoryUnit
+from .vector_issue import VectorIssue, vector_stalls_layout
+from .vector_load_unit import VectorLoadUnit
+from .vector_operation import (
+    ResultSource,
+    VectorPreparation,
+    is_scalar_move,
+    longest_latency,
+    prepared_operation_layout,
+    vector_operation_layout,
+)
+from .vector_queue import VectorQueue
 from .vector_register_file import VectorRegisterFile
+from .vector_store_unit import VectorStoreUnit
 
-__all__ = ["VectorUnit", "vector_operation_layout"]
+__all__ = [
+    "VectorUnit",
+    "vector_blocking_layout",
+    "vector_operation_layout",
+    "vector_scalar_layout",
+]
+
+_SLOTS = 2
+_LINE_LOG2 = LINE_BYTES.bit_length() - 1
+#: What `VectorKind` and a prepared operation have in common.
+_KIND = ("slot_0", "slot_1", "matrix", "loads", "stores")
+_RESULT = data.StructLayout({"register": range(REGISTERS), "source": ResultSource})
 
 
-def vector_operation_layout() -> data.StructLayout:
-    """Return the layout of a vector or matrix instruction with all it needs of the scalar side.
+@dataclass(frozen=True)
+class _Slot:
+    """A vector slot: what was chosen for it, and the operation whose registers are read."""
 
-    `address` is that of its memory operand, checked; the rest is what the CSRs of those names
-    hold for it.
-    """
-    return data.StructLayout(
-        {
-            "uop": micro_op_layout(),
-            "insn": 32,
-            "address": LOCAL_BITS,
-            "mcfp8a": Cfp8Config,
-            "mcfp8b": Cfp8Config,
-            "mcfp8c": Cfp8Config,
-            "mround": 1,
-            "mseed": 64,
-        }
-    )
+    chosen: Any  # prepared operation
+    starts: Signal
+    load_unit: VectorLoadUnit
+    occupied: Signal
+    current: Any  # operation
+    registers: Any
+    mask: Signal  # lanes that an access to memory touches
+
+    def has(self, *units: Unit) -> Value:
+        """Whether the operation whose registers are read is of one of some units."""
+        return self.occupied & Cat(self.current.uop.unit == unit for unit in units).any()
+
+
+@dataclass(frozen=True)
+class _Units:
+    """The units with a clock of their own that give results."""
+
+    matrix: MatrixUnit
+    convert: ConvertUnit
+    simd: SimdUnit
+    move: MoveUnit
 
 
 class VectorUnit(wiring.Component):
-    """Execute vector and matrix instructions in program order; golden twin: Xd1 of the ISA table.
+    """Execute vector and matrix instructions of all threads; golden twin: Xd1 of the ISA table.
 
-    An instruction is taken over `i`, in the cycle in which SRAM takes its access if it has one,
-    and when its operands will be there in the next cycle: then they are read, together with the
-    line from SRAM, and go to their unit or register. A store reads its register at once. `i.ready`
-    depends on the payload, and falls for
+    Operations wait in a queue for each thread. In every cycle up to two threads start the oldest of
+    theirs (`VectorIssue`), each in a slot of its own, when
 
-    - a register that waits for its result, as source or destination: the result of `vld` can be
-      used by the next instruction, and stored by the one after that; that of `mrd` and `vcvt`
-      takes two cycles more, that of FP32 arithmetic four;
-    - an accumulator in flight (see `MatrixUnit`);
-    - the write port of the registers: an `mrd` or `vcvt` waits if its result would come together
-      with one of FP32 arithmetic, a `vld` waits for any of these results;
-    - a bank of SRAM that is taken.
+    - the registers it reads or writes, and its accumulator, will be there in the next cycle;
+    - the write port of the thread's registers is free in the cycle of its result;
+    - SRAM takes its access in this very cycle, if it loads;
+    - no older scalar access of the thread waits, and no older vector store to the line it loads.
 
-    Otherwise one instruction is taken per cycle.
+    In the next cycle it reads registers and the line from SRAM, and goes to its unit or register,
+    or is stored. From there on nothing waits, but for stores, gathers and scatters. docs/pipeline.md
+    has the latencies. A request to SRAM that is not taken may be withdrawn.
 
     Parameters
     ----------
     params
-        Size of a vector, accumulators, SRAM.
+        Threads, size of a vector, accumulators, SRAM.
     gated
         Whether the units stand in gated clock domains (`ClockGate`).
+    stay
+        Matrix operations of one thread in a row when others have some too.
 
     Members
     -------
-    i : In(stream.Signature(vector_operation_layout()))
-    busy : Out(1)
-        An instruction was taken and has not had its effect yet.
-    matrix_step : Out(1)
-        A matrix step enters the matrix unit.
-    sram_read : Out(SramReadSignature(params))
-    sram_write : Out(SramWriteSignature(params))
+    i : In(stream.Signature(vector_operation_layout(params), always_ready=True)).array(2)
+        Operations of different threads.
+    room : Out(threads)
+        The thread's queue has two places at least. It may be given an operation in the next cycle
+        as well, with one in this cycle.
+    loads_pending, stores_pending : Out(threads)
+        A load (store) of the thread is in its queue, or has not been taken by SRAM.
+    busy : Out(threads)
+        An operation of the thread is in its queue or has not had its effect.
+    scalar_holds : In(threads)
+        No operation of the thread may ask SRAM in this cycle. Must not depend on SRAM's `ready`.
+    o_scalar : Out(stream.Signature(vector_scalar_layout()))
+        Scalar results, in the order in which their operations started; none for x0.
+    o_blocking : Out(stream.Signature(vector_blocking_layout()))
+        One for each gather and scatter.
+    hardware_error : Out(HardwareError)
+        An operand from SRAM was uncorrectable: one report a cycle; of the errors of a thread that
+        come before its report, the first.
+    issued : Out(2)
+        Slots in which an operation starts.
+    matrix_step, matrix_busy : Out(1)
+        A matrix step enters the matrix unit; the unit is at work.
+    stalls : Out(vector_stalls_layout()).array(threads)
+        Why the oldest operation of the thread did not start in this cycle.
+    r_vector_0, r_vector_1 : Out(SramReadSignature(params))
+    w_vector : Out(SramWriteSignature(params))
     """
 
     i: Any
+    room: Signal
+    loads_pending: Signal
+    stores_pending: Signal
     busy: Signal
+    scalar_holds: Signal
+    o_scalar: Any
+    o_blocking: Any
+    hardware_error: Any
+    issued: Signal
     matrix_step: Signal
-    sram_read: Any
-    sram_write: Any
+    matrix_busy: Signal
+    stalls: Any
+    r_vector_0: Any
+    r_vector_1: Any
+    w_vector: Any
 
-    def __init__(self, params: NodeParams, *, gated: bool = True):
-        self._params = params
-        self._gated = gated
+    def __init__(self, params: NodeParams, *, gated: bool = True, stay: int = 1):
+        self._params, self._gated, self._stay = params, gated, stay
+        operations = stream.Signature(vector_operation_layout(params), always_ready=True)
         super().__init__(
             {
-                "i": In(stream.Signature(vector_operation_layout())),
-                "busy": Out(1),
+                "i": In(operations).array(_SLOTS),
+                "room": Out(params.threads),
+                "loads_pending": Out(params.threads),
+                "stores_pending": Out(params.threads),
+                "busy": Out(params.threads),
+                "scalar_holds": In(params.threads),
+                "o_scalar": Out(stream.Signature(vector_scalar_layout())),
+                "o_blocking": Out(stream.Signature(vector_blocking_layout())),
+                "hardware_error": Out(HardwareError),
+                "issued": Out(_SLOTS),
                 "matrix_step": Out(1),
-                "sram_read": Out(SramReadSignature(params)),
-                "sram_write": Out(SramWriteSignature(params)),
+                "matrix_busy": Out(1),
+                "stalls": Out(vector_stalls_layout()).array(params.threads),
+                "r_vector_0": Out(SramReadSignature(params)),
+                "r_vector_1": Out(SramReadSignature(params)),
+                "w_vector": Out(SramWriteSignature(params)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.registers = registers = VectorRegisterFile(self._params)
-        m.submodules.memory_unit = memory_unit = VectorMemoryUnit(self._params)
-        m.submodules.scoreboard = scoreboard = Scoreboard()
-        assert ConvertUnit.LATENCY == MatrixUnit.READ_LATENCY
-        m.submodules.schedule = schedule = ResultSchedule(
-            short=MatrixUnit.READ_LATENCY, long=SimdUnit.LATENCY
-        )
-        wiring.connect(m, memory_unit.sram_read, wiring.flipped(self.sram_read))
-        wiring.connect(m, memory_unit.sram_write, wiring.flipped(self.sram_write))
+        params = self._params
+        m.submodules.issue = issue = VectorIssue(params, stay=self._stay)
+        m.submodules.registers = registers = VectorRegisterFile(params)
+        m.submodules.masks = masks = MaskRegisterFile(params)
+        m.submodules.store_unit = store_unit = VectorStoreUnit(params)
+        m.submodules.scalars = scalars = ScalarReturn(params)
+        gather = GatherUnit(params)
+        self._add_unit(m, "gather", gather, gather.i.valid | gather.busy)
+        wiring.connect(m, scalars.o, wiring.flipped(self.o_scalar))
+        wiring.connect(m, gather.o_blocking, wiring.flipped(self.o_blocking))
 
-        # The instruction whose operands are read in this cycle.
-        occupied, done = Signal(), Signal()
-        current: Any = Signal(vector_operation_layout())
-        uop, insn = current.uop, current.insn
-        self._take(m, ~occupied | done, registers, memory_unit, scoreboard)
-        with m.If(done):
-            m.d.sync += occupied.eq(0)
-        with m.If(self.i.valid & self.i.ready & (self.i.payload.uop.unit != Unit.VECTOR_STORE)):
-            m.d.sync += [occupied.eq(1), current.eq(self.i.payload)]
-        first = Mux(uop.unit == Unit.MATRIX_MEMORY, field(insn, "vs2"), field(insn, "vs1"))
-        m.d.comb += [
-            memory_unit.keep.eq(occupied & ~done),
-            registers.number_a.eq(first),
-            registers.number_b.eq(field(insn, "vs2")),
-            registers.number_c.eq(field(insn, "vd")),
-        ]
-
-        matrix = self._matrix(m, occupied, current, registers, memory_unit, schedule)
-        convert = self._convert(m, occupied, current, registers, schedule)
-        simd = self._simd(m, occupied, current, registers)
-        self._schedule_results(m, schedule, matrix, convert, simd, field(insn, "vd"))
-        loads = occupied & (uop.unit == Unit.VECTOR_LOAD)
-        # A result cannot wait for the register file, a load can.
-        with m.If(matrix.o_read.valid):
-            m.d.comb += registers.value.eq(matrix.o_read.payload)
-        with m.Elif(convert.o.valid):
-            m.d.comb += registers.value.eq(convert.o.payload)
-        with m.Elif(simd.o.valid):
-            m.d.comb += registers.value.eq(simd.o.payload)
-        with m.Else():
-            m.d.comb += registers.value.eq(memory_unit.loaded)
-        due = schedule.due
-        m.d.comb += [
-            done.eq(
-                (matrix.i.valid & matrix.i.ready)
-                | convert.i.valid
-                | simd.i.valid
-                | (loads & ~due.used)
-            ),
-            registers.write.eq(loads | due.used),
-            registers.number.eq(Mux(due.used, due.number, field(insn, "vd"))),
-            scoreboard.write.used.eq(registers.write),
-            scoreboard.write.number.eq(registers.number),
-            self.busy.eq(occupied | matrix.busy | convert.busy | simd.busy | scoreboard.any),
-        ]
+        queues = self._queues(m, issue)
+        slots = [self._slot(m, n, issue, queues, registers, masks) for n in range(_SLOTS)]
+        units = self._units(m, slots, masks)
+        self._gather(m, slots[1], gather)
+        self._store(m, slots, store_unit)
+        self._memory_ports(m, issue, slots, store_unit, gather)
+        self._starts(m, issue, slots, store_unit)
+        self._scalars(m, slots[0], units.move, scalars)
+        self._order(m, issue, queues, store_unit, gather)
+        self._shared(m, issue, queues, slots, store_unit, gather, scalars)
+        self._accumulators(m, issue, queues, slots[1])
+        dues = self._schedules(m, issue, queues)
+        written = self._write_back(m, dues, registers, gather, slots, units)
+        self._write_masks(m, dues, masks, units)
+        waiting = self._scoreboards(m, issue, queues, written)
+        self._report_busy(m, queues, slots, store_unit, gather, scalars, waiting)
+        self._report_errors(m, slots)
         return m
 
-    def _take(
-        self,
-        m: Module,
-        room: Value,
-        registers: VectorRegisterFile,
-        memory_unit: VectorMemoryUnit,
-        scoreboard: Scoreboard,
-    ) -> None:
-        """Take an instruction when its registers are free and SRAM takes its access."""
-        uop, insn = self.i.payload.uop, self.i.payload.insn
-        vs2, vs1, vd = scoreboard.queries
-        stores = uop.unit == Unit.VECTOR_STORE
-        loads = (uop.unit == Unit.VECTOR_LOAD) | (uop.unit == Unit.MATRIX_MEMORY)
-        free = Signal()
-        m.d.comb += [
-            vs2.used.eq(uop.reads_vs2),
-            vs2.number.eq(field(insn, "vs2")),
-            vs1.used.eq(uop.reads_vs1),
-            vs1.number.eq(field(insn, "vs1")),
-            vd.used.eq(uop.writes_vd),
-            vd.number.eq(field(insn, "vd")),
-            # A store reads its register now and needs no place among the others.
-            free.eq(Mux(stores, scoreboard.clear_now, scoreboard.ready & room)),
-            registers.number_store.eq(field(insn, "vs2")),
-            memory_unit.address.eq(self.i.payload.address),
-            memory_unit.store_data.eq(registers.store),
-            memory_unit.load.eq(self.i.valid & loads & free),
-            memory_unit.store.eq(self.i.valid & stores & free),
-            self.i.ready.eq(free & (memory_unit.ready | ~(loads | stores))),
-            scoreboard.reserve.used.eq(self.i.valid & self.i.ready & uop.writes_vd),
-            scoreboard.reserve.number.eq(field(insn, "vd")),
-        ]
-
-    def _add_unit(self, m: Module, name: str, unit: MatrixUnit | ConvertUnit | SimdUnit) -> None:
+    def _add_unit(self, m: Module, name: str, unit: Any, en: Value) -> None:
         """Add a unit in a clock domain of its name, which stands still while it is idle."""
         gate = ClockGate(domain=name, gated=self._gated)
         m.domains += gate.clock_domain
         m.submodules[f"{name}_clock"] = gate
         m.submodules[name] = gate.drive(unit)
-        m.d.comb += gate.en.eq(unit.i.valid | unit.busy)
+        m.d.comb += gate.en.eq(en)
 
-    def _matrix(
+    def _queues(self, m: Module, issue: VectorIssue) -> list[VectorQueue]:
+        """Connect a queue for each thread; return them."""
+        prepared = []
+        for number, port in enumerate(self.i):
+            m.submodules[f"preparation_{number}"] = preparation = VectorPreparation(self._params)
+            m.d.comb += preparation.i.eq(port.payload)
+            prepared.append(preparation.o)
+        queues = []
+        for thread in range(self._params.threads):
+            m.submodules[f"queue_{thread}"] = queue = VectorQueue(self._params)
+            for port, operation in zip(self.i, prepared, strict=True):
+                with m.If(port.valid & (port.payload.thread == thread)):
+                    m.d.comb += [queue.i.valid.eq(1), queue.i.payload.eq(operation)]
+            m.d.comb += [
+                self.room[thread].eq(queue.room),
+                self.loads_pending[thread].eq(queue.loads),
+                issue.valid[thread].eq(queue.o.valid),
+                queue.o.ready.eq(issue.starts[thread]),
+            ]
+            queues.append(queue)
+        return queues
+
+    def _slot(
         self,
         m: Module,
-        occupied: Value,
-        current: Any,
+        number: int,
+        issue: VectorIssue,
+        queues: list[VectorQueue],
         registers: VectorRegisterFile,
-        memory_unit: VectorMemoryUnit,
-        schedule: ResultSchedule,
-    ) -> MatrixUnit:
-        """Connect the matrix unit."""
-        uop, insn = current.uop, current.insn
-        matrix = MatrixUnit(self._params)
-        self._add_unit(m, "matrix", matrix)
-        operation = matrix.i.payload
-        from_memory = uop.unit == Unit.MATRIX_MEMORY
-        reads = uop.op == MatrixOp.READ
-        chosen = occupied & (from_memory | (uop.unit == Unit.MATRIX))
+        masks: MaskRegisterFile,
+    ) -> _Slot:
+        """Choose the operation of a slot, and read what the one before it needs."""
+        load_unit = VectorLoadUnit(self._params)
+        m.submodules[f"load_unit_{number}"] = load_unit
+        slot = _Slot(
+            chosen=Signal(prepared_operation_layout(self._params), name=f"chosen_{number}"),
+            starts=Signal(name=f"starts_{number}"),
+            load_unit=load_unit,
+            occupied=Signal(name=f"occupied_{number}"),
+            current=Signal(vector_operation_layout(self._params), name=f"current_{number}"),
+            registers=registers.slots[number],
+            mask=Signal(self._params.fp32_lanes, name=f"mask_{number}"),
+        )
+        with m.Switch(issue.chosen[number].thread):
+            for thread, queue in enumerate(queues):
+                with m.Case(thread):
+                    m.d.comb += slot.chosen.eq(queue.o.payload)
+        m.d.sync += slot.occupied.eq(slot.starts)
+        with m.If(slot.starts):
+            m.d.sync += slot.current.eq(slot.chosen.operation)
+        current, operation = slot.current, slot.chosen.operation
+        insn = current.insn
+        from_memory = current.uop.unit == Unit.MATRIX_MEMORY
         m.d.comb += [
-            matrix.i.valid.eq(chosen & (schedule.short_free | ~reads)),
-            operation.a.eq(registers.a),
-            operation.b.eq(Mux(from_memory, memory_unit.loaded, registers.b)),
-            operation.op.eq(MatrixOp(uop.op[:2])),
-            operation.first.eq(uop.first),
-            operation.cfp8.eq(uop.cfp8),
-            operation.half.eq(uop.half),
+            load_unit.load.eq(
+                issue.chosen[number].valid & slot.chosen.loads & ~slot.chosen.gathers
+            ),
+            load_unit.address.eq(operation.address),
+            load_unit.broadcast.eq(operation.uop.broadcast),
+            slot.registers.valid.eq(slot.occupied),
+            slot.registers.thread.eq(current.thread),
+            # The tile from memory is the second operand.
+            slot.registers.number_a.eq(
+                Mux(from_memory, field(insn, "vs2"), field(insn, "vs1"))
+            ),
+            slot.registers.number_b.eq(field(insn, "vs2")),
+            slot.registers.number_c.eq(field(insn, "vd")),
+        ]
+        mask = masks.memory if number else masks.a
+        port = masks.number_memory if number else masks.number_a
+        m.d.comb += [
+            port.thread.eq(current.thread),
+            port.number.eq(Mux(current.uop.reads_m1, field(insn, "ms1"), field(insn, "ms"))),
+            slot.mask.eq(Mux(current.uop.masked, mask, ~0)),
+        ]
+        return slot
+
+    def _starts(
+        self, m: Module, issue: VectorIssue, slots: list[_Slot], store_unit: VectorStoreUnit
+    ) -> None:
+        """Start what was chosen if SRAM takes its access and what it shares is free."""
+        for number, slot in enumerate(slots):
+            chosen = issue.chosen[number]
+            stores = slot.chosen.stores & ~slot.chosen.gathers
+            m.d.comb += [
+                slot.starts.eq(
+                    chosen.valid
+                    & issue.unit.bit_select(chosen.thread, 1)
+                    & (slot.load_unit.ready | ~slot.load_unit.load)
+                    & (store_unit.accept | ~stores)
+                ),
+                issue.taken[number].eq(slot.starts),
+                self.issued[number].eq(slot.starts),
+            ]
+
+    def _units(self, m: Module, slots: list[_Slot], masks: MaskRegisterFile) -> _Units:
+        """Add the units, and give them the operations of the slots."""
+        params = self._params
+        units = _Units(
+            matrix=MatrixUnit(params),
+            convert=ConvertUnit(params),
+            simd=SimdUnit(params, gated=self._gated),
+            move=MoveUnit(params),
+        )
+        matrix = units.matrix
+        self._add_unit(m, "matrix", matrix, matrix.i.valid | matrix.i_read.valid | matrix.busy)
+        for name in ("convert", "simd", "move"):
+            unit = getattr(units, name)
+            self._add_unit(m, name, unit, unit.i.valid | unit.busy)
+        self._matrix(m, slots, matrix)
+        slot, operation = slots[0], slots[0].current
+        registers, insn, op = slot.registers, operation.insn, operation.uop.op
+        convert, simd, move = units.convert.i, units.simd.i, units.move.i
+        to_x0 = is_scalar_move(op) & ~operation.uop.writes_rd
+        m.d.comb += [
+            convert.valid.eq(slot.has(Unit.VECTOR_CONVERT)),
+            convert.payload.source.eq(registers.a),
+            convert.payload.merge.eq(registers.c),
+            convert.payload.seed.eq(operation.mseed),
+            convert.payload.op.eq(ConvertOp(op[: len(Value.cast(convert.payload.op))])),
+            convert.payload.part.eq(field(insn, "part")),
+            convert.payload.stochastic.eq(operation.mround),
+            convert.payload.config.eq(operation.mcfp8c),
+            simd.valid.eq(slot.has(Unit.VECTOR_SIMD)),
+            simd.payload.a.eq(registers.a),
+            simd.payload.b.eq(registers.b),
+            simd.payload.c.eq(registers.c),
+            simd.payload.op.eq(SimdOp(op)),
+            masks.number_b.thread.eq(operation.thread),
+            masks.number_b.number.eq(field(insn, "ms2")),
+            move.valid.eq(slot.has(Unit.VECTOR_MOVE) & ~to_x0),
+            move.payload.a.eq(registers.a),
+            move.payload.b.eq(registers.b),
+            move.payload.mask_a.eq(masks.a),
+            move.payload.mask_b.eq(masks.b),
+            move.payload.scalar.eq(operation.scalar),
+            move.payload.op.eq(MoveOp(op[: len(Value.cast(move.payload.op))])),
+            move.payload.lane.eq(
+                Mux(op == MoveOp.VSLIDE, field(insn, "slide"), field(insn, "lane"))
+            ),
+        ]
+        return units
+
+    def _matrix(self, m: Module, slots: list[_Slot], matrix: MatrixUnit) -> None:
+        """Connect the matrix unit: slot 1 gives operations, slot 0 reads accumulators."""
+        reader, slot = slots
+        current = slot.current
+        from_memory = current.uop.unit == Unit.MATRIX_MEMORY
+        operation, read = matrix.i.payload, matrix.i_read.payload
+        m.d.comb += [
+            matrix.i.valid.eq(slot.has(Unit.MATRIX, Unit.MATRIX_MEMORY)),
+            operation.a.eq(slot.registers.a),
+            operation.b.eq(Mux(from_memory, slot.load_unit.loaded, slot.registers.b)),
+            operation.op.eq(MatrixOp(current.uop.op[: len(Value.cast(operation.op))])),
+            operation.first.eq(current.uop.first),
+            operation.cfp8.eq(current.uop.cfp8),
+            operation.half.eq(current.uop.half),
             operation.a_config.eq(current.mcfp8a),
             operation.b_config.eq(current.mcfp8b),
-            operation.acc.eq(Mux(reads, field(insn, "acc_s"), field(insn, "acc_d"))),
-            operation.part.eq(field(insn, "part")),
-            self.matrix_step.eq(matrix.i.valid & matrix.i.ready & (uop.op == MatrixOp.STEP)),
+            operation.place.thread.eq(current.thread),
+            operation.place.acc.eq(field(current.insn, "acc_d")),
+            operation.place.part.eq(field(current.insn, "part")),
+            matrix.i_read.valid.eq(reader.has(Unit.MATRIX_READ)),
+            read.thread.eq(reader.current.thread),
+            read.acc.eq(field(reader.current.insn, "acc_s")),
+            read.part.eq(field(reader.current.insn, "part")),
+            self.matrix_step.eq(matrix.i.valid & (operation.op == MatrixOp.STEP)),
+            self.matrix_busy.eq(matrix.i.valid | matrix.busy),
         ]
-        return matrix
 
-    def _convert(
-        self,
-        m: Module,
-        occupied: Value,
-        current: Any,
-        registers: VectorRegisterFile,
-        schedule: ResultSchedule,
-    ) -> ConvertUnit:
-        """Connect the convert unit."""
-        uop = current.uop
-        convert = ConvertUnit(self._params)
-        self._add_unit(m, "convert", convert)
-        operation = convert.i.payload
+    def _gather(self, m: Module, slot: _Slot, gather: GatherUnit) -> None:
+        """Give gathers and scatters to their unit."""
+        operation = gather.i.payload
         m.d.comb += [
-            convert.i.valid.eq(occupied & (uop.unit == Unit.VECTOR_CONVERT) & schedule.short_free),
-            operation.source.eq(registers.a),
-            operation.merge.eq(registers.c),
-            operation.seed.eq(current.mseed),
-            operation.op.eq(ConvertOp(uop.op[:2])),
-            operation.part.eq(field(current.insn, "part")),
-            operation.stochastic.eq(current.mround),
-            operation.config.eq(current.mcfp8c),
+            gather.i.valid.eq(slot.has(Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER)),
+            operation.offsets.eq(slot.registers.b),
+            operation.values.eq(slot.registers.c),
+            operation.base.eq(slot.current.scalar),
+            operation.mask.eq(slot.mask),
+            operation.register.eq(field(slot.current.insn, "vd")),
+            operation.thread.eq(slot.current.thread),
+            operation.scatters.eq(slot.current.uop.unit == Unit.VECTOR_SCATTER),
         ]
-        return convert
 
-    def _simd(
+    def _store(self, m: Module, slots: list[_Slot], store_unit: VectorStoreUnit) -> None:
+        """Give stores to their unit: which, when they start, and what, in the cycle after."""
+        for slot in slots:
+            with m.If(slot.starts & slot.chosen.stores & ~slot.chosen.gathers):
+                m.d.comb += [
+                    store_unit.take.eq(1),
+                    store_unit.thread.eq(slot.chosen.operation.thread),
+                    store_unit.address.eq(slot.chosen.operation.address),
+                ]
+            with m.If(slot.has(Unit.VECTOR_STORE)):
+                m.d.comb += [
+                    store_unit.vector.eq(
+                        Mux(slot.current.uop.masked, slot.registers.c, slot.registers.b)
+                    ),
+                    store_unit.mask.eq(slot.mask),
+                ]
+
+    def _memory_ports(
         self,
         m: Module,
-        occupied: Value,
-        current: Any,
-        registers: VectorRegisterFile,
-    ) -> SimdUnit:
-        """Connect the SIMD unit."""
-        uop = current.uop
-        simd = SimdUnit(self._params)
-        self._add_unit(m, "simd", simd)
-        operation = simd.i.payload
-        m.d.comb += [
-            simd.i.valid.eq(occupied & (uop.unit == Unit.VECTOR_SIMD)),
-            operation.a.eq(registers.a),
-            operation.b.eq(registers.b),
-            operation.c.eq(registers.c),
-            operation.op.eq(SimdOp(uop.op[:3])),
-        ]
-        return simd
-
-    def _schedule_results(
-        self,
-        m: Module,
-        schedule: ResultSchedule,
-        matrix: MatrixUnit,
-        convert: ConvertUnit,
-        simd: SimdUnit,
-        destination: Value,
+        issue: VectorIssue,
+        slots: list[_Slot],
+        store_unit: VectorStoreUnit,
+        gather: GatherUnit,
     ) -> None:
-        """Note the register of every result when its operation is taken."""
-        reads = matrix.i.valid & matrix.i.ready & (matrix.i.payload.op == MatrixOp.READ)
+        """Connect SRAM; a gather or scatter has what the slots leave, or goes first if urgent."""
+        wiring.connect(m, slots[0].load_unit.sram_read, wiring.flipped(self.r_vector_0))
+        for port, wanted, own in (
+            (self.r_vector_1, slots[1].load_unit.sram_read, gather.sram_read),
+            (self.w_vector, store_unit.sram_write, gather.sram_write),
+        ):
+            request = port.request
+            m.d.comb += [
+                request.valid.eq(wanted.request.valid | own.request.valid),
+                request.payload.eq(own.request.payload),
+                wanted.request.ready.eq(request.ready),
+                own.request.ready.eq(request.ready & ~wanted.request.valid),
+            ]
+            with m.If(wanted.request.valid):
+                m.d.comb += request.payload.eq(wanted.request.payload)
+        for reader in (slots[1].load_unit, gather):
+            m.d.comb += [
+                reader.sram_read.data.eq(self.r_vector_1.data),
+                reader.sram_read.uncorrectable.eq(self.r_vector_1.uncorrectable),
+            ]
         m.d.comb += [
-            schedule.enter_short.used.eq(reads | convert.i.valid),
-            schedule.enter_short.number.eq(destination),
-            schedule.enter_long.used.eq(simd.i.valid),
-            schedule.enter_long.number.eq(destination),
+            issue.no_loads.eq(gather.urgent & gather.sram_read.request.valid),
+            store_unit.hold.eq(gather.urgent & gather.sram_write.request.valid),
         ]
+
+    def _scalars(self, m: Module, slot: _Slot, move: MoveUnit, scalars: ScalarReturn) -> None:
+        """Note where scalar results go."""
+        operation = slot.chosen.operation
+        m.d.comb += [
+            scalars.enter.valid.eq(
+                slot.starts & slot.chosen.moves_scalar & operation.uop.writes_rd
+            ),
+            scalars.enter.thread.eq(operation.thread),
+            scalars.enter.rd.eq(field(operation.insn, "rd")),
+            scalars.i.valid.eq(move.o_scalar.valid),
+            scalars.i.payload.eq(move.o_scalar.payload),
+        ]
+
+    def _order(
+        self,
+        m: Module,
+        issue: VectorIssue,
+        queues: list[VectorQueue],
+        store_unit: VectorStoreUnit,
+        gather: GatherUnit,
+    ) -> None:
+        """Say which operations need not wait for other accesses of their thread."""
+        for thread, queue in enumerate(queues):
+            head = queue.o.payload
+            line = head.operation.address[_LINE_LOG2:][: len(store_unit.pending_line)]
+            stored = store_unit.pending & (store_unit.pending_thread == thread)
+            meets = stored & (head.gathers | (line == store_unit.pending_line))
+            accesses = head.loads | head.stores
+            m.d.comb += [
+                issue.order[thread].eq(
+                    ~(accesses & self.scalar_holds[thread])
+                    & ~((head.loads | head.gathers) & meets)
+                ),
+                self.stores_pending[thread].eq(queue.stores | stored),
+            ]
+            kind = issue.kinds[thread]
+            m.d.comb += [getattr(kind, name).eq(head[name]) for name in _KIND]
+
+    def _shared(
+        self,
+        m: Module,
+        issue: VectorIssue,
+        queues: list[VectorQueue],
+        slots: list[_Slot],
+        store_unit: VectorStoreUnit,
+        gather: GatherUnit,
+        scalars: ScalarReturn,
+    ) -> None:
+        """Say for which operations what the threads share besides the slots is free."""
+        # Operations of several passes come round in the SIMD unit every `LATENCY` cycles, and
+        # nothing else enters then.
+        m.submodules.rounds = rounds = ResultSchedule(
+            longest=SimdUnit.LATENCY, note=range(longest_latency(self._params))
+        )
+        chosen = slots[0].chosen
+        starts = slots[0].starts & (chosen.source == ResultSource.SIMD) & chosen.writes
+        comes = rounds.due.used
+        left = Mux(comes, rounds.due.note, chosen.latency) - SimdUnit.LATENCY
+        m.d.comb += [
+            rounds.enter.used.eq((comes | starts) & (left != 0)),
+            rounds.enter.note.eq(left),
+            rounds.after.eq(SimdUnit.LATENCY),
+        ]
+        gathering = gather.busy | gather.i.valid
+        for thread, queue in enumerate(queues):
+            head = queue.o.payload
+            m.d.comb += issue.unit[thread].eq(
+                ~(head.gathers & gathering)
+                & ~(head.stores & ~head.gathers & store_unit.kept)
+                & ~((head.source == ResultSource.SIMD) & head.writes & comes)
+                & ~(head.moves_scalar & ~scalars.room)
+            )
+
+    def _accumulators(
+        self, m: Module, issue: VectorIssue, queues: list[VectorQueue], slot: _Slot
+    ) -> None:
+        """Hold off what reads an accumulator in flight."""
+        m.submodules.interlock = interlock = AccumulatorInterlock(self._params)
+        m.d.comb += [
+            interlock.enter.used.eq(slot.starts & slot.chosen.steps),
+            interlock.enter.thread.eq(slot.chosen.operation.thread),
+            interlock.enter.acc.eq(slot.chosen.acc),
+            issue.accumulator.eq(interlock.free),
+        ]
+        for thread, (queue, query) in enumerate(zip(queues, interlock.queries, strict=True)):
+            m.d.comb += [
+                query.used.eq(queue.o.payload.reads_acc),
+                query.thread.eq(thread),
+                query.acc.eq(queue.o.payload.acc),
+            ]
+
+    def _schedules(self, m: Module, issue: VectorIssue, queues: list[VectorQueue]) -> list[Any]:
+        """Follow the results of each thread to its registers; return those of this cycle."""
+        dues = []
+        for thread, queue in enumerate(queues):
+            # A result comes one cycle later than the latency says: operands are read first.
+            schedule = ResultSchedule(longest=longest_latency(self._params) + 1, note=_RESULT)
+            m.submodules[f"schedule_{thread}"] = schedule
+            head = queue.o.payload
+            timed = head.writes & ~head.gathers
+            loads_in_1 = (head.source == ResultSource.LOAD_0) & issue.taken[1]
+            in_1 = loads_in_1 & (issue.chosen[1].thread == thread)
+            m.d.comb += [
+                schedule.after.eq(head.latency + 1),
+                schedule.enter.used.eq(issue.starts[thread] & timed),
+                schedule.enter.note.register.eq(head.register),
+                schedule.enter.note.source.eq(Mux(in_1, ResultSource.LOAD_1, head.source)),
+                issue.result[thread].eq(
+                    ~timed | schedule.free.bit_select(schedule.after, 1)
+                ),
+            ]
+            dues.append(schedule.due)
+        return dues
+
+    def _write_back(
+        self,
+        m: Module,
+        dues: Sequence[Any],
+        registers: VectorRegisterFile,
+        gather: GatherUnit,
+        slots: list[_Slot],
+        units: _Units,
+    ) -> list[Value]:
+        """Write results to vector registers; return the registers written, mask registers too.
+
+        A gathered vector waits until no other result of its thread comes.
+        """
+        values = {
+            ResultSource.MATRIX: units.matrix.o_read.payload,
+            ResultSource.CONVERT: units.convert.o.payload,
+            ResultSource.SIMD: units.simd.o.payload,
+            ResultSource.MOVE: units.move.o.payload,
+            ResultSource.LOAD_0: _merged(slots[0]),
+            ResultSource.LOAD_1: _merged(slots[1]),
+        }
+        written = []
+        for thread, (due, write) in enumerate(zip(dues, registers.writes, strict=True)):
+            gathered = gather.o.valid & (gather.o.payload.thread == thread) & ~due.used
+            number = Mux(gathered, gather.o.payload.register, due.note.register)
+            m.d.comb += [
+                write.valid.eq(gathered | (due.used & (due.note.register < MASK_BASE))),
+                write.number.eq(number),
+            ]
+            with m.If(gathered):
+                m.d.comb += [gather.o.ready.eq(1), write.value.eq(gather.o.payload.value)]
+            with m.Else(), m.Switch(due.note.source):
+                for source, value in values.items():
+                    with m.Case(source):
+                        m.d.comb += write.value.eq(value)
+            written.append(register_bit(due.used | gathered, number))
+        return written
+
+    def _write_masks(
+        self, m: Module, dues: Sequence[Any], masks: MaskRegisterFile, units: _Units
+    ) -> None:
+        """Write results to mask registers."""
+        for write, source, result in (
+            (masks.write_0, ResultSource.SIMD, units.simd.o_mask),
+            (masks.write_1, ResultSource.MOVE, units.move.o_mask),
+        ):
+            m.d.comb += [write.valid.eq(result.valid), write.value.eq(result.payload)]
+            for thread, due in enumerate(dues):
+                with m.If(due.used & (due.note.source == source)):
+                    m.d.comb += [
+                        write.register.thread.eq(thread),
+                        write.register.number.eq(due.note.register - MASK_BASE),
+                    ]
+
+    def _scoreboards(
+        self, m: Module, issue: VectorIssue, queues: list[VectorQueue], written: list[Value]
+    ) -> list[Value]:
+        """Hold off what uses a register that waits; return whether any does, for each thread."""
+        waiting = []
+        for thread, (queue, registers) in enumerate(zip(queues, written, strict=True)):
+            m.submodules[f"scoreboard_{thread}"] = scoreboard = Scoreboard()
+            head = queue.o.payload
+            m.d.comb += [
+                scoreboard.uses.eq(head.uses),
+                scoreboard.write.eq(registers),
+                scoreboard.reserve.eq(
+                    register_bit(issue.starts[thread] & head.writes, head.register)
+                ),
+                issue.operands[thread].eq(scoreboard.ready),
+                self.stalls[thread].eq(issue.stalls[thread]),
+            ]
+            waiting.append(scoreboard.any)
+        return waiting
+
+    def _report_busy(
+        self,
+        m: Module,
+        queues: list[VectorQueue],
+        slots: list[_Slot],
+        store_unit: VectorStoreUnit,
+        gather: GatherUnit,
+        scalars: ScalarReturn,
+        waiting: list[Value],
+    ) -> None:
+        """Say which threads have something under way."""
+        for thread, queue in enumerate(queues):
+            # Cycles in which a matrix operation that left its slot is in the matrix unit.
+            steps = Signal(MatrixUnit.STEP_LATENCY, name=f"steps_{thread}")
+            in_slot = [slot.occupied & (slot.current.thread == thread) for slot in slots]
+            m.d.sync += steps.eq(Cat(in_slot[1], steps))
+            m.d.comb += self.busy[thread].eq(
+                queue.o.valid
+                | waiting[thread]
+                | Cat(in_slot).any()
+                | steps.any()
+                | scalars.busy[thread]
+                | (store_unit.pending & (store_unit.pending_thread == thread))
+                | (gather.busy & (gather.o.payload.thread == thread))
+            )
+
+    def _report_errors(self, m: Module, slots: list[_Slot]) -> None:
+        """Report operands from SRAM that are wrong, of one thread a cycle."""
+        reports = []
+        for thread in range(self._params.threads):
+            report: Any = Signal(HardwareError, name=f"error_{thread}")
+            for slot in slots:
+                current = slot.current
+                with m.If(slot.load_unit.uncorrectable & (current.thread == thread)):
+                    with m.If(~report.valid):
+                        m.d.sync += [
+                            report.valid.eq(1),
+                            report.thread.eq(thread),
+                            report.pc.eq(current.pc),
+                            report.address.eq(current.address),
+                        ]
+            reports.append(report)
+        earlier: Value = Const(0)
+        for report in reports:
+            with m.If(report.valid & ~earlier):
+                m.d.comb += self.hardware_error.eq(report)
+                m.d.sync += report.valid.eq(0)
+            earlier = earlier | report.valid
+
+
+def _merged(slot: _Slot) -> Value:
+    """Return what was loaded, and the register's own lanes where the mask is 0."""
+    return Cat(
+        Mux(
+            lane,
+            slot.load_unit.loaded.word_select(n, 32),
+            slot.registers.c.word_select(n, 32),
+        )
+        for n, lane in enumerate(slot.mask)
+    )
