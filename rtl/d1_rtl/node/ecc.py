@@ -75,6 +75,8 @@ class EccDecoder(wiring.Component):
     data : In(64 * words)
     check : In(8 * words)
         The check byte of word n is byte n.
+    raw : In(1)
+        Leave every word as it is and find nothing; `syndrome` is there all the same.
     fixed : Out(64 * words)
         `data` with the flipped bit of every `corrected` word flipped back.
     syndrome : Out(8 * words)
@@ -93,6 +95,7 @@ class EccDecoder(wiring.Component):
 
     data: Signal
     check: Signal
+    raw: Signal
     fixed: Signal
     syndrome: Signal
     corrected: Signal
@@ -104,6 +107,7 @@ class EccDecoder(wiring.Component):
             {
                 "data": In(DATA_BITS * words),
                 "check": In(CHECK_BITS * words),
+                "raw": In(1),
                 "fixed": Out(DATA_BITS * words),
                 "syndrome": Out(CHECK_BITS * words),
                 "corrected": Out(words),
@@ -120,8 +124,9 @@ class EccDecoder(wiring.Component):
             self.syndrome.eq(encoder.check ^ self.check),
             self.fixed.eq(self.data ^ flipped),
         ]
-        # The condition is redundant in gates. The simulator passes over all the words by it.
-        with m.If(self.syndrome.any()):
+        # That a syndrome is not zero is redundant in gates. The simulator passes over all the words
+        # by it.
+        with m.If(self.syndrome.any() & ~self.raw):
             for n in range(self._words):
                 self._locate(m, n, flipped.word_select(n, DATA_BITS))
         return m

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
 
+from .ecc import LINE_WORDS
+from .ecc_registers import EccRegisters
 from .interfaces import SramReadSignature, SramWriteSignature
 from .sram_bank import SramBank
+from .sram_write_port import SramWritePort
+from .thread_control import register_line
 
-__all__ = ["READ_CLIENTS", "WRITE_CLIENTS", "Sram", "stalled_layout"]
+__all__ = ["PATIENCE", "READ_CLIENTS", "URGENT_CLIENT", "WRITE_CLIENTS", "Sram", "stalled_layout"]
 
 #: Who reads: each has a port `r_<name>`.
-READ_CLIENTS: tuple[str, ...] = ("fetch", "scalar", "vector", "network")
+READ_CLIENTS: tuple[str, ...] = ("fetch", "scalar", "vector_0", "vector_1", "network")
 #: Who writes: each has a port `w_<name>`.
 WRITE_CLIENTS: tuple[str, ...] = ("scalar", "vector", "network")
+#: The port that goes first: the operands of the matrix unit.
+URGENT_CLIENT = "r_vector_1"
+#: Cycles for which the others let it.
+PATIENCE = 4
+#: Who writes one word at most.
+_ONE_WORD_CLIENT = "scalar"
 
 
 def stalled_layout() -> data.StructLayout:
@@ -28,71 +38,127 @@ def stalled_layout() -> data.StructLayout:
 
 
 class Sram(wiring.Component):
-    """Single-ported banks of 64-byte lines, shared by the readers and writers of a node.
+    """Single-ported banks of 64-byte lines with error correction, shared by a node's clients.
 
     Line n is in bank n mod banks. In one cycle every client transfers one line when all meet
-    different banks. Clients that meet in one bank are served in round-robin order, one per cycle:
-    a pair costs one extra cycle, and no client waits longer than the number of the other clients.
-    A line read is on `data` of its port in the cycle after the transfer and only then; a write is
-    seen by every read that is transferred in a later cycle.
+    different banks. A line read is on `data` of its port in the cycle after the transfer and only
+    then; a write is seen by every read that is transferred in a later cycle. A write to part of a
+    64-bit word takes two cycles of the bank, and `ready` is low in the first.
 
-    Golden twin: `d1_golden.node.GoldenNode.memory`, which knows no banks.
+    Of clients that meet in one bank, one is served per cycle. `URGENT_CLIENT` goes first, unless
+    somebody has waited for `PATIENCE` cycles: those who have take turns before everybody else, and
+    without them and the urgent one all the others take turns. No client waits for more than 17
+    cycles: `PATIENCE`, one that began before, and each other client's access, two cycles long if
+    it writes.
+
+    Golden twins: `d1_golden.node.GoldenNode.memory`, which knows no banks, and
+    `d1_golden.node.ecc_state`.
 
     Parameters
     ----------
     params
         Number of banks, and lines in each.
+    gated
+        Whether banks stand in gated clock domains (`ClockGate`).
 
     Members
     -------
-    r_fetch, r_scalar, r_vector, r_network : In(SramReadSignature(params))
-    w_scalar, w_vector, w_network : In(SramWriteSignature(params))
+    r_fetch, r_scalar, r_vector_0, r_vector_1, r_network : In(SramReadSignature(params))
+    w_scalar : In(SramWriteSignature(params))
+        Its `data` is the same in every word, and its `mask` has bytes of one word only.
+    w_vector, w_network : In(SramWriteSignature(params))
     stalled : Out(stalled_layout())
         For each port: it asks for a line and has to wait in this cycle.
+    registers : Out(8 x 64)
+    write : In(8)
+    data : In(8 x 64)
+        The registers of error correction, as of `EccRegisters`.
+    busy : Out(1)
+        Something is being counted, scrubbed or injected; high as long as scrubbing is on.
 
     Ref: the ports of D1's SRAM per cycle are those of the Hot Chips 34 talk on the Dojo
-    microarchitecture, less the second vector read.
+    microarchitecture.
     """
 
     stalled: data.View
+    registers: Any
+    write: Signal
+    data: Any
+    busy: Signal
 
-    def __init__(self, params: NodeParams):
+    def __init__(self, params: NodeParams, *, gated: bool = True):
         self._params = params
+        self._gated = gated
         super().__init__(
             {f"r_{name}": In(SramReadSignature(params)) for name in READ_CLIENTS}
             | {f"w_{name}": In(SramWriteSignature(params)) for name in WRITE_CLIENTS}
-            | {"stalled": Out(stalled_layout())}
+            | {
+                "stalled": Out(stalled_layout()),
+                "registers": Out(register_line()),
+                "write": In(LINE_WORDS),
+                "data": In(register_line()),
+                "busy": Out(1),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        banks = [
-            SramBank(self._params, read_clients=READ_CLIENTS, write_clients=WRITE_CLIENTS)
+        m.submodules.ecc = ecc = EccRegisters(self._params)
+        banks: list[Any] = [
+            SramBank(
+                self._params,
+                readers=READ_CLIENTS,
+                writers=(*WRITE_CLIENTS, "maintenance"),
+                urgent=URGENT_CLIENT,
+                gated=self._gated,
+            )
             for _ in range(self._params.sram_banks)
         ]
         for index, bank in enumerate(banks):
             m.submodules[f"bank_{index}"] = bank
+            m.d.comb += ecc.reports[index].eq(bank.report)
 
+        for name in READ_CLIENTS:
+            port = getattr(self, f"r_{name}")
+            self._select_data(m, port, self._request(m, f"r_{name}", port.request, banks), banks)
+        for name in WRITE_CLIENTS:
+            encoder = SramWritePort(self._params, one_word=name == _ONE_WORD_CLIENT)
+            m.submodules[f"w_{name}"] = encoder
+            wiring.connect(m, wiring.flipped(getattr(self, f"w_{name}").request), encoder.i)
+            self._request(m, f"w_{name}", encoder.o, banks)
+        self._request(m, "w_maintenance", ecc.o, banks)
         for name in stalled_layout().members:
-            client = getattr(self, name)
-            line = client.request.payload
-            if name.startswith("w_"):
-                line = line.line
-            bank_number = line[: (len(banks) - 1).bit_length()]
-            for index, bank in enumerate(banks):
-                port = getattr(bank, name)
-                m.d.comb += port.payload.eq(client.request.payload)
-                m.d.comb += port.valid.eq(client.request.valid & (bank_number == index))
-                with m.If(port.ready):
-                    m.d.comb += client.request.ready.eq(1)
-            m.d.comb += self.stalled[name].eq(client.request.valid & ~client.request.ready)
-            if name.startswith("r_"):
-                self._select_data(m, client, bank_number, banks)
+            request = getattr(self, name).request
+            m.d.comb += self.stalled[name].eq(request.valid & ~request.ready)
+
+        waits = Cat(self.stalled.as_value(), ecc.o.valid & ~ecc.o.ready)
+        for _ in range(PATIENCE):
+            # Who has been waiting for one cycle, for two, ...
+            longer = Signal.like(waits, name="waited")
+            m.d.sync += longer.eq(waits)
+            waits = waits & longer
+        m.d.comb += [bank.late.eq(longer) for bank in banks]
+        m.d.comb += [
+            self.registers.eq(ecc.registers),
+            ecc.write.eq(self.write),
+            ecc.data.eq(self.data),
+            self.busy.eq(ecc.busy),
+        ]
         return m
 
-    def _select_data(
-        self, m: Module, client: Any, bank_number: Value, banks: list[SramBank]
-    ) -> None:
+    def _request(self, m: Module, name: str, client: Any, banks: list[Any]) -> Value:
+        """Connect a client's stream to all banks; return the number of the one it asks."""
+        line = client.payload if name.startswith("r_") else client.payload.line
+        bank_number = line[: (len(banks) - 1).bit_length()]
+        for index, bank in enumerate(banks):
+            port = getattr(bank, name)
+            m.d.comb += port.payload.eq(client.payload)
+            m.d.comb += port.valid.eq(client.valid & (bank_number == index))
+            with m.If(port.ready):
+                m.d.comb += client.ready.eq(1)
+        return bank_number
+
+    def _select_data(self, m: Module, client: Any, bank_number: Value, banks: list[Any]) -> None:
         """Connect a reader to the bank that served it in the cycle before."""
         served_by = Signal.like(bank_number, name="served_by")
         with m.If(client.request.ready):
@@ -100,4 +166,7 @@ class Sram(wiring.Component):
         with m.Switch(served_by):
             for index, bank in enumerate(banks):
                 with m.Case(index):
-                    m.d.comb += client.data.eq(bank.data)
+                    m.d.comb += [
+                        client.data.eq(bank.data),
+                        client.uncorrectable.eq(bank.uncorrectable),
+                    ]

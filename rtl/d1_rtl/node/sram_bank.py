@@ -1,100 +1,217 @@
-"""One bank of SRAM with its arbiter."""
+"""One bank of SRAM with its arbiter and its error correction."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Signal
+from typing import Any
+
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from d1_golden.ecc import CHECK_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
-from .arbiter import RoundRobinArbiter
-from .interfaces import line_address_bits, sram_write_layout
+from ..clock_gate import ClockGate
+from .ecc import LINE_WORDS, EccDecoder, EccEncoder
+from .ecc_report import EccReporter, ecc_report_layout
+from .interfaces import line_address_bits
+from .sram_write_port import bank_write_layout, bits_of_bytes
+from .urgent_arbiter import UrgentArbiter
 
 __all__ = ["SramBank"]
 
 
 class SramBank(wiring.Component):
-    """A single-ported memory of lines that serves several clients in turn.
+    """A single-ported memory of lines with check bytes that serves several clients in turn.
 
-    A bank does one access per cycle, a read or a write. A client is granted (`ready`) in the cycle
-    in which it asks unless others ask too; then they are served in round-robin order, one per
-    cycle. A line read is on `data` in the cycle after the transfer, and only then.
+    A bank grants one access per cycle, as `UrgentArbiter` says: a read, or a write of whole words.
+    A line read is on `data` in the cycle after the transfer, and only then, with one flipped bit
+    of each word and its check byte corrected.
 
-    Golden twin: `d1_golden.node.GoldenNode.memory`, which knows no banks.
+    A write to part of a word takes two cycles. In the first it is granted, but not `ready`, and
+    the row is read; in the second nobody is granted, the row is written with the corrected old
+    bytes in between and the write is transferred. A word that cannot be corrected stays so: its
+    syndrome is added to the new check byte. A write with `raw` goes the same way, and its `data`
+    and `check` flip bits of the row as it is stored.
+
+    The clock runs in cycles with a request, and in the second cycle of such a write.
+
+    Golden twins: `d1_golden.node.GoldenNode.memory`, which knows no banks, and
+    `d1_golden.node.ecc_state`.
 
     Parameters
     ----------
     params
         Size of the bank: `bank_lines` lines of 64 bytes.
-    read_clients, write_clients
+    readers, writers
         Names of the clients.
+    urgent
+        The client that goes first.
+    gated
+        As in `ClockGate`.
 
     Members
     -------
     r_* : In(stream of line number)
-        One for each of `read_clients`. The bits of the line number that select the bank are
-        ignored here.
-    w_* : In(stream of sram_write_layout(params))
-        One for each of `write_clients`.
+        One for each of `readers`. The bits of the line number that select the bank are ignored
+        here.
+    w_* : In(stream of bank_write_layout(params))
+        One for each of `writers`.
+    late : In(readers + writers)
+        As in `UrgentArbiter`, in the order of `readers` and `writers`.
     data : Out(512)
+    uncorrectable : Out(8)
+        With `data`, for each word: it is as stored and wrong.
+    report : Out(ecc_report_layout(params))
+        What is wrong in the row that was read in the cycle before, by a reader or for a write.
 
     """
 
+    late: Signal
     data: Signal
+    uncorrectable: Signal
+    report: Any
 
     def __init__(
         self,
         params: NodeParams,
         *,
-        read_clients: tuple[str, ...],
-        write_clients: tuple[str, ...],
+        readers: tuple[str, ...],
+        writers: tuple[str, ...],
+        urgent: str,
+        gated: bool = True,
     ):
+        self._gated = gated
+        self._clients = [f"r_{name}" for name in readers] + [f"w_{name}" for name in writers]
+        self._bank = _Bank(
+            params, self._clients, readers=len(readers), urgent=self._clients.index(urgent)
+        )
+        members = dict(self._bank.signature.members)
+        super().__init__({name: members[name] for name in members if name not in ("busy", "reads")})
+
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
+        m = Module()
+        bank: Any = self._bank
+        gate = ClockGate(domain="bank", gated=self._gated)
+        m.domains += gate.clock_domain
+        m.submodules.gate = gate
+        m.submodules.bank = gate.drive(bank)
+        for name in self._clients:
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(bank, name))
+        row_read = Signal()
+        m.d.sync += row_read.eq(bank.reads)
+        m.d.comb += [
+            gate.en.eq(bank.busy),
+            bank.late.eq(self.late),
+            self.data.eq(bank.data),
+            self.uncorrectable.eq(bank.uncorrectable),
+            self.report.eq(bank.report),
+            self.report.valid.eq(bank.report.valid & row_read),
+        ]
+        return m
+
+
+class _Bank(wiring.Component):
+    """The part of a bank that stands still while nobody asks.
+
+    `busy` says that it must not, `reads` that a row is being read that is to be checked. What
+    depends on a read comes from registers of the gated domain only, so that a simulator looks at
+    the decoders of no other banks than those in use.
+    """
+
+    def __init__(self, params: NodeParams, clients: list[str], *, readers: int, urgent: int):
         self._params = params
-        self._readers = [f"r_{name}" for name in read_clients]
-        self._writers = [f"w_{name}" for name in write_clients]
+        self._readers, self._writers = clients[:readers], clients[readers:]
+        self._urgent = urgent
         read = In(stream.Signature(line_address_bits(params)))
-        write = In(stream.Signature(sram_write_layout(params)))
+        write = In(stream.Signature(bank_write_layout(params)))
         super().__init__(
             dict.fromkeys(self._readers, read)
             | dict.fromkeys(self._writers, write)
-            | {"data": Out(8 * LINE_BYTES)}
+            | {
+                "late": In(len(clients)),
+                "data": Out(8 * LINE_BYTES),
+                "uncorrectable": Out(LINE_WORDS),
+                "report": Out(ecc_report_layout(params)),
+                "busy": Out(1),
+                "reads": Out(1),
+            }
         )
 
-    def elaborate(self, platform: object) -> Module:  # noqa: D102
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         readers = [getattr(self, name) for name in self._readers]
         writers = [getattr(self, name) for name in self._writers]
         clients = [*readers, *writers]
-
-        m.submodules.arbiter = arbiter = RoundRobinArbiter(len(clients))
-        m.d.comb += arbiter.requests.eq(Cat(client.valid for client in clients))
-        m.d.comb += Cat(client.ready for client in clients).eq(arbiter.grants)
+        m.submodules.arbiter = arbiter = UrgentArbiter(len(clients), urgent=self._urgent)
+        merging = Signal()  # the second cycle of a write that needs the row
+        merger = Signal(len(writers))  # whose
+        reads, granted_writes = arbiter.grants[: len(readers)], arbiter.grants[len(readers) :]
+        needs_row, writes = Signal(), Signal(len(writers))
+        m.d.comb += [
+            arbiter.requests.eq(Mux(merging, 0, Cat(client.valid for client in clients))),
+            arbiter.late.eq(self.late),
+            writes.eq(Mux(merging, merger, granted_writes)),
+            needs_row.eq((granted_writes & Cat(w.payload.partial for w in writers)).any()),
+            Cat(client.ready for client in clients).eq(Cat(reads, Mux(needs_row, 0, writes))),
+            self.busy.eq(arbiter.grants.any() | merging),
+        ]
+        m.d.sync += [merging.eq(needs_row), merger.eq(granted_writes)]
 
         bank_bits = (self._params.sram_banks - 1).bit_length()
         lines = [*(r.payload for r in readers), *(w.payload.line for w in writers)]
         row = Signal(range(self._params.bank_lines))
-        with m.Switch(arbiter.grants):
+        with m.Switch(Cat(reads, writes)):
             for index, line in enumerate(lines):
                 with m.Case(1 << index):
                     m.d.comb += row.eq(line >> bank_bits)
-
-        write_grants = arbiter.grants[len(readers) :]
-        data, mask = Signal(8 * LINE_BYTES), Signal(LINE_BYTES)
-        with m.Switch(write_grants):
+        write = Signal(bank_write_layout(self._params))
+        with m.If(writes.any()), m.Switch(writes):
             for index, writer in enumerate(writers):
                 # By default the last writer is looked at: a multiplexer with one input less.
                 with m.Case(1 << index) if writer is not writers[-1] else m.Default():
-                    m.d.comb += [data.eq(writer.payload.data), mask.eq(writer.payload.mask)]
+                    m.d.comb += write.eq(writer.payload)
+        m.d.comb += self.reads.eq(reads.any() | (needs_row & ~write.raw))
+        self._store(m, row, write, does_write=writes.any() & ~needs_row, merging=merging)
+        return m
+
+    def _store(self, m: Module, row: Signal, write: Any, does_write: Any, merging: Signal) -> None:
+        """Connect the memory with the decoder behind it and the merged row before it."""
+        m.submodules.decoder = decoder = EccDecoder()
+        m.submodules.encoder = encoder = EccEncoder()
+        m.submodules.reporter = reporter = EccReporter(self._params)
+        raw, keep, read_row = Signal(), Signal(LINE_BYTES), Signal.like(row)
+        m.d.sync += [raw.eq(write.raw & ~merging), keep.eq(~write.mask), read_row.eq(row)]
+        kept = Signal(8 * LINE_BYTES)
+        data, check = Signal(8 * LINE_BYTES), Signal(CHECK_BITS * LINE_WORDS)
+        m.d.comb += [encoder.data.eq(kept), data.eq(write.data), check.eq(write.check)]
+        with m.If(merging):
+            wrong = bits_of_bytes(decoder.uncorrectable | raw.replicate(LINE_WORDS))
+            m.d.comb += [
+                kept.eq(decoder.fixed & bits_of_bytes(keep)),
+                data.eq(write.data ^ kept),
+                check.eq(write.check ^ encoder.check ^ (decoder.syndrome & wrong)),
+            ]
+        m.d.comb += [
+            decoder.raw.eq(raw),
+            self.data.eq(decoder.fixed),
+            self.uncorrectable.eq(decoder.uncorrectable),
+            reporter.corrected.eq(decoder.corrected),
+            reporter.uncorrectable.eq(decoder.uncorrectable),
+            reporter.syndrome.eq(decoder.syndrome),
+            reporter.row.eq(read_row),
+            self.report.eq(reporter.report),
+        ]
         m.submodules.memory = Instance(
             "d1_sram",
             p_LINES=self._params.bank_lines,
             p_ADDRESS_BITS=len(row),
             i_clk=ClockSignal(),
-            i_enable=arbiter.grants.any(),
-            i_write=write_grants.any(),
+            i_enable=self.busy,
+            i_write=does_write,
             i_line=row,
-            i_mask=mask,
+            i_words=write.words,
             i_data=data,
-            o_q=self.data,
+            i_check=check,
+            o_q=decoder.data,
+            o_q_check=decoder.check,
         )
-        return m

@@ -1,19 +1,35 @@
-"""The SRAM against a flat memory, and what bank conflicts cost."""
+"""The SRAM against a flat memory: what its clients read, and what meetings in a bank cost."""
 
 import itertools
 import random
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from d1_golden.params import LINE_BYTES, PRESETS, NodeParams
 from d1_rtl.node.interfaces import sram_write_layout
-from d1_rtl.node.sram import READ_CLIENTS, WRITE_CLIENTS, Sram, stalled_layout
-from d1_rtl.sim.native import NativeModel, from_words, to_words
+from d1_rtl.node.sram import (
+    PATIENCE,
+    READ_CLIENTS,
+    URGENT_CLIENT,
+    WRITE_CLIENTS,
+    Sram,
+    stalled_layout,
+)
+from d1_rtl.sim.native import NativeModel
+
+from testbench.layouts import pack_rows
 
 READERS = [f"r_{name}" for name in READ_CLIENTS]
 WRITERS = [f"w_{name}" for name in WRITE_CLIENTS]
 CLIENTS = [*READERS, *WRITERS]
+ONE_WORD = "w_scalar"
+WORDS, WORD_BITS, WORD_BYTES = 8, 64, 8
 ALL_BYTES = (1 << LINE_BYTES) - 1
+#: Cycles that a client waits at most: those in which it lets the urgent one go first, one more of
+#: a write that has begun, a read of each other reader and two cycles of each writer, the
+#: maintenance included.
+LONGEST_WAIT = PATIENCE + 1 + (len(READERS) - 1) + 2 * (len(WRITERS) + 1)
 
 
 @pytest.fixture(scope="module", params=["tiny", "d1"])
@@ -32,10 +48,39 @@ def sram(model, params):
     return Driver(model, params)
 
 
-def write_payload(params: NodeParams, line: int, data: int, mask: int = ALL_BYTES) -> int:
-    layout = sram_write_layout(params)
-    values = {"line": line, "data": data, "mask": mask}
-    return sum(value << layout[name].offset for name, value in values.items())
+@dataclass(frozen=True)
+class Write:
+    """What a writer asks for."""
+
+    data: int = 0
+    mask: int = ALL_BYTES
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some word is written in part."""
+        lanes = (self.mask >> WORD_BYTES * n & 0xFF for n in range(WORDS))
+        return any(word not in (0, 0xFF) for word in lanes)
+
+    def on(self, line: int) -> int:
+        """Return the line after the write."""
+        bits = sum(0xFF << 8 * byte for byte in range(LINE_BYTES) if self.mask >> byte & 1)
+        return line & ~bits | self.data & bits
+
+    @classmethod
+    def random(cls, rng: random.Random, client: str, *, whole: bool | None = None) -> "Write":
+        """Return a write that the client may ask for; of whole words or not, or either."""
+        if whole is None:
+            whole = rng.random() < 0.5
+        if client == ONE_WORD:
+            data = rng.getrandbits(WORD_BITS)
+            lanes = 0xFF if whole else rng.choice((0x0F, 0xF0, 0x03, 0x80, 0x01, 0x3C))
+            repeated = sum(data << WORD_BITS * n for n in range(WORDS))
+            return cls(repeated, lanes << WORD_BYTES * rng.randrange(WORDS))
+        data = rng.getrandbits(8 * LINE_BYTES)
+        if whole:
+            words = rng.choice((0xFF, 0x0F, rng.getrandbits(WORDS)))
+            return cls(data, sum(0xFF << 8 * n for n in range(WORDS) if words >> n & 1))
+        return cls(data, rng.getrandbits(LINE_BYTES) & ~1 | 2)
 
 
 class Driver:
@@ -44,18 +89,24 @@ class Driver:
     def __init__(self, model: NativeModel, params: NodeParams):
         self.model = model
         self.params = params
-        self.asking: dict[str, int] = {}  # client: payload
+        self.layout = sram_write_layout(params)
+        self.asking: set[str] = set()
         self.cycle = 0
         for client in CLIENTS:
             model.set(f"{client}__request__valid", 0)
+        model.set("write", 0)
         model.reset()
 
-    def ask(self, client: str, line: int, *, data: int = 0, mask: int = ALL_BYTES) -> None:
+    def ask(self, client: str, line: int, write: Write | None = None) -> None:
         assert client not in self.asking
-        payload = write_payload(self.params, line, data, mask) if client in WRITERS else line
+        payload = line
+        if client in WRITERS:
+            write = write or Write.random(random.Random(0), client, whole=True)
+            values = {"line": line, "data": write.data, "mask": write.mask}
+            payload = sum(value << self.layout[name].offset for name, value in values.items())
         self.model.set(f"{client}__request__valid", 1)
         self.model.set(f"{client}__request__payload", payload)
-        self.asking[client] = payload
+        self.asking.add(client)
 
     def step(self) -> dict[str, int]:
         """Run a cycle; return what is on the data port of each client that was granted."""
@@ -68,51 +119,73 @@ class Driver:
         self.model.step()
         self.cycle += 1
         for client in granted:
-            del self.asking[client]
+            self.asking.remove(client)
             self.model.set(f"{client}__request__valid", 0)
+        for client in granted:
+            assert client in WRITERS or self.model.get(f"{client}__uncorrectable") == 0
         return {c: self.model.get(f"{c}__data") if c in READERS else 0 for c in granted}
 
     def finish(self) -> dict[str, tuple[int, int]]:
         """Run until nobody asks; return for each client the cycle of its grant and its data."""
-        done = {}
-        for wait in range(len(CLIENTS)):
+        done: dict[str, tuple[int, int]] = {}
+        for wait in range(LONGEST_WAIT + 1):
             if not self.asking:
                 break
             done |= {client: (wait, data) for client, data in self.step().items()}
         assert not self.asking, "a client was not served"
         return done
 
+    def write(self, client: str, line: int, write: Write) -> None:
+        """Write, with nobody else asking, in the cycles that this takes."""
+        self.ask(client, line, write)
+        if write.is_partial:
+            assert self.step() == {}
+        assert list(self.step()) == [client]
+
+    def read(self, client: str, line: int) -> int:
+        """Read, with nobody else asking."""
+        self.ask(client, line)
+        return self.step()[client]
+
 
 def bank(params: NodeParams, line: int) -> int:
     return line % params.sram_banks
+
+
+def test_the_clients_are_those_of_the_training_node():
+    assert READERS == ["r_fetch", "r_scalar", "r_vector_0", "r_vector_1", "r_network"]
+    assert WRITERS == ["w_scalar", "w_vector", "w_network"]
 
 
 def test_what_is_written_is_read_back_in_the_next_cycle_from_every_port_in_every_bank(sram, params):
     rng = random.Random(1)
     last = params.sram_bytes // LINE_BYTES - 1
     for line in [*range(params.sram_banks), last - 1, last]:
+        expected = sram.read("r_scalar", line)
         for writer, reader in itertools.product(WRITERS, READERS):
-            data = rng.getrandbits(8 * LINE_BYTES)
-            sram.ask(writer, line, data=data)
-            assert list(sram.step()) == [writer]
-            sram.ask(reader, line)
-            assert sram.step() == {reader: data}
+            write = Write.random(rng, writer, whole=True)
+            sram.write(writer, line, write)
+            expected = write.on(expected)
+            assert sram.read(reader, line) == expected
 
 
-def test_a_write_changes_only_the_bytes_of_its_mask(sram):
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_write_changes_only_the_bytes_of_its_mask(sram, writer):
     rng = random.Random(2)
-    expected = bytearray(LINE_BYTES)
-    sram.ask("w_vector", 5, data=0)
-    sram.step()
-    for _ in range(50):
-        data, mask = rng.getrandbits(8 * LINE_BYTES), rng.getrandbits(LINE_BYTES)
-        for byte in range(LINE_BYTES):
-            if mask >> byte & 1:
-                expected[byte] = data >> 8 * byte & 0xFF
-        sram.ask("w_scalar", 5, data=data, mask=mask)
-        sram.step()
-        sram.ask("r_scalar", 5)
-        assert sram.step() == {"r_scalar": int.from_bytes(expected, "little")}
+    expected = 0
+    sram.write("w_vector", 5, Write(0))
+    for _ in range(80):
+        write = Write.random(rng, writer)
+        sram.write(writer, 5, write)
+        expected = write.on(expected)
+        assert sram.read("r_scalar", 5) == expected
+
+
+def test_a_write_of_no_byte_changes_nothing(sram):
+    line = Write.random(random.Random(3), "w_vector", whole=True)
+    sram.write("w_network", 7, Write(line.data))
+    sram.write("w_vector", 7, Write(0, 0))
+    assert sram.read("r_fetch", 7) == line.data
 
 
 def test_clients_on_different_banks_are_all_served_in_one_cycle(sram, params):
@@ -136,23 +209,69 @@ def test_all_clients_on_one_bank_are_served_one_per_cycle(sram):
     assert sorted(cycle for cycle, _ in sram.finish().values()) == list(range(len(CLIENTS)))
 
 
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_write_to_part_of_a_word_takes_its_bank_for_two_cycles(sram, params, writer):
+    write = Write.random(random.Random(4), writer, whole=False)
+    sram.ask(writer, 4, write)
+    assert sram.step() == {}
+    # Whoever comes in the second cycle waits for one cycle; other banks are not concerned.
+    sram.ask("r_fetch", 4)
+    sram.ask(URGENT_CLIENT, 4 + params.sram_banks)
+    sram.ask("r_network", 5)
+    assert sorted(sram.step()) == sorted([writer, "r_network"])
+    assert list(sram.step()) == [URGENT_CLIENT]
+    assert list(sram.step()) == ["r_fetch"]
+
+
+def test_stores_of_words_one_after_the_other_into_one_line_take_two_cycles_each(sram):
+    for n in range(16):
+        sram.ask(ONE_WORD, 4, Write(n, 0xF << 4 * n))
+        assert sram.step() == {}
+        assert list(sram.step()) == [ONE_WORD]
+    sram.read("r_fetch", 4)
+    assert sram.cycle == 33
+
+
+def test_the_urgent_client_goes_first_until_others_have_waited_four_cycles(sram, params):
+    waiting = [client for client in CLIENTS if client != URGENT_CLIENT]
+    for client in waiting:
+        sram.ask(client, 0)
+    order = []
+    for _ in range(PATIENCE + len(CLIENTS)):
+        if URGENT_CLIENT not in sram.asking:
+            sram.ask(URGENT_CLIENT, params.sram_banks)
+        order += sram.step()
+    assert order[:PATIENCE] == [URGENT_CLIENT] * PATIENCE
+    # Then those who have waited, and the urgent one is not among them for another four cycles.
+    assert sorted(order[PATIENCE:]) == sorted(CLIENTS)
+    assert URGENT_CLIENT not in order[PATIENCE : 2 * PATIENCE]
+
+
 @pytest.mark.parametrize("patient", CLIENTS)
-def test_a_client_waits_for_each_other_client_once_at_most_while_all_insist(sram, patient):
-    rng = random.Random(3)
+def test_no_client_waits_longer_than_the_bound_whatever_the_others_do(sram, params, patient):
+    rng = random.Random(5)
+    sram.model.set("data", 1 << WORD_BITS * 4)
+    sram.model.set("write", 1 << 4)
+    sram.model.step()  # scrub one line after the other
+    sram.model.set("write", 0)
     longest = 0
-    for _ in range(20):
-        pause, waited = rng.randrange(len(CLIENTS)), 0
-        for cycle in range(pause + len(CLIENTS)):
+    for _ in range(30):
+        pause, waited = rng.randrange(2 * len(CLIENTS)), 0
+        for cycle in range(pause + LONGEST_WAIT + 1):
             for client in CLIENTS:
                 if client not in sram.asking and (client != patient or cycle == pause):
-                    sram.ask(client, 0)
+                    write = None
+                    if client in WRITERS:
+                        write = Write.random(rng, client, whole=False)
+                    sram.ask(client, params.sram_banks * rng.randrange(2), write)
             served = patient in sram.step()
             waited += cycle >= pause and not served
             if served:
                 break
         assert patient not in sram.asking
         longest = max(longest, waited)
-    assert longest == len(CLIENTS) - 1  # the bound is met, so it is the bound
+    # The urgent one waits for a write that has begun and for those who were late before it.
+    assert (1 if patient == URGENT_CLIENT else len(CLIENTS)) < longest <= LONGEST_WAIT
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -164,65 +283,82 @@ def test_random_traffic_of_all_clients_agrees_with_a_flat_memory(sram, params, s
     memory = {}
     for line in lines:
         memory[line] = rng.getrandbits(8 * LINE_BYTES)
-        sram.ask("w_network", line, data=memory[line])
-        sram.step()
+        sram.write("w_network", line, Write(memory[line]))
     rate = rng.choice((0.1, 0.5, 0.9, 1.0))
     hot = rng.randrange(params.sram_banks)
-    requests: dict[str, tuple[int, int, int]] = {}
+    requests: dict[str, tuple[int, Write]] = {}
     waits = dict.fromkeys(CLIENTS, 0)
     served = dict.fromkeys(CLIENTS, 0)
-    for cycle in range(1200):
+    begun: set[int] = set()  # banks in which a write to part of a word ends in this cycle
+    for cycle in range(1000):
         pool = [n for n in lines if bank(params, n) == hot] if cycle // 100 % 2 else lines
         for client in CLIENTS:
             if client not in sram.asking and rng.random() < rate:
-                line = rng.choice(pool or lines)
-                data, mask = rng.getrandbits(8 * LINE_BYTES), rng.getrandbits(LINE_BYTES)
-                requests[client] = (line, data, mask)
-                sram.ask(client, line, data=data, mask=mask)
+                requests[client] = (rng.choice(pool or lines), Write.random(rng, client))
+                sram.ask(client, *requests[client])
                 waits[client] = 0
-        wanted = {bank(params, requests[client][0]) for client in sram.asking}
+        asked = {bank(params, requests[client][0]) for client in sram.asking}
         granted = sram.step()
-        # Every bank that somebody asked for served exactly one.
-        assert sorted(bank(params, requests[c][0]) for c in granted) == sorted(wanted)
+        busy = {bank(params, requests[client][0]): client for client in granted}
+        assert len(busy) == len(granted), "a bank serves one client at most"
+        # A bank that is asked and serves nobody has begun a write, which ends in the next cycle.
+        assert all(n in busy and requests[busy[n]][1].is_partial for n in begun)
+        begun = asked - set(busy)
         for client in sram.asking:
             waits[client] += 1
-            assert waits[client] < len(CLIENTS), f"{client} starves"
+            assert waits[client] <= LONGEST_WAIT, f"{client} starves"
         for client, data in granted.items():
             served[client] += 1
-            line, new, mask = requests[client]
+            line, write = requests[client]
             if client in READERS:
                 assert data == memory[line], f"{client} read line {line} in cycle {cycle}"
             else:
-                bits = sum(0xFF << 8 * byte for byte in range(LINE_BYTES) if mask >> byte & 1)
-                memory[line] = memory[line] & ~bits | new & bits
+                memory[line] = write.on(memory[line])
     sram.finish()
     assert min(served.values()) > 20
 
 
-def test_one_read_and_one_write_of_a_line_every_cycle_are_sustained(model, params):
+def test_all_ports_of_the_node_at_once_read_200_and_write_136_bytes_a_cycle(model, params):
     Driver(model, params)  # reset, nobody asks
-    rng = np.random.default_rng(4)
-    cycles = 1000
-    written = rng.integers(0, 1 << 32, (cycles, 16), np.uint32)
-    line = np.arange(cycles, dtype=np.uint64) % (params.sram_bytes // LINE_BYTES)
-    previous = (line - np.uint64(1)) % np.uint64(params.sram_bytes // LINE_BYTES)
-    payloads = [
-        write_payload(params, int(n), int.from_bytes(row.tobytes(), "little"))
-        for n, row in zip(line, written, strict=True)
-    ]
+    rng = np.random.default_rng(6)
+    print("seed 6")
+    cycles, half = 500, params.sram_bytes // LINE_BYTES // 2
+    n = np.arange(cycles, dtype=np.uint64)
+    lines = rng.integers(0, 1 << 64, (2, cycles, WORDS), np.uint64)
+    stored = rng.integers(0, 1 << 64, cycles, np.uint64)
+    word = rng.integers(0, WORDS, cycles)
+    everything = np.full(cycles, ALL_BYTES, np.uint64)
+
+    def write(place, line, data, mask):
+        fields = {"line": n + np.uint64(place + line), "data": data, "mask": mask}
+        return pack_rows(sram_write_layout(params), **fields)
+
+    # Vectors in the upper half, network and scalars in the lower one, each in a bank of its own.
+    reads = {"r_vector_0": half, "r_vector_1": half + 1, "r_network": 2, "r_scalar": 3}
+    inputs = {
+        "w_vector": write(4, half, lines[0], everything),
+        "w_scalar": write(5, 0, np.repeat(stored[:, None], WORDS, axis=1), 0xFF << 8 * word),
+        "w_network": write(6, 0, lines[1], everything),
+    } | {client: n + np.uint64(place) for client, place in reads.items()}
     always = np.ones(cycles, np.uint64)
-    recorded = model.play(
-        {
-            "w_network__request__valid": always,
-            "w_network__request__payload": to_words(
-                payloads, model.ports["w_network__request__payload"].width
-            ),
-            "r_network__request__valid": always,
-            "r_network__request__payload": previous,
-        },
-        ["w_network__request__ready", "r_network__request__ready", "r_network__data"],
-    )
-    assert recorded["w_network__request__ready"].all()
-    assert recorded["r_network__request__ready"].all()
-    # Row k reads what row k - 1 wrote, and shows it in row k + 1.
-    assert from_words(recorded["r_network__data"][2:]) == from_words(written[:-2])
+    ports = {f"{client}__request__payload": rows for client, rows in inputs.items()}
+    ports |= {f"{client}__request__valid": always for client in inputs}
+    outputs = [f"{client}__request__ready" for client in inputs]
+    outputs += [f"{client}__data" for client in reads]
+    recorded = model.play(ports, outputs)
+    sizes = {client: 8 if client.endswith("scalar") else LINE_BYTES for client in inputs}
+    moved = {
+        kind: sum(
+            sizes[client] * int(recorded[f"{client}__request__ready"].sum())
+            for client in inputs
+            if client.startswith(kind)
+        )
+        for kind in "rw"
+    }
+    assert moved == {"r": 200 * cycles, "w": 136 * cycles}  # of 200 and 136 that D1 has
+    # The data are what was written: line k by the network in cycle k - 6, by a store in k - 5.
+    vectors = recorded["r_vector_0__data"].view(np.uint64)
+    assert np.array_equal(vectors[5:], lines[0][:-5])
+    expected = lines[1][: cycles - 1].copy()
+    expected[np.arange(cycles - 1), word[1:]] = stored[1:]
+    assert np.array_equal(recorded["r_network__data"].view(np.uint64)[5:], expected[: cycles - 5])

@@ -1,0 +1,122 @@
+"""A writer's way to the banks of the SRAM: masked bytes become words with check bytes."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from d1_golden.ecc import CHECK_BITS, DATA_BITS
+from d1_golden.params import LINE_BYTES, NodeParams
+
+from .ecc import LINE_WORDS, EccEncoder
+from .interfaces import line_address_bits, sram_write_layout
+
+__all__ = ["SramWritePort", "bank_write_layout", "bits_of_bytes"]
+
+_WORD_BYTES = DATA_BITS // 8
+
+
+def bank_write_layout(params: NodeParams) -> data.StructLayout:
+    """Return the layout of a write as a bank takes it.
+
+    Members
+    -------
+    data : 512
+        Zero in the bytes whose `mask` is clear.
+    check : 64
+        The check byte of each word of `data`.
+    mask : 64
+        Bytes to write.
+    words : 8
+        Words that have such a byte.
+    partial : 1
+        One of these has other bytes too.
+    raw : 1
+        `data` and `check` flip bits of the stored row instead.
+    line : line number
+    """
+    return data.StructLayout(
+        {
+            "data": 8 * LINE_BYTES,
+            "check": CHECK_BITS * LINE_WORDS,
+            "mask": LINE_BYTES,
+            "words": LINE_WORDS,
+            "partial": 1,
+            "raw": 1,
+            "line": line_address_bits(params),
+        }
+    )
+
+
+def bits_of_bytes(mask: Value) -> Value:
+    """Return every bit of a byte mask eight times."""
+    return Cat(bit.replicate(8) for bit in mask)
+
+
+class SramWritePort(wiring.Component):
+    """Makes the check bytes of what is written, once for all banks.
+
+    Combinational from `i` to `o` and back.
+
+    Golden twin: `d1_golden.ecc.encode`.
+
+    Parameters
+    ----------
+    params
+        Size of the SRAM.
+    one_word
+        Whether the writer has a word at most to write, which stands in every word of `data`: one
+        encoder serves then.
+
+    Members
+    -------
+    i : In(stream.Signature(sram_write_layout(params)))
+    o : Out(stream.Signature(bank_write_layout(params)))
+    """
+
+    i: Any
+    o: Any
+
+    def __init__(self, params: NodeParams, *, one_word: bool = False):
+        self._one_word = one_word
+        super().__init__(
+            {
+                "i": In(stream.Signature(sram_write_layout(params))),
+                "o": Out(stream.Signature(bank_write_layout(params))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
+        m = Module()
+        m.submodules.encoder = encoder = EccEncoder(words=1 if self._one_word else LINE_WORDS)
+        write, made = self.i.payload, self.o.payload
+        masks = [write.mask.word_select(n, _WORD_BYTES) for n in range(LINE_WORDS)]
+        bytes_written = reduce(or_, masks) if self._one_word else write.mask
+        masked = Signal.like(encoder.data)
+        repeat = LINE_WORDS if self._one_word else 1
+        # The conditions are redundant: nothing toggles in an idle port, and the simulator passes
+        # over what a port without a write, or one with a whole line, does not need.
+        with m.If(self.i.valid):
+            m.d.comb += [
+                masked.eq(write.data),
+                made.words.eq(Cat(mask.any() for mask in masks)),
+            ]
+            with m.If(~bytes_written.all()):
+                m.d.comb += [
+                    masked.eq(write.data & bits_of_bytes(bytes_written)),
+                    made.partial.eq(Cat(mask.any() & ~mask.all() for mask in masks).any()),
+                ]
+        m.d.comb += [
+            encoder.data.eq(masked),
+            made.data.eq(masked.replicate(repeat)),
+            made.check.eq(encoder.check.replicate(repeat)),
+            made.mask.eq(write.mask),
+            made.line.eq(write.line),
+            self.o.valid.eq(self.i.valid),
+            self.i.ready.eq(self.o.ready),
+        ]
+        return m
