@@ -101,7 +101,6 @@ class AddressUnit(wiring.Component):
             address.eq(slot.x1 + uop.immediate),
             in_sram.eq(address < self._params.sram_bytes),
             check.address.eq(address[:_CONTROL_BIT]),
-            check.write.eq(is_store),
             in_control.eq(
                 address[_CONTROL_BIT]
                 & ~address[LOCAL_BITS:].any()

@@ -16,13 +16,13 @@ from .interfaces import (
     ControlSignature,
     CoreEventsSignature,
     RetireSignature,
+    SemaphoreEvent,
     SramReadSignature,
     SramWriteSignature,
     ThreadSignature,
 )
 from .issue import Issue
 from .link_unit import link_operation_layout, link_result_layout
-from .semaphores import semaphore_event_layout
 from .thread_sequencer import ThreadSequencer
 from .transfer_engine import transfer_operation_layout
 from .vector_unit import VectorUnit
@@ -58,7 +58,7 @@ class Core(wiring.Component):
     w_scalar, w_vector : Out(SramWriteSignature(params))
     transfer, link : Out(stream), link_result : In(stream)
     transfers_pending : In(threads)
-    semaphores : In(semaphores), take, post : Out(semaphore_event_layout())
+    semaphores : In(semaphores), take, post : Out(SemaphoreEvent)
         Semaphores that are not 0; those that a thread takes and posts.
     retire : Out(RetireSignature(params))
     """
@@ -96,8 +96,8 @@ class Core(wiring.Component):
                 "link_result": In(stream.Signature(link_result_layout())),
                 "transfers_pending": In(params.threads),
                 "semaphores": In(params.semaphores),
-                "take": Out(semaphore_event_layout()),
-                "post": Out(semaphore_event_layout()),
+                "take": Out(SemaphoreEvent),
+                "post": Out(SemaphoreEvent),
                 "retire": Out(RetireSignature(params)),
             }
         )

@@ -20,6 +20,7 @@ from .interfaces import (
     RetiredSlot,
     RetireSignature,
     ScalarResult,
+    SemaphoreEvent,
     SramReadSignature,
     SramWriteSignature,
 )
@@ -41,7 +42,6 @@ from .micro_op import (
 )
 from .muldiv import MulDiv
 from .scalar_scoreboard import RegisterMark
-from .semaphores import semaphore_event_layout
 from .thread_chooser import GROUPS
 from .transfer_engine import TransferOp, transfer_operation_layout
 from .trap_unit import TrapUnit
@@ -127,7 +127,7 @@ class Execute(wiring.Component):
     scalar_holds : Out(threads)
         A scalar access of the thread is in an address slot.
     transfer, link : Out(stream), link_result : In(stream)
-    post : Out(semaphore_event_layout())
+    post : Out(SemaphoreEvent)
     retired : Out(4).array(threads)
         Instructions that retire in this cycle.
     issued : Out(scalar_slots)
@@ -211,7 +211,7 @@ class Execute(wiring.Component):
                 "transfer": Out(stream.Signature(transfer_operation_layout())),
                 "link": Out(stream.Signature(link_operation_layout())),
                 "link_result": In(stream.Signature(link_result_layout())),
-                "post": Out(semaphore_event_layout()),
+                "post": Out(SemaphoreEvent),
                 "retired": Out(4).array(threads),
                 "issued": Out(2 * slots),
                 "sram_read": Out(SramReadSignature(params)),

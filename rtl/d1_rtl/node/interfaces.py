@@ -7,20 +7,24 @@ Every layout follows from :mod:`d1_golden`: packets from `packet.FIELDS`, regist
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden import memory_map, packet
+from d1_golden.memory_map import StallCause
 from d1_golden.params import LINE_BYTES, NodeParams
 
 __all__ = [
     "THREAD_BITS",
     "ControlLineSignature",
     "ControlSignature",
+    "CoreEventsSignature",
     "DoorEventsSignature",
     "HardwareError",
     "Opcode",
     "RetireSignature",
     "RetiredSlot",
     "ScalarResult",
+    "SemaphoreEvent",
     "SramReadSignature",
     "SramWriteSignature",
+    "Stall",
     "ThreadSignature",
     "ThreadStatus",
     "line_address_bits",
@@ -177,6 +181,35 @@ class DoorEventsSignature(wiring.Signature):
         super().__init__({"request": Out(1), "reply": Out(1), "fault_reply": Out(1)})
 
 
+class CoreEventsSignature(wiring.Signature):
+    """What the core tells the counters, seen from the core.
+
+    Members
+    -------
+    retired : Out(4).array(threads)
+        Instructions of each thread that retire in this cycle.
+    issued : Out(scalar_slots + 2)
+        Slots that an instruction went to: ALUs, address units, vector slots.
+    matrix_step, matrix_busy, bank_conflict : Out(1)
+        A matrix step enters; the matrix unit works; an access to SRAM waits for its bank.
+    stall, vector_stall : Out(Stall).array(threads)
+        Why a running thread issued no instruction, and why none left its vector queue.
+    """
+
+    def __init__(self, params: NodeParams) -> None:
+        super().__init__(
+            {
+                "retired": Out(4).array(params.threads),
+                "issued": Out(params.scalar_slots + 2),
+                "matrix_step": Out(1),
+                "matrix_busy": Out(1),
+                "bank_conflict": Out(1),
+                "stall": Out(Stall).array(params.threads),
+                "vector_stall": Out(Stall).array(params.threads),
+            }
+        )
+
+
 class ThreadSignature(wiring.Signature):
     """How the control block runs one thread, seen from the control block.
 
@@ -195,8 +228,6 @@ class ThreadSignature(wiring.Signature):
         next start.
     cause : In(6)
     fault_pc, fault_value : In(64)
-    instruction_retired, matrix_step, bank_conflict, issue_stall : In(1)
-        High in every cycle in which the event of that counter happens.
     """
 
     def __init__(self) -> None:
@@ -211,10 +242,6 @@ class ThreadSignature(wiring.Signature):
                 "cause": In(6),
                 "fault_pc": In(64),
                 "fault_value": In(64),
-                "instruction_retired": In(1),
-                "matrix_step": In(1),
-                "bank_conflict": In(1),
-                "issue_stall": In(1),
             }
         )
 
@@ -226,6 +253,20 @@ class ScalarResult(data.Struct):
     thread: THREAD_BITS
     rd: 5
     value: 64
+
+
+class SemaphoreEvent(data.Struct):
+    """A semaphore that is taken or posted."""
+
+    valid: 1
+    number: 5
+
+
+class Stall(data.Struct):
+    """Why a thread issued nothing in a cycle, if so."""
+
+    valid: 1
+    cause: StallCause
 
 
 class HardwareError(data.Struct):

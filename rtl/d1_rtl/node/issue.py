@@ -9,7 +9,7 @@ from d1_golden.memory_map import LOCAL_BITS, StallCause
 from d1_golden.params import NodeParams
 
 from .frontend import SLOT_BITS, WINDOW, window_layout
-from .interfaces import THREAD_BITS, ScalarResult
+from .interfaces import THREAD_BITS, ScalarResult, Stall
 from .issue_group import VECTOR_MEMORY_UNITS, IssueGroup, ThreadState
 from .micro_op import Unit, field, slot_layout
 from .register_file import RegisterFile
@@ -17,14 +17,7 @@ from .scalar_scoreboard import RegisterMark, ScalarScoreboard
 from .slot_allocator import SlotAllocator
 from .thread_chooser import GROUPS, ThreadChooser
 
-__all__ = ["Issue", "Repair", "Stall"]
-
-
-class Stall(data.Struct):
-    """Why a thread issued no instruction in a cycle."""
-
-    valid: 1
-    cause: StallCause  # type: ignore[valid-type]
+__all__ = ["Issue", "Repair"]
 
 
 class Repair(data.Struct):
