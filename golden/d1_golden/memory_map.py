@@ -38,6 +38,7 @@ __all__ = [
     "StallCause",
     "ThreadRegister",
     "ThreadStatus",
+    "TransferRegister",
     "control_lines",
     "identity_values",
     "issue_counter",
@@ -214,6 +215,15 @@ class SemaphoreRegister(_DocumentedEnum):
     COUNT = 0, "count of the semaphore, 16 bits; threads that wait for it see what is written"
 
 
+class TransferRegister(_DocumentedEnum):
+    """Index of each register in the line of the transfer engine (docs/transfers.md)."""
+
+    OUTSTANDING = 0, "replies that the node's transfers wait for"
+    FAULTS = 1, "faults of transfers; a write clears it, FAULT_KIND and FAULT_ADDRESS"
+    FAULT_KIND = 2, "kind of the first (`TransferFault`), 0: none"
+    FAULT_ADDRESS = 3, "address of the first: local, of a descriptor, or remote"
+
+
 class Command(enum.IntEnum):
     """Values of ThreadRegister.COMMAND; any other value changes nothing."""
 
@@ -261,6 +271,8 @@ def register_address(register: enum.IntEnum, index: int = 0) -> int:
             return ECC_BASE + 8 * register
         case SemaphoreRegister():
             return SEMAPHORE_BASE + 8 * index
+        case TransferRegister():
+            return TRANSFER_BASE + 8 * register
     raise TypeError(f"register must be a control register, not {register!r}")
 
 
@@ -311,6 +323,7 @@ _ACCESS: dict[tuple[type[enum.IntEnum], str], Access] = {
     (EccRegister, "INJECT_CHECK"): Access.READ_WRITE,
     (EccRegister, "INJECT_ADDRESS"): Access.WRITE_ONLY,
     (SemaphoreRegister, "COUNT"): Access.READ_WRITE,
+    (TransferRegister, "FAULTS"): Access.READ_WRITE,
 }
 
 #: Every control register; of thread 0 and semaphore 0 where each has its own.
@@ -327,6 +340,7 @@ REGISTERS: tuple[Register, ...] = tuple(
         CounterRegister,
         EccRegister,
         SemaphoreRegister,
+        TransferRegister,
     )
     for register in kind
 )

@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 
 from .params import LINE_BYTES
 
-__all__ = ["FIELDS", "PACKET_DTYPE", "Field", "Opcode", "read_requests", "write_requests"]
+__all__ = [
+    "ACK_FLAG",
+    "FIELDS",
+    "PACKET_DTYPE",
+    "POST_FLAG",
+    "SEMAPHORE_FLAGS",
+    "Field",
+    "Opcode",
+    "read_requests",
+    "refuse",
+    "write_requests",
+]
 
 
 class Opcode(enum.IntEnum):
@@ -29,6 +40,20 @@ class Opcode(enum.IntEnum):
     READ_REPLY = 3
     #: Reply to any request that could not be carried out; `tag` and `address` are the request's.
     FAULT_REPLY = 4
+    #: Request: add one to a semaphore of the node at `address`.
+    POST = 5
+    #: Request: write the whole line to every node of a rectangle; `mask` names its far corner.
+    BROADCAST = 6
+    #: Reply to WRITE and POST with the flag `ACK_FLAG`: it is done, and so is all before it.
+    WRITE_REPLY = 7
+
+
+#: Bits of `flags`: a semaphore is posted when the request has been carried out; ...
+POST_FLAG = 1 << 7
+#: ... the request is answered with WRITE_REPLY; ...
+ACK_FLAG = 1 << 6
+#: ... the number of the semaphore.
+SEMAPHORE_FLAGS = (1 << 5) - 1
 
 
 @dataclass(frozen=True)
@@ -43,11 +68,16 @@ class Field:
 #: The fields of a packet from the least significant bit up.
 FIELDS: tuple[Field, ...] = (
     Field("opcode", 8, "what the packet asks or answers (`Opcode`)"),
-    Field("reserved", 8, "zero"),
+    Field("flags", 8, "7 post a semaphore, 6 acknowledge, 5 zero, 4..0 number of the semaphore"),
     Field("tag", 16, "chosen by the requester and returned in the reply"),
     Field("source", 32, "address bits 55..24 of the requester: where the reply goes"),
     Field("address", 64, "the line asked for; bits 5..0 are zero"),
-    Field("mask", 64, "for a write, bit n set: byte n of the line is written"),
+    Field(
+        "mask",
+        64,
+        "WRITE, bit n set: byte n of the line is written; BROADCAST: address bits 55..24 of the "
+        "far corner in bits 31..0",
+    ),
     Field("data", 8 * LINE_BYTES, "the line; byte n is in bits 8n+7..8n"),
 )
 
@@ -58,6 +88,15 @@ PACKET_DTYPE = np.dtype(
         for f in FIELDS
     ]
 )
+
+
+def refuse(requests: NDArray[np.void]) -> NDArray[np.void]:
+    """Return the FAULT_REPLYs that requests get where no node answers to their addresses."""
+    replies = np.zeros(len(requests), PACKET_DTYPE)
+    for name in ("tag", "source", "address"):
+        replies[name] = requests[name]
+    replies["opcode"] = Opcode.FAULT_REPLY
+    return replies
 
 
 def _lines(address: int, size: int) -> tuple[int, int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from d1_golden.memory_map import Command, ThreadRegister, ThreadStatus, register_address
-from d1_golden.packet import PACKET_DTYPE, write_requests
+from d1_golden.packet import PACKET_DTYPE, refuse, write_requests
 from d1_golden.params import NodeParams
 from d1_golden.retire import RETIRE_DTYPE
 
@@ -19,6 +21,11 @@ __all__ = ["GoldenNode"]
 _NOT_TRACED = np.zeros((0, RETIRE_DTYPE.itemsize // 8), np.uint64)
 #: Instructions traced in one call of the interpreter.
 _TRACE_CHUNK = 1 << 16
+
+
+def _words(packets: NDArray[np.void]) -> NDArray[np.uint64]:
+    """Return packets as rows of 64-bit words, for the interpreter."""
+    return packets.view(np.uint64).reshape(len(packets), PACKET_DTYPE.itemsize // 8)
 
 
 class GoldenNode:
@@ -41,6 +48,9 @@ class GoldenNode:
     state : NodeState
         All of it; see `state`.
     threads : tuple[GoldenThread, ...]
+    remote : Callable[[NDArray], NDArray]
+        What answers the requests of the node's programs to other nodes: a function from requests
+        to replies, such as `exchange` of another node. At first `refuse`: there is no other node.
 
     Raises
     ------
@@ -56,6 +66,7 @@ class GoldenNode:
         self._interpreter = load_interpreter()
         self._cycles = 0
         self.state = new_state(params, node_id)
+        self.remote: Callable[[NDArray[np.void]], NDArray[np.void]] = refuse
         self.threads = tuple(GoldenThread(params, self.state, n) for n in range(params.threads))
 
     @property
@@ -106,11 +117,8 @@ class GoldenNode:
                 f"{requests.ndim}-dimensional of {requests.dtype}"
             )
         replies = np.zeros(len(requests), PACKET_DTYPE)
-        words = (len(requests), PACKET_DTYPE.itemsize // 8)
         count = self._interpreter.serve_packets(
-            np.ascontiguousarray(requests).view(np.uint64).reshape(words),
-            replies.view(np.uint64).reshape(words),
-            self.state,
+            _words(np.ascontiguousarray(requests)), _words(replies), self.state
         )
         return replies[:count]
 
@@ -120,8 +128,28 @@ class GoldenNode:
         Why it ended tell `idle` and, where all threads that run wait, `waiting`; see also `finish`.
         """
         executed, _ = self._interpreter.run(self.state, max_cycles, _NOT_TRACED)
+        while self._exchange_outgoing():
+            more, _ = self._interpreter.run(self.state, max_cycles - executed, _NOT_TRACED)
+            executed += more
         self._cycles += executed
         return executed
+
+    def take_outgoing(self) -> NDArray[np.void]:
+        """Take the requests of the node's programs to other nodes, PACKET_DTYPE[n], in order."""
+        requests = np.zeros(len(self.state.transfer.outgoing), PACKET_DTYPE)
+        count = self._interpreter.take_requests(_words(requests), self.state)
+        return requests[:count]
+
+    def deliver(self, replies: NDArray[np.void]) -> None:
+        """Bring the replies to such requests, PACKET_DTYPE[n]."""
+        self._interpreter.deliver_replies(_words(np.ascontiguousarray(replies)), self.state)
+
+    def _exchange_outgoing(self) -> bool:
+        """Let `remote` answer what the programs ask of other nodes; return whether they did."""
+        requests = self.take_outgoing()
+        if len(requests):
+            self.deliver(self.remote(requests))
+        return len(requests) > 0
 
     def advance(self, cycles: int) -> int:
         """Let `cycles` pass: as many instructions, or none when idle; return those executed."""
@@ -163,7 +191,7 @@ class GoldenNode:
         """
         chunks = []
         left, executed = max_cycles, 1
-        while left > 0 and executed > 0:
+        while left > 0 and (executed > 0 or self._exchange_outgoing()):
             records = np.zeros(min(left, _TRACE_CHUNK), RETIRE_DTYPE)
             words = records.view(np.uint64).reshape(len(records), -1)
             executed, traced = self._interpreter.run(self.state, len(records), words)
@@ -181,7 +209,7 @@ class GoldenNode:
         node = self.state
         node.csr[:] = csr_reset_values(self._params.threads)
         node.control[COUNTER_LINE:] = 0
-        for array in (node.pc, node.waiting, node.barrier_arrived, node.turn):
+        for array in (node.pc, node.waiting, node.barrier_arrived, node.turn, *node.transfer):
             array[:] = 0
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from .state import (
     THREAD_LINE,
     WAITS_FOR_BARRIER,
     WAITS_FOR_SEMAPHORE,
+    WAITS_FOR_TRANSFER,
     NodeState,
 )
 
@@ -56,6 +57,8 @@ class GoldenThread:
         reason = int(self._state.waiting[self.number])
         if self.status is not ThreadStatus.RUNNING or reason in (NOT_WAITING, BARRIER_OPEN):
             return None
+        if reason == WAITS_FOR_TRANSFER:
+            return "replies to its transfers"
         if reason != WAITS_FOR_BARRIER:
             semaphore = reason - WAITS_FOR_SEMAPHORE
             return None if self._state.semaphore[semaphore] else f"semaphore {semaphore}"

@@ -32,7 +32,7 @@ from types import ModuleType
 import numba
 
 from d1_golden import csr as csr_module
-from d1_golden import memory_map, packet, params
+from d1_golden import memory_map, packet, params, transfer
 from d1_golden.cache import cache_root
 from d1_golden.csr import CSR_BY_NAME, CSRS, MSTATUS_RESET, Cause
 from d1_golden.isa import INSTRUCTIONS, Instruction, Operand, OperandKind, Unit
@@ -44,7 +44,17 @@ from d1_golden.memory_map import (
 )
 from d1_golden.numerics import convert, dot_product, elementary, formats, fp32, lanes, random
 
-from . import control_block, schedule, state, vocabulary, vocabulary_move, vocabulary_simd
+from . import (
+    communication,
+    control_block,
+    packet_door,
+    schedule,
+    state,
+    transfer_state,
+    vocabulary,
+    vocabulary_move,
+    vocabulary_simd,
+)
 from .state import CSR_INDEX, DISCARD, IDENTITY_LINE, THREAD_LINE
 
 __all__ = ["interpreter_source", "load_interpreter"]
@@ -68,15 +78,16 @@ _LANE_UNITS = (Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER)
 _LETS_GO = (Unit.SEMAPHORE, Unit.TRANSFER)
 #: Instructions whose function tells whether they are done; otherwise the thread waits, and executes
 #: them again once it is let go.
-_WAITS = ("swait", "barrier")
+_WAITS = ("swait", "barrier", "fence")
 #: Where the functions of the table's semantics are.
-_VOCABULARIES = (vocabulary, vocabulary_simd, vocabulary_move)
+_VOCABULARIES = (vocabulary, vocabulary_simd, vocabulary_move, communication)
 #: How many values an operand may have, for `decode`; see `isa.operand_count`.
 _OPERAND_COUNTS = {
     OperandKind.ACCUMULATOR: "accumulators",
     OperandKind.PART: "parts",
     OperandKind.LANE: "vector_bytes // 4",
     OperandKind.SLIDE: "vector_bytes // 4 + 1",
+    OperandKind.THREADS: "1 << threads",
 }
 
 
@@ -332,6 +343,17 @@ def _plain(row: Instruction) -> Iterator[str]:
         yield "stop = left"
     if row.name in _WAITS:
         lines = [f"waits = not {line}" for line in lines]
+    if row.unit is Unit.TRANSFER:
+        yield "waits = transfers_wait(thread, waiting, state)"
+        yield "if not waits:"
+        lines = [f"    cause, fault_value = {line}" for line in lines]
+    if row.unit is Unit.LINK:
+        yield from (f"cause, {line}" for line in lines)
+        yield "if cause == NO_CAUSE:"
+        yield "    x[d] = value"
+        yield "else:"
+        yield "    fault_value = value"
+        return
     yield from lines
     writes_x = any(line.startswith("value =") for line in lines)
     if row.unit is Unit.BRANCH:
@@ -399,7 +421,8 @@ import numpy as np
 from numba import njit
 from numpy import int64, uint8, uint16, uint32, uint64
 
-from d1_golden.node.control_block import control_line, serve, write_control
+from d1_golden.node.control_block import control_line, write_control
+from d1_golden.node.packet_door import serve
 from d1_golden.node.schedule import is_alone, take_turn
 from d1_golden.numerics.dot_product import matrix_step
 
@@ -414,7 +437,7 @@ def record(op, d, s, t, imm):
 
 
 @njit(cache=True)
-def decode(word, vector_bytes, accumulators, parts):
+def decode(word, vector_bytes, accumulators, parts, threads):
 """
 
 _SET_CSR = """
@@ -444,6 +467,7 @@ def run(state, limit, retired):
     lanes = uint64(2) * vector_words
     accumulators = int64(state.accumulator.shape[1])
     parts = int64(state.accumulator.shape[2]) * 4 // int64(vector_bytes)
+    threads = int64(waiting.size)
     fraction_bits = int64(control[IDENTITY_LINE, DOT_FRACTION_BITS])
     tracing = retired.shape[0] > 0
 
@@ -483,7 +507,9 @@ def run(state, limit, retired):
                 word = memory32[place]
                 if tag[place] != word:
                     tag[place] = word
-                    decoded[place] = decode(int64(word), int64(vector_bytes), accumulators, parts)
+                    decoded[place] = decode(
+                        int64(word), int64(vector_bytes), accumulators, parts, threads
+                    )
                 fields = decoded[place]
                 op = int64(fields & uint64(0xFF))
                 d = fields >> uint64(8) & uint64(0xFF)
@@ -549,6 +575,16 @@ _SERVE = """
 @njit(cache=True)
 def serve_packets(requests, replies, state):
     return serve(requests, replies, state)
+
+
+@njit(cache=True)
+def take_requests(requests, state):
+    return take_outgoing(requests, state)
+
+
+@njit(cache=True)
+def deliver_replies(replies, state):
+    accept_replies(replies, state)
 """
 
 
@@ -599,18 +635,9 @@ def _imports(text: str) -> Iterator[str]:
         yield f"from {module.__name__} import {', '.join(names)}"
 
 
-def _has_meaning(row: Instruction) -> bool:
-    """Tell whether the functions of a row are in the vocabulary yet."""
-    try:
-        _Semantics(row).statements(row.semantics)
-    except ValueError:
-        return False
-    return True
-
-
 def interpreter_source() -> str:
     """Return the source of the generated module: `run` and `serve_packets`."""
-    numbered = [(number, row) for number, row in enumerate(INSTRUCTIONS, 1) if _has_meaning(row)]
+    numbered = list(enumerate(INSTRUCTIONS, 1))
     lines = [
         *_constants(),
         "\n",
@@ -632,7 +659,8 @@ def interpreter_source() -> str:
 def _cache_key(source: str) -> str:
     """Return a hash of everything that the compiled interpreter depends on."""
     digest = hashlib.sha256(f"{numba.__version__}\n{source}".encode())
-    modules = (*_VOCABULARIES, control_block, schedule, state, memory_map, packet, params)
+    modules = (*_VOCABULARIES, packet_door, transfer_state, transfer)
+    modules += (control_block, schedule, state, memory_map, packet, params)
     modules += (csr_module, convert, dot_product, elementary, formats, fp32, lanes, random)
     for module in modules:
         digest.update(Path(module.__file__ or "").read_bytes())
@@ -650,7 +678,9 @@ def load_interpreter() -> ModuleType:
         retires is recorded in `retired`, uint64[n, 3] (`d1_golden.retire`), unless that is empty.
         It must have room for `limit`.
     serve_packets(requests, replies, state) -> count
-        See `control_block.serve`.
+        See `packet_door.serve`.
+    take_requests(requests, state) -> count, deliver_replies(replies, state)
+        See `communication.take_outgoing` and `accept_replies`.
     """
     source = interpreter_source()
     name = f"d1_golden_interpreter_{_cache_key(source)}"

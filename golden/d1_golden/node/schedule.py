@@ -13,7 +13,14 @@ from numba import njit
 
 from d1_golden.memory_map import ThreadRegister, ThreadStatus
 
-from .state import BARRIER_OPEN, NOT_WAITING, THREAD_LINE, WAITS_FOR_BARRIER, WAITS_FOR_SEMAPHORE
+from .state import (
+    BARRIER_OPEN,
+    NOT_WAITING,
+    THREAD_LINE,
+    WAITS_FOR_BARRIER,
+    WAITS_FOR_SEMAPHORE,
+    WAITS_FOR_TRANSFER,
+)
 
 __all__ = ["QUANTUM", "can_execute", "is_alone", "take_turn"]
 
@@ -32,7 +39,7 @@ def can_execute(thread, control, waiting, semaphore):
     reason = waiting[thread]
     if reason == np.uint64(NOT_WAITING) or reason == np.uint64(BARRIER_OPEN):
         return True
-    if reason == np.uint64(WAITS_FOR_BARRIER):
+    if reason == np.uint64(WAITS_FOR_BARRIER) or reason == np.uint64(WAITS_FOR_TRANSFER):
         return False
     return semaphore[reason - np.uint64(WAITS_FOR_SEMAPHORE)] != np.uint64(0)
 

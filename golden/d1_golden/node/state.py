@@ -24,6 +24,8 @@ from d1_golden.numerics.convert import cfp8_to_bf16_array
 from d1_golden.numerics.formats import Cfp8Config, Cfp8Format
 from d1_golden.params import LINE_BYTES, NodeParams
 
+from .transfer_state import TransferState, new_transfer_state
+
 __all__ = [
     "BARRIER_OPEN",
     "COUNTER_LINE",
@@ -37,6 +39,7 @@ __all__ = [
     "TRANSFER_LINE",
     "WAITS_FOR_BARRIER",
     "WAITS_FOR_SEMAPHORE",
+    "WAITS_FOR_TRANSFER",
     "NodeState",
     "csr_reset_values",
     "csr_write_masks",
@@ -61,6 +64,8 @@ WAITS_FOR_SEMAPHORE = 1
 #: It goes on when the last thread has come to the barrier and sets `BARRIER_OPEN`.
 WAITS_FOR_BARRIER = 64
 BARRIER_OPEN = 65
+#: For replies to its transfers, or for room to begin one.
+WAITS_FOR_TRANSFER = 66
 
 _ALIASES = {"cycle": "mcycle", "instret": "minstret"}
 _STORED = [csr for csr in CSRS if csr.name not in _ALIASES]
@@ -114,6 +119,8 @@ class NodeState(NamedTuple):
         While a thread waits for a barrier, the threads that are to come to it, a bit each.
     turn : int64[2]
         The thread that executes, and the instructions left to it; see `schedule`.
+    transfer : TransferState
+        Transfers to other nodes and lists under way.
     cfp8_bf16 : uint16[128, 256]
         BF16 code of every CFP8 code, by the value of an mcfp8 CSR.
     vector_result : uint64[vector_bytes / 8]
@@ -143,6 +150,7 @@ class NodeState(NamedTuple):
     waiting: NDArray[np.uint64]
     barrier_arrived: NDArray[np.uint64]
     turn: NDArray[np.int64]
+    transfer: TransferState
     cfp8_bf16: NDArray[np.uint16]
     vector_result: NDArray[np.uint64]
     tile_a: NDArray[np.uint16]
@@ -219,6 +227,7 @@ def new_state(params: NodeParams, node_id: int) -> NodeState:
         waiting=np.zeros(threads, np.uint64),
         barrier_arrived=np.zeros(threads, np.uint64),
         turn=np.zeros(2, np.int64),
+        transfer=new_transfer_state(),
         cfp8_bf16=_cfp8_table(),
         vector_result=np.zeros(params.vector_bytes // 8, np.uint64),
         tile_a=np.zeros(params.vector_bytes // 2, np.uint16),

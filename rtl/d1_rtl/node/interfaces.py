@@ -18,6 +18,7 @@ __all__ = [
     "DoorEventsSignature",
     "HardwareError",
     "Opcode",
+    "PacketFlags",
     "RetireSignature",
     "RetiredSlot",
     "ScalarResult",
@@ -29,6 +30,7 @@ __all__ = [
     "ThreadStatus",
     "line_address_bits",
     "packet_layout",
+    "semaphore_layout",
     "sram_write_layout",
 ]
 
@@ -44,6 +46,9 @@ class Opcode(enum.Enum, shape=8):
     WRITE = packet.Opcode.WRITE
     READ_REPLY = packet.Opcode.READ_REPLY
     FAULT_REPLY = packet.Opcode.FAULT_REPLY
+    POST = packet.Opcode.POST
+    BROADCAST = packet.Opcode.BROADCAST
+    WRITE_REPLY = packet.Opcode.WRITE_REPLY
 
 
 class ThreadStatus(enum.Enum, shape=2):
@@ -55,11 +60,24 @@ class ThreadStatus(enum.Enum, shape=2):
     FAULTED = memory_map.ThreadStatus.FAULTED
 
 
+class PacketFlags(data.Struct):
+    """The flags of a packet: `packet.POST_FLAG`, `ACK_FLAG` and `SEMAPHORE_FLAGS`."""
+
+    semaphore: 5
+    zero: 1
+    acknowledge: 1
+    post: 1
+
+
 def packet_layout() -> data.StructLayout:
     """Return the layout of a packet, bit for bit `d1_golden.packet.PACKET_DTYPE`."""
-    return data.StructLayout(
-        {f.name: Opcode if f.name == "opcode" else f.bits for f in packet.FIELDS}
-    )
+    kinds = {"opcode": Opcode, "flags": PacketFlags}
+    return data.StructLayout({f.name: kinds.get(f.name, f.bits) for f in packet.FIELDS})
+
+
+def semaphore_layout() -> data.StructLayout:
+    """Return the layout of an access to a semaphore: whether there is one, and its number."""
+    return data.StructLayout({"valid": 1, "number": packet.SEMAPHORE_FLAGS.bit_length()})
 
 
 def line_address_bits(params: NodeParams) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
@@ -19,23 +19,27 @@ from .interfaces import (
     SramWriteSignature,
     line_address_bits,
     packet_layout,
+    semaphore_layout,
 )
 
-__all__ = ["PacketDoor"]
+__all__ = ["PacketDoor", "is_between"]
 
 _OFFSET_BITS = (LINE_BYTES - 1).bit_length()
 _NODE_BITS = 32
+#: What a reply repeats of its request.
+_REPEATED = ("tag", "source", "address")
 #: Entries of the reply buffer: one leaves, one enters and one is under way.
 _REPLIES = 3
 
 
-class _Answer(enum.Enum, shape=2):
+class _Answer(enum.Enum, shape=3):
     """What follows a request in the next cycle."""
 
-    NOTHING = 0  #: a write to SRAM
+    NOTHING = 0
     SRAM = 1  #: the line from SRAM
     CONTROL = 2  #: the line from the control block, or its fault
     FAULT = 3
+    DONE = 4  #: a write to SRAM or a post: its acknowledgement, if it wants one
 
 
 class PacketDoor(wiring.Component):
@@ -44,9 +48,11 @@ class PacketDoor(wiring.Component):
     `docs/packets.md` says what is done and what is a fault. One request and one reply per cycle,
     sustained; a READ transferred in cycle n is answered at `o_reply` in cycle n + 3. All outputs
     to other nodes, `i_request.ready` included, come straight from registers. A request waits for
-    its bank, for the control block and for room for its reply.
+    its bank, for the control block and for room for its reply. A WRITE or POST that wants to be
+    acknowledged is answered like a READ; a semaphore is posted in the cycle after the line is
+    written. A line that cannot be corrected is a fault.
 
-    Golden twin: `d1_golden.node.GoldenNode.exchange`.
+    Golden twin: `d1_golden.node.packet_door`.
 
     Parameters
     ----------
@@ -62,6 +68,8 @@ class PacketDoor(wiring.Component):
     sram_read : Out(SramReadSignature(params))
     sram_write : Out(SramWriteSignature(params))
     control : Out(ControlLineSignature())
+    post : Out(semaphore_layout())
+        A semaphore is posted.
     events : Out(DoorEventsSignature())
     busy : Out(1)
         A request or a reply is in the door.
@@ -74,6 +82,7 @@ class PacketDoor(wiring.Component):
     sram_read: Any
     sram_write: Any
     control: Any
+    post: Any
     events: Any
     busy: Signal
 
@@ -88,6 +97,7 @@ class PacketDoor(wiring.Component):
                 "sram_read": Out(SramReadSignature(params)),
                 "sram_write": Out(SramWriteSignature(params)),
                 "control": Out(ControlLineSignature()),
+                "post": Out(semaphore_layout()),
                 "events": Out(DoorEventsSignature()),
                 "busy": Out(1),
             }
@@ -113,11 +123,14 @@ class PacketDoor(wiring.Component):
             requests.o.ready.eq(taken),
             self.events.request.eq(taken),
         ]
+        write = Signal()
+        m.d.comb += write.eq(request.opcode != Opcode.READ)
         self._connect_targets(m, request)
-        write = request.opcode == Opcode.WRITE
         next_answer = Signal(_Answer)
         with m.If(self._is_fault(m, request)):
             m.d.comb += [next_answer.eq(_Answer.FAULT), taken.eq(may_go)]
+        with m.Elif(request.opcode == Opcode.POST):
+            m.d.comb += [next_answer.eq(_Answer.DONE), taken.eq(may_go)]
         with m.Elif(request.address[LOCAL_BITS - 1]):
             m.d.comb += [
                 next_answer.eq(_Answer.CONTROL),
@@ -126,6 +139,7 @@ class PacketDoor(wiring.Component):
             ]
         with m.Elif(write):
             m.d.comb += [
+                next_answer.eq(_Answer.DONE),
                 self.sram_write.request.valid.eq(may_go),
                 taken.eq(may_go & self.sram_write.request.ready),
             ]
@@ -138,82 +152,112 @@ class PacketDoor(wiring.Component):
 
         # Second step: the answer is there and becomes a reply.
         answered: Any = Signal(_header_layout())
-        answered_write = Signal()
         m.d.sync += answer.eq(_Answer.NOTHING)
         with m.If(taken):
-            m.d.sync += [answer.eq(next_answer), answered_write.eq(write)]
+            m.d.sync += answer.eq(next_answer)
             m.d.sync += [answered[name].eq(request[name]) for name in _header_layout().members]
-        self._reply(m, replies.i, answer, answered, answered_write)
+        self._reply(m, replies.i, answer, answered)
         m.d.comb += self.busy.eq(requests.o.valid | replies.o.valid | (answer != _Answer.NOTHING))
         return m
 
     def _connect_targets(self, m: Module, request: data.View) -> None:
         """Show the request to SRAM and control block; only the target's `valid` is raised."""
         line = request.address[_OFFSET_BITS : _OFFSET_BITS + line_address_bits(self._params)]
+        # A BROADCAST writes whole lines; its mask is a place.
+        mask = request.mask | (request.opcode == Opcode.BROADCAST).replicate(LINE_BYTES)
         m.d.comb += [
             self.sram_read.request.payload.eq(line),
             self.sram_write.request.payload.line.eq(line),
-            self.sram_write.request.payload.mask.eq(request.mask),
+            self.sram_write.request.payload.mask.eq(mask),
             self.sram_write.request.payload.data.eq(request.data),
             self.control.request.payload.line.eq(request.address[_OFFSET_BITS : LOCAL_BITS - 1]),
-            self.control.request.payload.write.eq(request.opcode == Opcode.WRITE),
-            self.control.request.payload.mask.eq(Cat(byte.all() for byte in _bytes(request.mask))),
+            self.control.request.payload.write.eq(request.opcode != Opcode.READ),
+            self.control.request.payload.mask.eq(Cat(byte.all() for byte in _bytes(mask))),
             self.control.request.payload.data.eq(request.data),
         ]
 
     def _is_fault(self, m: Module, request: data.View) -> Signal:
         """Return whether a request is at fault, as far as can be told without its target."""
-        address = request.address
+        address, flags = request.address, request.flags
         node = address[LOCAL_BITS : LOCAL_BITS + _NODE_BITS]
-        read = request.opcode == Opcode.READ
-        write = request.opcode == Opcode.WRITE
         is_control = address[LOCAL_BITS - 1]
         partial = Cat(byte.any() & ~byte.all() for byte in _bytes(request.mask)).any()
+        elsewhere, malformed = Signal(), Signal()
+        m.d.comb += elsewhere.eq((node != 0) & (node != self.node_id))
+        with m.Switch(request.opcode):
+            with m.Case(Opcode.READ):
+                m.d.comb += malformed.eq(flags.as_value().any())
+            with m.Case(Opcode.WRITE):
+                m.d.comb += malformed.eq(is_control & partial)
+            with m.Case(Opcode.POST):
+                m.d.comb += malformed.eq(~flags.post | address[:LOCAL_BITS].any())
+            with m.Case(Opcode.BROADCAST):
+                far = request.mask[:_NODE_BITS]
+                m.d.comb += [
+                    malformed.eq(flags.acknowledge | request.mask[_NODE_BITS:].any()),
+                    elsewhere.eq(~is_between(self.node_id, node, far)),
+                ]
+            with m.Default():
+                m.d.comb += malformed.eq(1)
         fault = Signal()
         m.d.comb += fault.eq(
-            ~(read | write)
-            | (request.reserved != 0)
+            malformed
+            | elsewhere
+            | flags.zero
+            | (flags.semaphore.any() & ~flags.post)
             | address[LOCAL_BITS + _NODE_BITS :].any()
-            | ((node != 0) & (node != self.node_id))
             | address[:_OFFSET_BITS].any()
             | (~is_control & (address[:LOCAL_BITS] >= self._params.sram_bytes))
-            | (is_control & write & partial)
         )
         return fault
 
-    def _reply(
-        self,
-        m: Module,
-        reply: stream.Interface,
-        answer: Signal,
-        answered: Any,
-        answered_write: Signal,
-    ) -> None:
+    def _reply(self, m: Module, reply: stream.Interface, answer: Signal, answered: Any) -> None:
         """Make the reply, if any, of the request that was handed on in the cycle before."""
-        fault = (answer == _Answer.FAULT) | ((answer == _Answer.CONTROL) & self.control.fault)
+        fault, done = Signal(), Signal()
+        write = answered.opcode != Opcode.READ
         m.d.comb += [
-            reply.valid.eq(
-                fault | (answer == _Answer.SRAM) | ((answer == _Answer.CONTROL) & ~answered_write)
+            fault.eq(
+                (answer == _Answer.FAULT)
+                | ((answer == _Answer.CONTROL) & self.control.fault)
+                | ((answer == _Answer.SRAM) & self.sram_read.uncorrectable.any())
             ),
+            done.eq((answer == _Answer.DONE) | ((answer == _Answer.CONTROL) & write & ~fault)),
+            self.post.valid.eq(done & answered.flags.post),
+            self.post.number.eq(answered.flags.semaphore),
+            reply.valid.eq(Mux(done, answered.flags.acknowledge, answer != _Answer.NOTHING)),
             self.events.reply.eq(reply.valid),
             self.events.fault_reply.eq(fault),
         ]
-        m.d.comb += [reply.payload[name].eq(answered[name]) for name in _header_layout().members]
+        m.d.comb += [reply.payload[name].eq(answered[name]) for name in _REPEATED]
         with m.If(fault):
             m.d.comb += reply.payload.opcode.eq(Opcode.FAULT_REPLY)
+        with m.Elif(done):
+            m.d.comb += reply.payload.opcode.eq(Opcode.WRITE_REPLY)
         with m.Else():
-            m.d.comb += reply.payload.opcode.eq(Opcode.READ_REPLY)
-            with m.Switch(answer):
-                with m.Case(_Answer.SRAM):
-                    m.d.comb += reply.payload.data.eq(self.sram_read.data)
-                with m.Case(_Answer.CONTROL):
-                    m.d.comb += reply.payload.data.eq(self.control.data)
+            m.d.comb += [
+                reply.payload.opcode.eq(Opcode.READ_REPLY),
+                reply.payload.data.eq(
+                    Mux(answer == _Answer.SRAM, self.sram_read.data, self.control.data)
+                ),
+            ]
+
+
+def is_between(place: Value, near: Value, far: Value) -> Value:
+    """Return whether the node at `place` is in the rectangle from `near` to `far`.
+
+    All three are address bits 55..24. Golden twin: `d1_golden.node.packet_door.is_between`.
+    """
+    return Cat(
+        (place.word_select(n, 8) >= near.word_select(n, 8))
+        & (place.word_select(n, 8) <= far.word_select(n, 8))
+        for n in range(_NODE_BITS // 8)
+    ).all()
 
 
 def _header_layout() -> data.StructLayout:
-    """Return the layout of what a reply repeats of its request."""
+    """Return the layout of what the answer needs of a request."""
     members = packet_layout().members
-    return data.StructLayout({name: members[name] for name in ("tag", "source", "address")})
+    return data.StructLayout({name: members[name] for name in ("opcode", "flags", *_REPEATED)})
 
 
 def _bytes(mask: Value) -> list[Value]:
