@@ -7,6 +7,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from d1_golden.memory_map import StallCause
 from d1_golden.params import NodeParams
 
 from .barrier import Barrier
@@ -114,8 +115,10 @@ class Core(wiring.Component):
         for names, source, sink in (
             (("available", "window"), frontend, issue),
             (("select", "take"), issue, frontend),
-            (("alus", "addresses", "vectors", "entered", "repair"), issue, execute),
-            (("address_ready", "results", "marks", "blocked", "divider_free"), execute, issue),
+            (("alus", "addresses", "vectors", "repair"), issue, execute),
+            (("first_entered", "entered"), issue, execute),
+            (("first_ready", "address_ready", "results", "marks"), execute, issue),
+            (("blocked", "divider_free"), execute, issue),
             (("redirect", "invalidate", "train"), execute, frontend),
             (("fault_pc",), frontend, execute),
             (("room", "loads_pending", "stores_pending"), vector_unit, issue),
@@ -222,8 +225,12 @@ class Core(wiring.Component):
             m.d.comb += [
                 events.retired[thread].eq(execute.retired[thread]),
                 events.stall[thread].eq(issue.stall[thread]),
-                events.vector_stall[thread].eq(vector_unit.stall[thread]),
             ]
+            stalls, stall = vector_unit.stalls[thread], events.vector_stall[thread]
+            for cause in StallCause:
+                if cause.is_vector:
+                    with m.If(stalls[cause.name.lower()]):
+                        m.d.comb += [stall.valid.eq(1), stall.cause.eq(cause)]
 
 
 def _drive(m: Module, source: Any, sink: Any) -> None:

@@ -100,9 +100,12 @@ class Execute(wiring.Component):
     Members
     -------
     alus, addresses, vectors : In(slot_layout()).array(...)
-        The slots. An ALU or vector slot is empty in the next cycle unless filled again.
-    entered : In(address slots), address_ready : Out(address slots)
-        The instruction entered its slot at the begin of this cycle; the slot is or gets free.
+        The slots.
+    first_entered : In(1), entered : In(address slots)
+        The instruction entered the first ALU slot, the address slot, at the begin of this cycle.
+        Those in other slots always have.
+    first_ready : Out(1), address_ready : Out(address slots)
+        That slot is empty or is left at the end of this cycle.
     repair : In(Repair).array(2)
     fault_pc : In(64).array(threads)
     start, running : In(threads), pc, argument : In(64).array(threads)
@@ -141,7 +144,9 @@ class Execute(wiring.Component):
     alus: Any
     addresses: Any
     vectors: Any
+    first_entered: Signal
     entered: Signal
+    first_ready: Signal
     address_ready: Signal
     repair: Any
     fault_pc: Any
@@ -185,7 +190,9 @@ class Execute(wiring.Component):
                 "alus": slot.array(slots),
                 "addresses": slot.array(slots),
                 "vectors": slot.array(GROUPS),
+                "first_entered": In(1),
                 "entered": In(slots),
+                "first_ready": Out(1),
                 "address_ready": Out(slots),
                 "repair": In(Repair).array(GROUPS),
                 "fault_pc": In(64).array(threads),
@@ -300,7 +307,8 @@ class Execute(wiring.Component):
             if index == 0:
                 with m.If(trap_unit.raised):
                     m.d.comb += [raised.eq(1), trap.eq(trap_unit.trap)]
-            judge(slot, slot.valid, raised, trap)
+            fresh = slot.valid & (self.first_entered if index == 0 else 1)
+            judge(slot, fresh, raised, trap)
         for index, (slot, entered, unit) in enumerate(
             zip(self.addresses, self.entered, units, strict=True)
         ):
@@ -407,7 +415,13 @@ class Execute(wiring.Component):
         m.submodules.muldiv = muldiv = MulDiv()
         operation = muldiv.i.payload
         m.d.comb += [
-            muldiv.i.valid.eq(commit & (uop.unit == Unit.MULDIV) & uop.writes_rd),
+            # It keeps its slot until it is taken.
+            muldiv.i.valid.eq(
+                (commit | (slot.valid & ~self.first_entered))
+                & (uop.unit == Unit.MULDIV)
+                & uop.writes_rd
+            ),
+            self.first_ready.eq(~muldiv.i.valid | muldiv.i.ready),
             operation.op.eq(MulDivOp(uop.op[:4])),
             operation.word.eq(uop.word),
             operation.a.eq(slot.x1),

@@ -68,10 +68,11 @@ class Issue(wiring.Component):
     alus, addresses, vectors : Out(slot_layout()).array(...)
         The slots of execution: registers. A vector instruction that needs a scalar register or
         memory is in an address slot, any other in the vector slot of its group.
-    address_ready : In(address slots)
-        The slot is empty, or is left at the end of the cycle.
-    entered : Out(address slots)
-        The instruction of the address slot entered it at the begin of this cycle.
+    first_ready : In(1), address_ready : In(address slots)
+        The first ALU slot, or the address slot, is empty or is left at the end of the cycle. The
+        other slots always are.
+    first_entered : Out(1), entered : Out(address slots)
+        The instruction of the slot entered it at the begin of this cycle.
     repair : Out(Repair).array(2)
         Of the groups in the slots.
     results : In(ScalarResult).array(scalar_slots // 2 + 2)
@@ -100,7 +101,9 @@ class Issue(wiring.Component):
     alus: Any
     addresses: Any
     vectors: Any
+    first_ready: Signal
     address_ready: Signal
+    first_entered: Signal
     entered: Signal
     repair: Any
     results: Any
@@ -138,7 +141,9 @@ class Issue(wiring.Component):
                 "alus": slot.array(slots),
                 "addresses": slot.array(slots),
                 "vectors": slot.array(GROUPS),
+                "first_ready": In(1),
                 "address_ready": In(slots),
+                "first_entered": Out(1),
                 "entered": Out(slots),
                 "repair": Out(Repair).array(GROUPS),
                 "results": In(ScalarResult).array(slots + 2),
@@ -169,6 +174,7 @@ class Issue(wiring.Component):
         passed = Signal(params.threads)
         m.d.comb += [
             chooser.eligible.eq(self.running & self.available & ~self.blocked & ~self.arrive),
+            allocator.first_free.eq(self.first_ready),
             allocator.address_free.eq(self.address_ready),
         ]
         states = self._thread_states(m, passed)
@@ -280,7 +286,10 @@ class Issue(wiring.Component):
                         entering[x].eq(registers.values[port]),
                     ]
             ready: Value = Signal(init=1)
-            if 0 <= (address := number - len(self.alus)) < len(self.addresses):
+            if number == 0:
+                ready = self.first_ready
+                m.d.sync += self.first_entered.eq(entering.valid)
+            elif 0 <= (address := number - len(self.alus)) < len(self.addresses):
                 ready = self.address_ready[address]
                 m.d.sync += self.entered[address].eq(entering.valid)
             with m.If(entering.valid):

@@ -35,8 +35,8 @@ class SlotAllocator(wiring.Component):
     """Give slots to instructions in program order within each group, the first group first.
 
     An instruction goes if it is ready, all before it in its group go and none of them ends the
-    group, and its slots are free. ALU slots and the vector place of each group are always free at
-    the begin of a cycle. Combinational.
+    group, and its slots are free. ALU slots but the first, and the vector place of each group, are
+    always free at the begin of a cycle. Combinational.
 
     Golden twin: none; it keeps order, and the golden node has no other.
 
@@ -49,7 +49,8 @@ class SlotAllocator(wiring.Component):
     -------
     lanes : In(LaneNeeds).array(8)
         The instructions of the first group, then those of the second.
-    address_free : In(address slots)
+    first_free : In(1), address_free : In(address slots)
+        The first ALU slot, and each address slot.
     goes : Out(8)
     alu : Out(ALU slots).array(8)
     address : Out(address slots).array(8)
@@ -57,6 +58,7 @@ class SlotAllocator(wiring.Component):
     """
 
     lanes: Any
+    first_free: Signal
     address_free: Signal
     goes: Signal
     alu: Any
@@ -69,6 +71,7 @@ class SlotAllocator(wiring.Component):
         super().__init__(
             {
                 "lanes": In(LaneNeeds).array(lanes),
+                "first_free": In(1),
                 "address_free": In(slots),
                 "goes": Out(lanes),
                 "alu": Out(slots).array(lanes),
@@ -78,7 +81,7 @@ class SlotAllocator(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        alus: Value = Const((1 << self._slots) - 1, self._slots)
+        alus: Value = Cat(self.first_free, Const(-1, self._slots - 1))
         addresses: Value = self.address_free
         for group in range(GROUPS):
             going: Value = Const(1)

@@ -31,9 +31,9 @@ def _lane(rng: random.Random) -> dict[str, int]:
     return needs
 
 
-def _allocate(lanes, alu_slots, free):
+def _allocate(lanes, alu_slots, first, free):
     """Return who goes, and the ALU and address slot of each, or None."""
-    alus = set(range(alu_slots))
+    alus = set(range(0 if first else 1, alu_slots))
     addresses = {slot for slot in range(alu_slots) if free >> slot & 1}
     result = []
     for group in (lanes[:_GROUP], lanes[_GROUP:]):
@@ -71,26 +71,28 @@ def test_slots_are_given_in_program_order(scalar_slots):
     print(f"seed {_SEED}")
     slots = scalar_slots // 2
     cases = [
-        ([_lane(rng) for _ in range(2 * _GROUP)], rng.randrange(1 << slots)) for _ in range(_CASES)
+        ([_lane(rng) for _ in range(2 * _GROUP)], rng.random() < 0.9, rng.randrange(1 << slots))
+        for _ in range(_CASES)
     ]
     inputs = {
         f"lanes__{n}": np.array(
-            [LaneNeeds.const(lanes[n]).as_bits() for lanes, _ in cases], np.uint32
+            [LaneNeeds.const(lanes[n]).as_bits() for lanes, _, _ in cases], np.uint32
         )
         for n in range(2 * _GROUP)
     }
-    inputs["address_free"] = np.array([free for _, free in cases], np.uint32)
+    inputs["first_free"] = np.array([first for _, first, _ in cases], np.uint32)
+    inputs["address_free"] = np.array([free for *_, free in cases], np.uint32)
     names = ["goes", *(f"{kind}__{n}" for kind in ("alu", "address") for n in range(2 * _GROUP))]
     allocator = SlotAllocator(replace(preset("tiny"), scalar_slots=scalar_slots))
     with NativeModel(allocator, name=f"slot_allocator_{scalar_slots}") as model:
         outputs = model.play(inputs, names)
     gone = 0
-    for case, (lanes, free) in enumerate(cases):
-        expected = _allocate(lanes, slots, free)
+    for case, (lanes, first, free) in enumerate(cases):
+        expected = _allocate(lanes, slots, first, free)
         for n, (goes, alu, address) in enumerate(expected):
             assert outputs["goes"][case, 0] >> n & 1 == goes, (case, n)
             assert outputs[f"alu__{n}"][case, 0] == (0 if alu is None else 1 << alu), (case, n)
             bits = 0 if address is None else 1 << address
             assert outputs[f"address__{n}"][case, 0] == bits, (case, n)
             gone += goes
-    assert gone > _CASES  # more than one instruction a case: the slots are used
+    assert gone > 0.8 * _CASES  # the slots are used
