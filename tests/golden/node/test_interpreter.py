@@ -33,7 +33,7 @@ def test_every_row_of_the_table_is_decoded_and_executed_once() -> None:
 def test_a_word_outside_the_vocabulary_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     row = isa.Instruction("odd", isa.Extension.XD1, isa.Unit.ALU, 0x0B, 0x7F, "rd", "explode(a)")
     monkeypatch.setattr(interpreter, "INSTRUCTIONS", (row,))
-    with pytest.raises(ValueError, match="statement must be in the vocabulary, not 'explode'"):
+    with pytest.raises(ValueError, match="function must be in the vocabulary, not 'explode'"):
         interpreter_source()
 
 
