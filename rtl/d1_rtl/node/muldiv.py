@@ -1,17 +1,38 @@
 """Integer multiplication and division."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from itertools import pairwise
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
+from ..numerics.logic import normalised
+from .interfaces import THREAD_BITS
 from .micro_op import MulDivOp
 
-__all__ = ["Divider", "MulDiv", "Multiplier", "muldiv_layout"]
+__all__ = ["Divider", "MulDiv", "Multiplier", "muldiv_layout", "muldiv_result_layout"]
+
+#: Multiplications that may be on their way or wait for `o`: three in the multiplier, and five that
+#: allow for an operation between the look at `multiplier_free` and its transfer.
+_PRODUCTS = 8
+_DIVISIONS = (MulDivOp.DIV, MulDivOp.DIVU, MulDivOp.REM, MulDivOp.REMU)
+_REMAINDERS = (MulDivOp.REM, MulDivOp.REMU)
+
+
+def _destination() -> dict[str, int]:
+    return {"thread": THREAD_BITS, "rd": 5}
 
 
 def muldiv_layout() -> data.StructLayout:
-    """Return the layout of a multiplication or division: the operation and its two operands."""
-    return data.StructLayout({"op": MulDivOp, "word": 1, "a": 64, "b": 64})
+    """Return the layout of an operation: what, on which operands, and where the result goes."""
+    return data.StructLayout({"op": MulDivOp, "word": 1, "a": 64, "b": 64, **_destination()})
+
+
+def muldiv_result_layout() -> data.StructLayout:
+    """Return the layout of a result: its register and its value."""
+    return data.StructLayout({**_destination(), "value": 64})
 
 
 class Multiplier(wiring.Component):
@@ -40,6 +61,9 @@ class Multiplier(wiring.Component):
     #: The product, three cycles later.
     product: Out(128)
 
+    #: Steps.
+    LATENCY = 3
+
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         low = [Signal(64, name=f"partial_{n}") for n in range(4)]
@@ -64,10 +88,12 @@ class Multiplier(wiring.Component):
 
 
 class Divider(wiring.Component):
-    """Divide two unsigned numbers, one bit of the quotient a cycle; golden twin: `divu`, `remu`.
+    """Divide two unsigned numbers, two bits of the quotient a step; golden twin: `divu`, `remu`.
 
-    65 cycles from `start` to `done`. Division by zero gives the quotient 2^64 - 1 and the dividend
-    as remainder, as RV64M wants it.
+    Only bits that the quotient can have are worked on: with D the bits of the dividend less those
+    of the divisor, 0 at least, `done` is high D // 2 + 4 cycles after `start`, in 4..35 cycles,
+    until the next `start`. Division by zero gives the quotient 2^64 - 1 and the dividend as
+    remainder, as RV64M wants it.
 
     Members
     -------
@@ -75,14 +101,17 @@ class Divider(wiring.Component):
     dividend, divisor : In(64)
     done : Out(1)
     quotient, remainder : Out(64)
+
+    Ref: Ercegovac and Lang, Division and Square Root: Digit-Recurrence Algorithms and
+    Implementations, chapter 2 (restoring, radix 4).
     """
 
-    #: For one cycle: take the operands.
+    #: For one cycle: take the operands. Not between a start and `done`.
     start: In(1)
-    #: Operands, held until `done`.
+    #: Operands, in the cycle of `start`.
     dividend: In(64)
     divisor: In(64)
-    #: High for one cycle, in which the results are there.
+    #: The results are there.
     done: Out(1)
     #: Results.
     quotient: Out(64)
@@ -90,96 +119,136 @@ class Divider(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        busy = Signal()
-        count = Signal(range(64))
-        partial = Signal(65)
-        difference = Signal(signed(66))
-        fits = Signal()
-        m.d.comb += [
-            partial.eq(Cat(self.quotient[63], self.remainder)),
-            difference.eq(partial - self.divisor),
-            fits.eq(~difference[65]),
-        ]
-        m.d.sync += self.done.eq(busy & (count == 63))
-        with m.If(self.start):
-            m.d.sync += [
-                busy.eq(1), count.eq(0), self.quotient.eq(self.dividend), self.remainder.eq(0),
-            ]  # fmt: skip
-        with m.Elif(busy):
-            m.d.sync += [
-                count.eq(count + 1),
-                busy.eq(count != 63),
-                self.quotient.eq(Cat(fits, self.quotient[:63])),
-                self.remainder.eq(Mux(fits, difference[:64], partial[:64])),
-            ]
+        # The divisor is moved left by `shift`, an even number, so that the remainder is less than
+        # four times as much, and moves right by two in each step.
+        divisor, triple = Signal(64), Signal(66)
+        shift, distance = Signal(6), Signal(7)
+        _, dividend_zeros = normalised(m, self.remainder)
+        _, divisor_zeros = normalised(m, divisor)
+        m.d.comb += distance.eq(divisor_zeros - dividend_zeros)
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(self.start):
+                    m.d.sync += [
+                        self.remainder.eq(self.dividend),
+                        divisor.eq(self.divisor),
+                        # Every digit of a division by zero comes out as 3, as many as there are.
+                        self.quotient.eq((self.divisor == 0).replicate(64)),
+                        self.done.eq(0),
+                    ]
+                    m.next = "ALIGN"
+            with m.State("ALIGN"):
+                with m.If(distance[6]):  # the quotient is 0
+                    m.d.sync += shift.eq(0)
+                with m.Else():
+                    m.d.sync += [
+                        shift.eq(distance[1:6] << 1),
+                        divisor.eq(divisor << (distance[1:6] << 1)),
+                    ]
+                m.next = "TRIPLE"
+            with m.State("TRIPLE"):
+                m.d.sync += triple.eq(divisor + (divisor << 1))
+                m.next = "STEP"
+            with m.State("STEP"):
+                self._step(m, divisor, triple)
+                m.d.sync += [shift.eq(shift - 2), divisor.eq(divisor >> 2), triple.eq(triple >> 2)]
+                with m.If(shift == 0):
+                    m.d.sync += self.done.eq(1)
+                    m.next = "IDLE"
         return m
+
+    def _step(self, m: Module, divisor: Value, triple: Value) -> None:
+        """Take the greatest multiple of the divisor from the remainder, and note the digit."""
+        digit, rest = Signal(2), Signal(64)
+        multiples = (Const(0), divisor, divisor << 1, triple)
+        differences = [self.remainder - multiple for multiple in multiples]
+        m.d.comb += rest.eq(self.remainder)
+        for n, difference in enumerate(differences[1:], start=1):
+            with m.If(difference >= 0):
+                m.d.comb += [digit.eq(n), rest.eq(difference)]
+        m.d.sync += [
+            self.remainder.eq(rest), self.quotient.eq(Cat(digit, self.quotient[:-2])),
+        ]  # fmt: skip
 
 
 class MulDiv(wiring.Component):
-    """Execute RV64M; golden twin: the `Unit.MULDIV` rows of `d1_golden.isa`.
+    """Execute RV64M for all threads; golden twin: the `Unit.MULDIV` rows of `d1_golden.isa`.
 
-    One operation at a time: a multiplication gives its result 3 cycles after it was taken, a
-    division 67 cycles after, of 32 bits too. `o` holds the result until it is taken, and `i` is
-    ready again after that.
+    A multiplication that is transferred in cycle t has its result on `o` in t + 3, one a cycle. A
+    division has its result there in t + 4 + D // 2, with D the bits of the dividend's magnitude
+    less those of the divisor's (zero has one), 0 at least: in 4..35 cycles, 19 at most when of 32
+    bits. There is one division at a time; multiplications pass it. Its result goes first where it
+    meets that of a multiplication, which then comes later.
+
+    Results that are not taken wait in a queue with room for every multiplication that was taken;
+    `i` is ready for 8 of them.
+
+    The unit may be in a clock domain that stands still while neither `i.valid` nor `busy` is high.
 
     Members
     -------
     i : In(stream.Signature(muldiv_layout()))
-    o : Out(stream.Signature(64))
+    o : Out(stream.Signature(muldiv_result_layout()))
+    busy, multiplier_free, divider_free : Out(1)
 
     Ref: The RISC-V Instruction Set Manual, Volume I, chapter 13, "M Extension".
     """
 
-    #: The operation.
+    #: Operations. `ready` depends on the operation that is offered.
     i: In(stream.Signature(muldiv_layout()))
-    #: Its result.
-    o: Out(stream.Signature(64))
+    #: Their results; those of multiplications in order.
+    o: Out(stream.Signature(muldiv_result_layout()))
+    #: An operation is on its way or its result on `o`.
+    busy: Out(1)
+    #: `i` is ready for a multiplication in the next cycle, whatever is transferred in this one.
+    multiplier_free: Out(1)
+    #: `i` is ready for a division, in the next cycle too unless one is transferred in this one.
+    divider_free: Out(1)
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.multiplier = multiplier = Multiplier()
-        m.submodules.divider = divider = Divider()
-        op, word = Signal(MulDivOp), Signal()
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += [self.i.ready.eq(1), multiplier.enable.eq(self.i.valid)]
-                m.d.sync += [op.eq(self.i.payload.op), word.eq(self.i.payload.word)]
-                with m.If(self.i.valid):
-                    m.next = "MULTIPLY_1"
-                    with m.Switch(self.i.payload.op):
-                        with m.Case(MulDivOp.DIV, MulDivOp.DIVU, MulDivOp.REM, MulDivOp.REMU):
-                            m.next = "DIVIDE_1"
-            with m.State("MULTIPLY_1"):
-                m.d.comb += multiplier.enable.eq(1)
-                m.next = "MULTIPLY_2"
-            with m.State("MULTIPLY_2"):
-                m.d.comb += multiplier.enable.eq(1)
-                m.next = "DONE"
-            with m.State("DIVIDE_1"):
-                m.d.comb += divider.start.eq(1)
-                m.next = "DIVIDE_2"
-            with m.State("DIVIDE_2"), m.If(divider.done):
-                m.next = "DONE"
-            with m.State("DONE"):
-                m.d.comb += self.o.valid.eq(1)
-                with m.If(self.o.ready):
-                    m.next = "IDLE"
-        quotient, remainder = self._divide(m, divider, *self._operands(m, multiplier))
-        result = Signal(64)
-        with m.Switch(op):
-            with m.Case(MulDivOp.MUL):
-                m.d.comb += result.eq(multiplier.product[:64])
-            with m.Case(MulDivOp.MULH, MulDivOp.MULHSU, MulDivOp.MULHU):
-                m.d.comb += result.eq(multiplier.product[64:])
-            with m.Case(MulDivOp.DIV, MulDivOp.DIVU):
-                m.d.comb += result.eq(quotient)
-            with m.Case(MulDivOp.REM, MulDivOp.REMU):
-                m.d.comb += result.eq(remainder)
-        m.d.comb += self.o.payload.eq(Mux(word, Cat(result[:32], result[31].replicate(32)), result))
+        divides, transfers = Signal(), Signal()
+        with m.Switch(self.i.payload.op):
+            with m.Case(*_DIVISIONS):
+                m.d.comb += divides.eq(1)
+        operands = self._operands(m)
+        level = Signal(range(_PRODUCTS + 1))  # multiplications on their way and in the queue
+        m.d.comb += [
+            self.i.ready.eq(Mux(divides, self.divider_free, level != _PRODUCTS)),
+            transfers.eq(self.i.valid & self.i.ready),
+            self.multiplier_free.eq(level < _PRODUCTS - 1),
+            self.busy.eq((level != 0) | ~self.divider_free),
+        ]
+        product = self._multiply(m, transfers & ~divides, *operands)
+        waiting, quotient, leaves = self._divide(m, transfers & divides, *operands)
+
+        m.submodules.queue = queue = SyncFIFO(
+            width=Shape.cast(muldiv_result_layout()).width, depth=_PRODUCTS
+        )
+        # What was on `o` and was not taken is there again: the oldest product, in the queue by now.
+        stays = Signal()
+        m.d.comb += [
+            queue.w_data.eq(product.payload),
+            queue.w_en.eq(product.valid),
+            self.o.valid.eq(waiting | queue.r_rdy | product.valid),
+        ]
+        with m.If(waiting & ~stays):
+            m.d.comb += [self.o.payload.eq(quotient), leaves.eq(self.o.ready)]
+        with m.Elif(queue.r_rdy):
+            m.d.comb += [self.o.payload.eq(queue.r_data), queue.r_en.eq(self.o.ready)]
+        with m.Else():
+            m.d.comb += [self.o.payload.eq(product.payload)]
+            with m.If(self.o.ready):
+                m.d.comb += queue.w_en.eq(0)
+        product_leaves = self.o.valid & self.o.ready & ~leaves
+        m.d.sync += [
+            stays.eq(self.o.valid & ~self.o.ready & (stays | ~waiting)),
+            level.eq(level + (transfers & ~divides) - product_leaves),
+        ]
         return m
 
-    def _operands(self, m: Module, multiplier: Multiplier) -> tuple[Signal, Signal, Signal]:
-        """Extend the operands and feed the multiplier; return them and whether they are signed."""
+    def _operands(self, m: Module) -> tuple[Signal, Signal, Signal, Signal]:
+        """Return the operands in 64 bits, and whether they are signed."""
         operation = self.i.payload
         a, b = Signal(64), Signal(64)
         a_signed, b_signed = Signal(), Signal()
@@ -196,28 +265,86 @@ class MulDiv(wiring.Component):
             ]  # fmt: skip
         with m.Else():
             m.d.comb += [a.eq(operation.a[:32]), b.eq(operation.b[:32])]
+        return a, b, a_signed, b_signed
+
+    def _multiply(
+        self, m: Module, enter: Value, a: Value, b: Value, a_signed: Value, b_signed: Value
+    ) -> Any:
+        """Multiply; return what leaves the multiplier: valid and payload."""
+        m.submodules.multiplier = multiplier = Multiplier()
+        layout = data.StructLayout({"valid": 1, "high": 1, "word": 1, **_destination()})
+        steps: list[Any] = [Signal(layout, name=f"step_{n}") for n in range(Multiplier.LATENCY + 1)]
+        operation = self.i.payload
         m.d.comb += [
+            steps[0].valid.eq(enter),
+            steps[0].high.eq(operation.op != MulDivOp.MUL),
+            steps[0].word.eq(operation.word),
+            steps[0].thread.eq(operation.thread),
+            steps[0].rd.eq(operation.rd),
+            multiplier.enable.eq(Cat(step.valid for step in steps[:-1]).any()),
             multiplier.a.eq(a),
             multiplier.b.eq(b),
             multiplier.a_signed.eq(a_signed),
             multiplier.b_signed.eq(b_signed),
         ]
-        return a, b, b_signed
+        m.d.sync += [following.eq(step) for step, following in pairwise(steps)]
+        last, full = steps[-1], multiplier.product
+        product: Any = Signal(
+            data.StructLayout({"valid": 1, "payload": muldiv_result_layout()}), name="product"
+        )
+        result = _result(Mux(last.high, full[64:], full[:64]), last.word)
+        m.d.comb += [product.valid.eq(last.valid), *_give(product.payload, last, result)]
+        return product
 
     def _divide(
-        self, m: Module, divider: Divider, a: Value, b: Value, is_signed: Value
-    ) -> tuple[Value, Value]:
-        """Feed the divider with magnitudes; return quotient and remainder with their signs."""
-        negate_quotient, negate_remainder = Signal(), Signal()
-        with m.If(self.i.valid & self.i.ready):
+        self, m: Module, enter: Value, a: Value, b: Value, _a_signed: Value, is_signed: Value
+    ) -> tuple[Signal, Any, Signal]:
+        """Divide magnitudes; return whether a result waits, the result, and a signal to take it."""
+        m.submodules.divider = divider = Divider()
+        layout = data.StructLayout({"remainder": 1, "negate": 1, "word": 1, **_destination()})
+        division: Any = Signal(layout, name="division")
+        under_way, waiting, leaves = Signal(), Signal(), Signal(name="leaves")
+        operation = self.i.payload
+        is_remainder = Signal()
+        with m.Switch(operation.op):
+            with m.Case(*_REMAINDERS):
+                m.d.comb += is_remainder.eq(1)
+        # The quotient of a division by zero is all ones whatever the sign.
+        negate = Mux(is_remainder, a[63], (a[63] ^ b[63]) & b.any())
+        m.d.comb += [
+            divider.start.eq(enter),
+            divider.dividend.eq(Mux(is_signed & a[63], -a, a)),
+            divider.divisor.eq(Mux(is_signed & b[63], -b, b)),
+            self.divider_free.eq(~under_way),
+            waiting.eq(under_way & divider.done),
+        ]
+        with m.If(enter):
             m.d.sync += [
-                divider.dividend.eq(Mux(is_signed & a[63], -a, a)),
-                divider.divisor.eq(Mux(is_signed & b[63], -b, b)),
-                # The quotient of a division by zero is all ones whatever the sign.
-                negate_quotient.eq(is_signed & (a[63] ^ b[63]) & b.any()),
-                negate_remainder.eq(is_signed & a[63]),
+                under_way.eq(1),
+                division.remainder.eq(is_remainder),
+                division.negate.eq(is_signed & negate),
+                division.word.eq(operation.word),
+                division.thread.eq(operation.thread),
+                division.rd.eq(operation.rd),
             ]
-        return (
-            Mux(negate_quotient, -divider.quotient, divider.quotient),
-            Mux(negate_remainder, -divider.remainder, divider.remainder),
-        )
+        with m.Elif(leaves):
+            m.d.sync += under_way.eq(0)
+        magnitude, quotient = Signal(64), Signal(muldiv_result_layout(), name="quotient")
+        m.d.comb += magnitude.eq(Mux(division.remainder, divider.remainder, divider.quotient))
+        result = _result(Mux(division.negate, -magnitude, magnitude), division.word)
+        m.d.comb += _give(quotient, division, result)
+        return waiting, quotient, leaves
+
+
+def _result(value: Value, word: Value) -> Value:
+    """Return a result, cut to 32 bits and sign-extended where the operation is of `word` size."""
+    return Mux(word, Cat(value[:32], value[31].replicate(32)), value[:64])
+
+
+def _give(payload: Any, destination: Any, value: Value) -> list[Any]:
+    """Return the assignments that make a result."""
+    return [
+        payload.thread.eq(destination.thread),
+        payload.rd.eq(destination.rd),
+        payload.value.eq(value),
+    ]
