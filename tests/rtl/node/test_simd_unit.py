@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from d1_golden.node import vocabulary, vocabulary_simd
+from d1_golden.numerics import elementary
 from d1_golden.numerics.vector_stimulus import FmaKind, fma_operands, fp32_corners
 from d1_golden.params import PRESETS, preset
 from d1_rtl.node.simd_unit import SimdOp, SimdUnit, simd_operation_layout
@@ -23,9 +24,17 @@ STREAM = 50_000
 OF_A_SUM = (SimdOp.VFADD_F32, SimdOp.VFSUB_F32)
 OF_THREE = (SimdOp.VFMADD_F32, SimdOp.VFNMADD_F32)
 ARITHMETIC = (*OF_A_SUM, SimdOp.VFMUL_F32, *OF_THREE)
+INTEGER_CORNERS = np.array(
+    [2, 31, 32, 33, 0xFFFF, 0x10000, 0xFFFFFF, 0x1000000, 0x7FFFFFFF, 0x80000001, 0xFFFFFFFF],
+    np.uint32,
+)
 COMPARES = tuple(op for op in SimdOp if op.name[:4] in ("VFEQ", "VFLT", "VFLE", "VSEQ", "VSLT"))
 REDUCTIONS = tuple(op for op in SimdOp if "RED" in op.name)
-ELEMENTARY = (SimdOp.VFRCP_F32, SimdOp.VFRSQRT_F32, SimdOp.VFEXP2_F32)
+ELEMENTARY = {
+    SimdOp.VFRCP_F32: elementary.RECIPROCAL,
+    SimdOp.VFRSQRT_F32: elementary.RECIPROCAL_SQRT,
+    SimdOp.VFEXP2_F32: elementary.EXP2,
+}
 OF_ONE = (*REDUCTIONS, *ELEMENTARY, SimdOp.VCVT_I32_F32, SimdOp.VCVT_F32_I32)
 
 
@@ -195,3 +204,67 @@ def test_all_operations_mixed_equal_golden_and_come_at_their_time(unit):
         check(params, model, rng, operations)
         lanes_done += np.bincount(operations["op"], minlength=len(SimdOp)) * params.fp32_lanes
     assert (lanes_done >= wanted).all()
+
+
+@pytest.mark.parametrize("op", SimdOp)
+def test_corners_crossed_with_each_other_equal_golden(unit, op):
+    params, model = unit
+    corners = np.concatenate([fp32_corners(), INTEGER_CORNERS])
+    some = corners[:: 2 if params.name == "d1" else 7]
+    if op in OF_THREE:
+        axes = (some,) * 3
+    elif op in ELEMENTARY:
+        axes = (elementary_corners(), corners[:1], corners[:1])
+    else:
+        axes = (corners, corners, corners[:1])
+    grid = np.array(np.meshgrid(*axes, indexing="ij"), np.uint32).reshape(3, -1)
+    # Reductions meet pairs, fours and so on of corners in any order.
+    grid = np.random.default_rng(SEED).permutation(grid, axis=1) if op in REDUCTIONS else grid
+    grid = np.pad(grid, ((0, 0), (0, -grid.shape[1] % params.fp32_lanes)))
+    vectors = grid.reshape(3, -1, params.fp32_lanes)
+    op_codes = np.full(vectors.shape[1], op.value, np.uint8)
+    operations = {"op": op_codes, **dict(zip("abc", vectors, strict=True))}
+    check(params, model, np.random.default_rng(SEED), operations)
+
+
+def elementary_corners():
+    """Return the ends and their neighbours of every exponent and of every row of the tables."""
+    pieces = np.arange(1 << elementary.INDEX_BITS, dtype=np.uint32)
+    ends = np.concatenate([pieces << 23 - elementary.INDEX_BITS, [0x7FFFFF, 1, 0x7FFFFE]])
+    numbers = np.add.outer(np.arange(256, dtype=np.uint32) << 23, ends.astype(np.uint32)).ravel()
+    numbers = np.concatenate(
+        [numbers, (np.arange(-151, 130, 1 / 128)).astype(np.float32).view("u4")]
+    )
+    beside = np.add.outer(np.array([-1, 0, 1]).astype(np.uint32), numbers).ravel()
+    return np.concatenate([beside, beside ^ np.uint32(1 << 31)])
+
+
+def test_latencies_are_four_cycles_a_pass(unit):
+    params, _ = unit
+    assert SimdUnit.LATENCY == 4
+    passes = {op: len(ELEMENTARY[op].steps) for op in ELEMENTARY}
+    passes |= dict.fromkeys(REDUCTIONS, {"d1": 4, "fpga": 3, "tiny": 2}[params.name])
+    assert SimdUnit.latency_by_op(params) == {op: 4 * count for op, count in passes.items()}
+    assert {op.name: count for op, count in passes.items() if op in ELEMENTARY} == {
+        "VFRCP_F32": 5,
+        "VFRSQRT_F32": 6,
+        "VFEXP2_F32": 7,
+    }
+
+
+@pytest.mark.parametrize("op", [SimdOp.VFADD_F32, SimdOp.VADD_I32, *ELEMENTARY, *REDUCTIONS])
+def test_a_stream_of_one_operation_enters_at_one_pass_a_cycle(unit, op):
+    params, model = unit
+    count = 400
+    latency = SimdUnit.latency_by_op(params).get(op, SimdUnit.LATENCY)
+    passes = latency // SimdUnit.LATENCY
+    cycles = count * passes
+    payload = pack_rows(simd_operation_layout(params), op=np.full(cycles, op.value, np.uint8))
+    inputs = {"i__payload": payload, "i__valid": np.ones(cycles, np.uint8)}
+    outputs = model.play(inputs, ["i__ready", "o__valid"])
+    # Empty the unit for the next test.
+    model.play({"i__valid": np.zeros(latency + 1, np.uint8)}, ["busy"])
+    assert outputs["i__ready"].sum() == count
+    # What comes later than its latency after the start is as much as enters.
+    assert outputs["o__valid"].sum() == count - 4
+    assert model.get("busy") == 0
