@@ -14,8 +14,8 @@ from d1_golden.params import LINE_BYTES, NodeParams
 from .ecc import LINE_WORDS
 from .ecc_log import EccLog
 from .ecc_report import ecc_report_layout
+from .interfaces import register_line
 from .sram_write_port import bank_write_layout
-from .thread_control import register_line
 
 __all__ = ["EccRegisters"]
 

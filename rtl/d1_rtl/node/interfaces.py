@@ -19,10 +19,12 @@ __all__ = [
     "HardwareError",
     "Opcode",
     "PacketFlags",
+    "RegisterLineSignature",
     "RetireSignature",
     "RetiredSlot",
     "ScalarResult",
     "SemaphoreEvent",
+    "SemaphoreLinesSignature",
     "SramReadSignature",
     "SramWriteSignature",
     "Stall",
@@ -30,6 +32,7 @@ __all__ = [
     "ThreadStatus",
     "line_address_bits",
     "packet_layout",
+    "register_line",
     "semaphore_layout",
     "sram_write_layout",
 ]
@@ -182,6 +185,52 @@ class ControlLineSignature(wiring.Signature):
                 "data": In(8 * LINE_BYTES),
                 "fault": In(1),
             }
+        )
+
+
+def register_line() -> data.ArrayLayout:
+    """Return the layout of a line of control registers."""
+    return data.ArrayLayout(64, LINE_BYTES // 8)
+
+
+class RegisterLineSignature(wiring.Signature):
+    """A line of control registers kept by another component, seen from the control block.
+
+    Members
+    -------
+    registers : In(register_line())
+        What the registers read in this cycle.
+    write : Out(8)
+        Bit n set: register n takes its word of `data`; it reads so from the next cycle on.
+    data : Out(register_line())
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "registers": In(register_line()),
+                "write": Out(LINE_BYTES // 8),
+                "data": Out(register_line()),
+            }
+        )
+
+
+class SemaphoreLinesSignature(wiring.Signature):
+    """The counts of the semaphores as control registers, seen from the control block.
+
+    Members
+    -------
+    values : In(semaphores x 16)
+        The counts in this cycle.
+    write : Out(semaphores)
+        Bit n set: semaphore n takes its count of `data`, from the next cycle on.
+    data : Out(semaphores x 16)
+    """
+
+    def __init__(self, params: NodeParams) -> None:
+        counts = data.ArrayLayout(memory_map.SEMAPHORE_BITS, params.semaphores)
+        super().__init__(
+            {"values": In(counts), "write": Out(params.semaphores), "data": Out(counts)}
         )
 
 

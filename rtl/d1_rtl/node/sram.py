@@ -11,10 +11,9 @@ from d1_golden.params import NodeParams
 
 from .ecc import LINE_WORDS
 from .ecc_registers import EccRegisters
-from .interfaces import SramReadSignature, SramWriteSignature
+from .interfaces import SramReadSignature, SramWriteSignature, register_line
 from .sram_bank import SramBank
 from .sram_write_port import SramWritePort
-from .thread_control import register_line
 
 __all__ = ["PATIENCE", "READ_CLIENTS", "URGENT_CLIENT", "WRITE_CLIENTS", "Sram", "stalled_layout"]
 

@@ -2,19 +2,14 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, unsigned
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import Command, ThreadRegister
 
-from .interfaces import ThreadSignature, ThreadStatus
+from .interfaces import ThreadSignature, ThreadStatus, register_line
 
-__all__ = ["ThreadControl", "register_line"]
-
-
-def register_line() -> data.ArrayLayout:
-    """Return the layout of a line of control registers."""
-    return data.ArrayLayout(unsigned(64), 8)
+__all__ = ["ThreadControl"]
 
 
 class ThreadControl(wiring.Component):
@@ -24,7 +19,7 @@ class ThreadControl(wiring.Component):
     `active` and STATUS tell that the thread is running from then on, without a gap before the
     core's `running`. `registers` is what the registers read in the current cycle.
 
-    Golden twin: `d1_golden.node.control_block.write_control`.
+    Golden twin: `write_control` of `d1_golden.node.control_block`.
 
     Members
     -------
