@@ -149,6 +149,15 @@ def _is_any(op: Any, ops: Collection[SimdOp]) -> Value:
 class _FmaLanes(wiring.Component):
     """The multiply-adds of all lanes, and registers of their operands, loaded if `enter`."""
 
+    enter: Signal
+    raw: Signal
+    a: Signal
+    b: Signal
+    c: Signal
+    result: Signal
+    product: Signal
+    integer: Signal
+
     def __init__(self, lanes: int):
         self._lanes = lanes
         inputs = dict.fromkeys("abc", In(32 * lanes))
@@ -157,51 +166,63 @@ class _FmaLanes(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        raw = Signal(reset_less=True)
-        with m.If(self.enter):
-            m.d.sync += raw.eq(self.raw)
+        raw = _loaded(m, self.enter, self.raw, "raw_1")
+        a = _loaded(m, self.enter, self.a, "a_1")
+        b = _loaded(m, self.enter, self.b, "b_1")
+        c = _loaded(m, self.enter, self.c, "c_1")
         for number in range(self._lanes):
             m.submodules[f"lane_{number}"] = lane = Fp32Fma()
-            m.d.comb += lane.raw.eq(raw)
-            for name in "abc":
-                register = Signal(32, name=f"{name}_{number}", reset_less=True)
-                with m.If(self.enter):
-                    m.d.sync += register.eq(getattr(self, name).word_select(number, 32))
-                m.d.comb += getattr(lane, name).eq(register)
-            for name in ("result", "product", "integer"):
-                m.d.comb += getattr(self, name).word_select(number, 32).eq(getattr(lane, name))
+            m.d.comb += [
+                lane.raw.eq(raw),
+                lane.a.eq(a.word_select(number, 32)),
+                lane.b.eq(b.word_select(number, 32)),
+                lane.c.eq(c.word_select(number, 32)),
+                self.result.word_select(number, 32).eq(lane.result),
+                self.product.word_select(number, 32).eq(lane.product),
+                self.integer.word_select(number, 32).eq(lane.integer),
+            ]
         return m
 
 
 class _AluLanes(wiring.Component):
     """The ALUs of all lanes, and registers of their operands, loaded if `enter`."""
 
+    enter: Signal
+    operation: Any
+    a: Signal
+    b: Signal
+    product: Signal
+    value: Signal
+
     def __init__(self, lanes: int):
         self._lanes = lanes
         inputs = dict.fromkeys(("a", "b", "product"), In(32 * lanes))
-        operation = In(LaneOperation)
-        super().__init__(
-            {"enter": In(1), "operation": operation, **inputs, "value": Out(32 * lanes)}
-        )
+        outputs = {"value": Out(32 * lanes)}
+        super().__init__({"enter": In(1), "operation": In(LaneOperation), **inputs, **outputs})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        operation = Signal(LaneOperation, reset_less=True)
-        with m.If(self.enter):
-            m.d.sync += operation.eq(self.operation)
+        operation = _loaded(m, self.enter, self.operation, "operation_1")
+        a = _loaded(m, self.enter, self.a, "a_1")
+        b = _loaded(m, self.enter, self.b, "b_1")
         for number in range(self._lanes):
             m.submodules[f"lane_{number}"] = lane = LaneAlu()
-            for name in "ab":
-                register = Signal(32, name=f"{name}_{number}", reset_less=True)
-                with m.If(self.enter):
-                    m.d.sync += register.eq(getattr(self, name).word_select(number, 32))
-                m.d.comb += getattr(lane, name).eq(register)
             m.d.comb += [
                 lane.operation.eq(operation),
+                lane.a.eq(a.word_select(number, 32)),
+                lane.b.eq(b.word_select(number, 32)),
                 lane.product.eq(self.product.word_select(number, 32)),
                 self.value.word_select(number, 32).eq(lane.value),
             ]
         return m
+
+
+def _loaded(m: Module, enter: Value, value: Any, name: str) -> Any:
+    """Return a register without reset that takes a value if `enter`."""
+    register: Any = Signal(value.shape(), name=name, reset_less=True)
+    with m.If(enter):
+        m.d.sync += register.eq(value)
+    return register
 
 
 class SimdUnit(wiring.Component):
@@ -221,8 +242,8 @@ class SimdUnit(wiring.Component):
 
     Latency: the result of an operation that is transferred in cycle t is there in cycle t +
     `LATENCY` = 4, or t + `latency_by_op(params)[op]` if it takes several passes, and only then: on
-    `o`, or if it is a compare, on `o_mask`. Because all latencies are multiples of 4 no two results
-    come together. Throughput: 1 over the number of passes, per cycle.
+    `o`, or if it is a compare, on `o_mask`. No two results come together, for each comes 4 cycles
+    after a pass. Throughput: 1 over the number of passes, per cycle.
 
     The unit may be in a clock domain that stands still while neither `i.valid` nor `busy` is high.
     The multiply-adds, the ALUs and what the elementary functions need have clocks of their own that

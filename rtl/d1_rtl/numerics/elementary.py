@@ -1,6 +1,7 @@
 """Operands of the steps of the elementary functions, for all lanes of a vector."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, memory, wiring
@@ -126,7 +127,7 @@ class ElementaryOperands(wiring.Component):
     enter_slot: Signal
     x: Signal
     step_valid: Signal
-    step: data.View
+    step: Any
     results: Signal
     a: Signal
     b: Signal
@@ -152,7 +153,7 @@ class ElementaryOperands(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the tables and the lanes; keep what the next step is."""
         m = Module()
-        following = Signal(ElementaryPass, reset_less=True)
+        following: Any = Signal(ElementaryPass, reset_less=True)
         with m.If(self.step_valid):
             m.d.sync += [following.eq(self.step), following.remaining.eq(self.step.remaining - 1)]
         keeps_argument, keeps_temporary = Signal(), Signal()
