@@ -20,7 +20,12 @@ import numpy as np
 from numba import njit
 
 from d1_golden.csr import Cause
-from d1_golden.memory_map import LOCAL_BITS, IdentityRegister, TransferRegister
+from d1_golden.memory_map import (
+    LOCAL_BITS,
+    CounterRegister,
+    IdentityRegister,
+    TransferRegister,
+)
 from d1_golden.packet import ACK_FLAG, PACKET_DTYPE, POST_FLAG, SEMAPHORE_FLAGS, Opcode
 from d1_golden.params import LINE_BYTES
 from d1_golden.transfer import (
@@ -79,6 +84,7 @@ _ADDRESS_BITS = np.uint64(56)
 _LOW_HALF = np.uint64(0xFFFF_FFFF)
 _ALL_BYTES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _NODE = int(IdentityRegister.NODE)
+_PACKETS_SENT = int(CounterRegister.PACKETS_SENT)
 
 _LOAD_MISALIGNED, _LOAD_ACCESS = (
     np.uint64(Cause.LOAD_MISALIGNED),
@@ -324,6 +330,7 @@ def _send(state):
     """Send the request in `packet[0]`: to the own node at once, to others by way of `outgoing`."""
     transfer = state.transfer
     request, reply = transfer.packet[0], transfer.packet[1]
+    state.counter[_PACKETS_SENT] += _ONE
     node, place = state.control[IDENTITY_LINE, _NODE], request[1] >> _LOCAL_SHIFT
     own, others = place == node, place != node
     if request[0] & np.uint64(0xFF) == _BROADCAST:

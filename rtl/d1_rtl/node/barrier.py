@@ -22,8 +22,8 @@ class Barrier(wiring.Component):
     """Let threads go on when all of their set wait; golden twin: `barrier` of the golden node.
 
     A thread arrives by holding `arrive` valid. When every thread of its set waits for the same
-    set, all of them are released in the same cycle, combinationally. A thread that is not of its
-    own set waits for the others and is released with them.
+    set, all of them are released in the same cycle, combinationally. A thread always belongs to its
+    own set, and threads that the node does not have belong to none.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ class Barrier(wiring.Component):
         m = Module()
         everyone = (1 << self._threads) - 1
         masks = [Signal(self._threads, name=f"mask_{n}") for n in range(self._threads)]
-        for mask, arrival in zip(masks, self.arrive, strict=True):
-            m.d.comb += mask.eq(Mux(arrival.mask == 0, everyone, arrival.mask))
+        for thread, (mask, arrival) in enumerate(zip(masks, self.arrive, strict=True)):
+            m.d.comb += mask.eq(Mux(arrival.mask == 0, everyone, arrival.mask | 1 << thread))
         for thread, mask in enumerate(masks):
             together = Cat(
                 arrival.valid & (other == mask)

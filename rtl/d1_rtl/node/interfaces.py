@@ -33,7 +33,6 @@ __all__ = [
     "line_address_bits",
     "packet_layout",
     "register_line",
-    "semaphore_layout",
     "sram_write_layout",
 ]
 
@@ -76,11 +75,6 @@ def packet_layout() -> data.StructLayout:
     """Return the layout of a packet, bit for bit `d1_golden.packet.PACKET_DTYPE`."""
     kinds = {"opcode": Opcode, "flags": PacketFlags}
     return data.StructLayout({f.name: kinds.get(f.name, f.bits) for f in packet.FIELDS})
-
-
-def semaphore_layout() -> data.StructLayout:
-    """Return the layout of an access to a semaphore: whether there is one, and its number."""
-    return data.StructLayout({"valid": 1, "number": packet.SEMAPHORE_FLAGS.bit_length()})
 
 
 def line_address_bits(params: NodeParams) -> int:

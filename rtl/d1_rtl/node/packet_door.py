@@ -15,11 +15,11 @@ from .interfaces import (
     ControlLineSignature,
     DoorEventsSignature,
     Opcode,
+    SemaphoreEvent,
     SramReadSignature,
     SramWriteSignature,
     line_address_bits,
     packet_layout,
-    semaphore_layout,
 )
 
 __all__ = ["PacketDoor", "is_between"]
@@ -68,7 +68,7 @@ class PacketDoor(wiring.Component):
     sram_read : Out(SramReadSignature(params))
     sram_write : Out(SramWriteSignature(params))
     control : Out(ControlLineSignature())
-    post : Out(semaphore_layout())
+    post : Out(SemaphoreEvent)
         A semaphore is posted.
     events : Out(DoorEventsSignature())
     busy : Out(1)
@@ -97,7 +97,7 @@ class PacketDoor(wiring.Component):
                 "sram_read": Out(SramReadSignature(params)),
                 "sram_write": Out(SramWriteSignature(params)),
                 "control": Out(ControlLineSignature()),
-                "post": Out(semaphore_layout()),
+                "post": Out(SemaphoreEvent),
                 "events": Out(DoorEventsSignature()),
                 "busy": Out(1),
             }
