@@ -1,6 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """The SIMD unit: every operation, every lane, mixed, with pauses and a clock that stops."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from d1_golden.node import vocabulary, vocabulary_simd
@@ -252,6 +254,17 @@ def test_latencies_are_four_cycles_a_pass(unit):
         "VFRSQRT_F32": 6,
         "VFEXP2_F32": 7,
     }
+
+
+def test_the_page_has_the_latency_of_every_operation():
+    document = (Path(__file__).parents[3] / "docs" / "vector_numerics.md").read_text()
+    by_preset = [SimdUnit.latency_by_op(preset(name)) for name in ("d1", "fpga", "tiny")]
+    assert "| operation | d1 | fpga | tiny |" in document
+    for op in by_preset[0]:
+        name = ".".join(op.name.lower().rsplit("_", 1))
+        cells = " | ".join(str(of_preset[op]) for of_preset in by_preset)
+        assert f"| `{name}` | {cells} |" in document
+    assert f"| all others |{f' {SimdUnit.LATENCY} |' * 3}" in document
 
 
 @pytest.mark.parametrize("op", [SimdOp.VFADD_F32, SimdOp.VADD_I32, *ELEMENTARY, *REDUCTIONS])
