@@ -55,6 +55,7 @@ from . import (
     vocabulary_move,
     vocabulary_simd,
 )
+from .schedule import GOES_ON, LEFT
 from .state import CSR_INDEX, DISCARD, IDENTITY_LINE, THREAD_LINE
 
 __all__ = ["interpreter_source", "load_interpreter"]
@@ -215,7 +216,7 @@ class _Semantics(ast.NodeTransformer):
         match name:
             case "store" if self.control:
                 text = (
-                    "stop = left; "
+                    "turn[GOES_ON] = 0; "
                     f"write_control(line, int64(addr >> uint64(3) & uint64(7)), {arguments[2]}, "
                     "state)"
                 )
@@ -340,7 +341,7 @@ def _plain(row: Instruction) -> Iterator[str]:
                 for line in lines
             ]
     if row.unit in _LETS_GO:
-        yield "stop = left"
+        yield "turn[GOES_ON] = 0"
     if row.name in _WAITS:
         lines = [f"waits = not {line}" for line in lines]
     if row.unit is Unit.TRANSFER:
@@ -471,24 +472,25 @@ def run(state, limit, retired):
     fraction_bits = int64(control[IDENTITY_LINE, DOT_FRACTION_BITS])
     tracing = retired.shape[0] > 0
 
-    left = int64(limit)
+    rest = int64(limit)
     traced = 0
-    while left > 0:
+    while rest > 0:
         thread = take_turn(turn, control, waiting, semaphore)
         if thread < 0:
             break
         x, vector, accumulator = state.x[thread], state.vector[thread], state.accumulator[thread]
         csr, mask, own = state.csr[thread], state.mask[thread], control[THREAD_LINE + thread]
         pc = state.pc[thread]
-        first = left
-        # The turn is over when `left` is down to `stop`. An instruction that may let other threads
-        # go, or stop this one, sets it to `left`, and so is the last.
-        stop = max(left - turn[1], int64(0))
-        if is_alone(thread, control, waiting, semaphore):
-            stop = int64(0)
+        # The turn is over when nothing is left of it. It ends early at an instruction that may let
+        # other threads go, or stops this one: that sets GOES_ON to 0.
+        turn[GOES_ON] = 1
+        first = rest
+        if not is_alone(thread, control, waiting, semaphore):
+            first = min(rest, turn[LEFT])
+        left = first
         flushed = left  # `left` when the counters were last brought up to date, and ...
         trapped = int64(0)  # ... the instructions since then that trapped
-        while left > stop:
+        while left > 0 and turn[GOES_ON] != 0:
             cause = NO_CAUSE
             fault_value = uint64(0)
             next_pc = pc + uint64(4)
@@ -545,7 +547,7 @@ _RUN_TAIL = """
                     own[CAUSE] = cause
                     own[FAULT_PC] = pc
                     own[FAULT_VALUE] = fault_value
-                    stop = left
+                    turn[GOES_ON] = 0
                 else:
                     csr[MEPC] = pc & ~uint64(3)
                     csr[MCAUSE] = cause
@@ -564,9 +566,10 @@ _RUN_TAIL = """
                 traced += 1
             pc = next_pc
         state.pc[thread] = pc
-        turn[1] = 0 if left < stop else turn[1] - (first - left)
+        turn[LEFT] = turn[LEFT] - (first - left) if turn[GOES_ON] else 0
+        rest -= first - left
         FLUSH
-    return int64(limit) - left, traced
+    return int64(limit) - rest, traced
 """
 
 
@@ -592,6 +595,8 @@ def _constants() -> Iterator[str]:
     values = {
         "DISCARD": DISCARD,
         "IDENTITY_LINE": IDENTITY_LINE,
+        "LEFT": LEFT,
+        "GOES_ON": GOES_ON,
         "THREAD_LINE": THREAD_LINE,
         "DOT_FRACTION_BITS": IdentityRegister.DOT_FRACTION_BITS,
         **{name: ThreadRegister[name] for name in ("STATUS", "CAUSE", "FAULT_PC", "FAULT_VALUE")},
@@ -659,7 +664,7 @@ def interpreter_source() -> str:
 def _cache_key(source: str) -> str:
     """Return a hash of everything that the compiled interpreter depends on."""
     digest = hashlib.sha256(f"{numba.__version__}\n{source}".encode())
-    modules = (*_VOCABULARIES, packet_door, transfer_state, transfer)
+    modules: tuple[ModuleType, ...] = (*_VOCABULARIES, packet_door, transfer_state, transfer)
     modules += (control_block, schedule, state, memory_map, packet, params)
     modules += (csr_module, convert, dot_product, elementary, formats, fp32, lanes, random)
     for module in modules:

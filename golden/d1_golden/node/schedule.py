@@ -22,10 +22,13 @@ from .state import (
     WAITS_FOR_TRANSFER,
 )
 
-__all__ = ["QUANTUM", "can_execute", "is_alone", "take_turn"]
+__all__ = ["GOES_ON", "LEFT", "QUANTUM", "THREAD", "can_execute", "is_alone", "take_turn"]
 
 #: Instructions of a turn.
-QUANTUM = 256
+QUANTUM = 1024
+#: Elements of `NodeState.turn`: the thread whose turn it is; the instructions left to it, if it is
+#: not alone; whether the turn goes on after the instruction that is executed.
+THREAD, LEFT, GOES_ON = range(3)
 
 _STATUS = int(ThreadRegister.STATUS)
 _RUNNING = np.uint64(ThreadStatus.RUNNING)
@@ -56,13 +59,13 @@ def is_alone(thread, control, waiting, semaphore):
 @njit
 def take_turn(turn, control, waiting, semaphore):
     """Return the thread that executes now, -1 if none can; brings `turn` up to date."""
-    thread = turn[0]
-    if turn[1] > 0 and can_execute(thread, control, waiting, semaphore):
+    thread = turn[THREAD]
+    if turn[LEFT] > 0 and can_execute(thread, control, waiting, semaphore):
         return thread
     for step in range(1, waiting.size + 1):
         candidate = (thread + step) % waiting.size
         if can_execute(candidate, control, waiting, semaphore):
-            turn[0] = candidate
-            turn[1] = QUANTUM
+            turn[THREAD] = candidate
+            turn[LEFT] = QUANTUM
             return candidate
     return np.int64(-1)

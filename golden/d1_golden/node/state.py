@@ -117,8 +117,8 @@ class NodeState(NamedTuple):
         What a running thread waits for: `NOT_WAITING`, `WAITS_FOR_SEMAPHORE` + n ...
     barrier_arrived : uint64[T]
         While a thread waits for a barrier, the threads that are to come to it, a bit each.
-    turn : int64[2]
-        The thread that executes, and the instructions left to it; see `schedule`.
+    turn : int64[3]
+        The thread that executes, and how long it may; see `schedule`.
     transfer : TransferState
         Transfers to other nodes and lists under way.
     cfp8_bf16 : uint16[128, 256]
@@ -226,7 +226,7 @@ def new_state(params: NodeParams, node_id: int) -> NodeState:
         pc=np.zeros(threads, np.uint64),
         waiting=np.zeros(threads, np.uint64),
         barrier_arrived=np.zeros(threads, np.uint64),
-        turn=np.zeros(2, np.int64),
+        turn=np.zeros(3, np.int64),
         transfer=new_transfer_state(),
         cfp8_bf16=_cfp8_table(),
         vector_result=np.zeros(params.vector_bytes // 8, np.uint64),

@@ -13,6 +13,8 @@ from d1_golden.csr import Cause
 from d1_golden.isa import decode
 from d1_golden.memory_map import ThreadRegister, ThreadStatus
 
+from .schedule import THREAD
+
 if TYPE_CHECKING:
     from .golden_node import GoldenNode
     from .golden_thread import GoldenThread
@@ -111,7 +113,7 @@ def trace_lines(node: GoldenNode, max_cycles: int) -> Iterator[str]:
         records = node.run_traced(1)
         if node.cycles == cycles:
             return
-        thread = node.threads[node.state.turn[0]]
+        thread = node.threads[node.state.turn[THREAD]]
         if len(records):
             yield _line(records[0]) + _vector_result(thread, int(records[0]["insn"]))
         else:

@@ -1,8 +1,8 @@
-"""The control block: identity, threads and counters as registers."""
+"""The control block: identity, threads, counters and the lines of other units as registers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
@@ -11,24 +11,35 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import (
     CONTROL_BASE,
     COUNTER_BASE,
+    ECC_BASE,
     IDENTITY,
+    SEMAPHORE_BASE,
+    SEMAPHORE_BITS,
     THREAD_BASE,
-    CounterRegister,
+    TRANSFER_BASE,
     IdentityRegister,
     identity_values,
 )
 from d1_golden.params import LINE_BYTES, NodeParams
 
+from ..clock_gate import ClockGate
 from .arbiter import RoundRobinArbiter
 from .interfaces import (
     ControlLineSignature,
     ControlSignature,
+    CoreEventsSignature,
     DoorEventsSignature,
+    RegisterLineSignature,
+    SemaphoreLinesSignature,
     ThreadSignature,
+    register_line,
 )
-from .thread_control import ThreadControl, register_line
+from .performance_counters import PerformanceCounters
+from .thread_control import ThreadControl
 
 __all__ = ["ControlBlock"]
+
+_LINE_REGISTERS = LINE_BYTES // 8
 
 
 def _line_number(address: int) -> int:
@@ -48,6 +59,8 @@ class ControlBlock(wiring.Component):
     ----------
     params
         What the identity registers tell, and the number of threads.
+    gated
+        Whether the counters stand in a gated clock domain (`ClockGate`).
 
     Members
     -------
@@ -58,7 +71,14 @@ class ControlBlock(wiring.Component):
     core : In(ControlSignature())
         Single registers, for loads and stores of the core.
     threads : Out(ThreadSignature()).array(params.threads)
+    core_events : In(CoreEventsSignature(params))
+        Only while a thread is running.
     events : In(DoorEventsSignature())
+    packet_sent : In(1)
+        A program's transfer sends a request packet.
+    semaphores : Out(SemaphoreLinesSignature(params))
+    ecc, transfer : Out(RegisterLineSignature())
+        The lines at `ECC_BASE` and `TRANSFER_BASE`.
     active : Out(1)
         A thread is running or about to.
 
@@ -68,18 +88,29 @@ class ControlBlock(wiring.Component):
     door: Any
     core: Any
     threads: Sequence[Any]
+    core_events: Any
     events: Any
+    packet_sent: Signal
+    semaphores: Any
+    ecc: Any
+    transfer: Any
     active: Signal
 
-    def __init__(self, params: NodeParams):
+    def __init__(self, params: NodeParams, *, gated: bool = True):
         self._params = params
+        self._gated = gated
         super().__init__(
             {
                 "node_id": In(32),
                 "door": In(ControlLineSignature()),
                 "core": In(ControlSignature()),
                 "threads": Out(ThreadSignature()).array(params.threads),
+                "core_events": In(CoreEventsSignature(params)),
                 "events": In(DoorEventsSignature()),
+                "packet_sent": In(1),
+                "semaphores": Out(SemaphoreLinesSignature(params)),
+                "ecc": Out(RegisterLineSignature()),
+                "transfer": Out(RegisterLineSignature()),
                 "active": Out(1),
             }
         )
@@ -87,47 +118,101 @@ class ControlBlock(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.arbiter = arbiter = RoundRobinArbiter(2)
+        m.submodules.clock = clock = ClockGate(domain="counters", gated=self._gated)
+        m.domains += clock.clock_domain
+        counters = PerformanceCounters(self._params)
+        m.submodules.counters = clock.drive(counters)
         controls = [ThreadControl() for _ in range(self._params.threads)]
-        door, core = self.door.request, self.core.request
+        for index, (control, thread) in enumerate(zip(controls, self.threads, strict=True)):
+            m.submodules[f"thread_{index}"] = control
+            wiring.connect(m, control.thread, wiring.flipped(thread))
+        wiring.connect(m, wiring.flipped(self.core_events), counters.core)
+        wiring.connect(m, wiring.flipped(self.events), counters.door)
+        m.d.comb += [
+            counters.running.eq(Cat(thread.running for thread in self.threads)),
+            counters.packet_sent.eq(self.packet_sent),
+            clock.en.eq(counters.active),
+            self.active.eq(Cat(control.active for control in controls).any()),
+        ]
 
         # Both sides become one access to a line.
+        door, core = self.door.request, self.core.request
         access = Signal.like(door.payload)
-        core_word = core.payload.address[3:6]
+        word = Signal(range(_LINE_REGISTERS))
         m.d.comb += [
             arbiter.requests.eq(Cat(door.valid, core.valid)),
             Cat(door.ready, core.ready).eq(arbiter.grants),
+            word.eq(core.payload.address >> 3),
         ]
         with m.If(core.ready):
             m.d.comb += [
-                access.data.eq(core.payload.data.replicate(LINE_BYTES // 8)),
-                access.mask.eq(1 << core_word),
+                access.data.eq(core.payload.data.replicate(_LINE_REGISTERS)),
+                access.mask.eq(1 << word),
                 access.write.eq(core.payload.write),
-                access.line.eq(core.payload.address >> 6),
+                access.line.eq(core.payload.address >> (LINE_BYTES - 1).bit_length()),
             ]
         with m.Else():
             m.d.comb += access.eq(door.payload)
 
-        for index, (control, thread) in enumerate(zip(controls, self.threads, strict=True)):
-            m.submodules[f"thread_{index}"] = control
-            wiring.connect(m, control.thread, wiring.flipped(thread))
-            m.d.comb += control.data.eq(access.data)
-            line = _line_number(THREAD_BASE) + index
-            with m.If(arbiter.grants.any() & access.write & (access.line == line)):
-                m.d.comb += control.write.eq(access.mask)
-        m.d.comb += self.active.eq(Cat(control.active for control in controls).any())
+        self._write(m, access, arbiter.grants.any(), controls)
+        self._answer(m, access, word, arbiter.grants.any(), dict(self._lines(counters, controls)))
+        return m
 
-        # The answer, in the cycle after.
+    def _write(
+        self, m: Module, access: Any, transferred: Value, controls: Sequence[ThreadControl]
+    ) -> None:
+        """Hand a write to the line that it is for."""
+        written: dict[int, Value] = {
+            _line_number(ECC_BASE): self.ecc.write,
+            _line_number(TRANSFER_BASE): self.transfer.write,
+        }
+        for thread, control in enumerate(controls):
+            written[_line_number(THREAD_BASE) + thread] = control.write
+        for first in range(0, self._params.semaphores, _LINE_REGISTERS):
+            line = _line_number(SEMAPHORE_BASE) + first // _LINE_REGISTERS
+            written[line] = self.semaphores.write[first : first + _LINE_REGISTERS]
+        counts = Cat(
+            access.data.word_select(n, 64)[:SEMAPHORE_BITS] for n in range(_LINE_REGISTERS)
+        )
+        for line_of_data in (self.ecc.data, self.transfer.data, *(c.data for c in controls)):
+            m.d.comb += line_of_data.eq(access.data)
+        m.d.comb += self.semaphores.data.eq(
+            counts.replicate(self._params.semaphores // _LINE_REGISTERS)
+        )
+        with m.If(transferred & access.write), m.Switch(access.line):
+            for number, write in written.items():
+                with m.Case(number):
+                    m.d.comb += write.eq(access.mask)
+
+    def _lines(
+        self, counters: PerformanceCounters, controls: Sequence[ThreadControl]
+    ) -> Iterator[tuple[int, Value]]:
+        """Yield the number and the registers of every line."""
+        identity = [*map(_word, identity_values(self._params))]
+        identity[IdentityRegister.NODE] = _word(self.node_id)
+        yield _line_number(IDENTITY), Cat(*identity)
+        yield _line_number(ECC_BASE), self.ecc.registers.as_value()
+        yield _line_number(TRANSFER_BASE), self.transfer.registers.as_value()
+        for thread, control in enumerate(controls):
+            yield _line_number(THREAD_BASE) + thread, control.registers.as_value()
+        for index, line in enumerate(counters.lines):
+            yield _line_number(COUNTER_BASE) + index, line.as_value()
+        for first in range(0, self._params.semaphores, _LINE_REGISTERS):
+            counts = [self.semaphores.values[first + n] for n in range(_LINE_REGISTERS)]
+            line_number = _line_number(SEMAPHORE_BASE) + first // _LINE_REGISTERS
+            yield line_number, Cat(_word(count) for count in counts)
+
+    def _answer(
+        self, m: Module, access: Any, word: Signal, transferred: Value, lines: dict[int, Value]
+    ) -> None:
+        """Answer an access in the cycle after its transfer."""
         answering = Signal()
         answered_line = Signal.like(access.line)
-        answered_word = Signal.like(core_word)
-        m.d.sync += answering.eq(arbiter.grants.any())
-        with m.If(arbiter.grants.any()):
-            m.d.sync += [answered_line.eq(access.line), answered_word.eq(core_word)]
-        lines = {
-            _line_number(IDENTITY): self._identity(),
-            _line_number(COUNTER_BASE): self._counters(m),
-        } | {_line_number(THREAD_BASE) + n: c.registers for n, c in enumerate(controls)}
-        registers = Signal(register_line())
+        answered_word = Signal.like(word)
+        m.d.sync += answering.eq(transferred)
+        with m.If(transferred):
+            m.d.sync += [answered_line.eq(access.line), answered_word.eq(word)]
+        registers: Any = Signal(register_line())
         fault = Signal()
         with m.If(answering), m.Switch(answered_line):
             for number, value in lines.items():
@@ -141,41 +226,7 @@ class ControlBlock(wiring.Component):
             self.core.data.eq(registers[answered_word]),
             self.core.fault.eq(fault),
         ]
-        return m
-
-    def _identity(self) -> Value:
-        """Return the line that tells what node this is."""
-        values: list[Value] = [*map(_word, identity_values(self._params))]
-        values[IdentityRegister.NODE] = _word(self.node_id)
-        return Cat(*values)
-
-    def _counters(self, m: Module) -> Any:
-        """Count, and return the line of counters."""
-        counters = Signal(register_line())
-
-        def of_threads(event: str) -> Value:
-            return Cat(getattr(thread, event) for thread in self.threads)
-
-        increments = {
-            CounterRegister.CYCLES: of_threads("running").any(),
-            CounterRegister.INSTRUCTIONS: _ones(of_threads("instruction_retired")),
-            CounterRegister.MATRIX_STEPS: _ones(of_threads("matrix_step")),
-            CounterRegister.REQUESTS: self.events.request,
-            CounterRegister.REPLIES: self.events.reply,
-            CounterRegister.FAULT_REPLIES: self.events.fault_reply,
-            CounterRegister.BANK_CONFLICTS: of_threads("bank_conflict").any(),
-            CounterRegister.ISSUE_STALLS: of_threads("issue_stall").any(),
-        }
-        for register, increment in increments.items():
-            with m.If(increment.any()):
-                m.d.sync += counters[register].eq(counters[register] + increment)
-        return counters
 
 
-def _word(value: int | Signal) -> Value:
+def _word(value: int | Value) -> Value:
     return Value.cast(value) | Const(0, 64)
-
-
-def _ones(bits: Value) -> Value:
-    """Return how many bits are set."""
-    return sum((bit for bit in bits), start=Const(0))

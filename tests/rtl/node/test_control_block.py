@@ -7,15 +7,27 @@ import pytest
 from d1_golden import memory_map
 from d1_golden.memory_map import (
     CONTROL_BASE,
+    COUNTER_BASE,
+    COUNTER_LINES,
+    ECC_BASE,
+    SEMAPHORE_BASE,
+    TRANSFER_BASE,
     Command,
     CounterRegister,
     IdentityRegister,
+    IssueSlot,
+    StallCause,
     ThreadRegister,
     ThreadStatus,
+    control_lines,
     identity_values,
+    issue_counter,
     register_address,
+    stall_counter,
+    thread_counter,
 )
 from d1_golden.params import LINE_BYTES, NodeParams
+from d1_rtl.node.control_address_check import ControlAddressCheck
 from d1_rtl.node.control_block import ControlBlock
 from d1_rtl.node.interfaces import ControlLineSignature, ControlSignature
 from d1_rtl.sim.native import NativeModel
@@ -31,7 +43,8 @@ PARAMS = NodeParams(
 )
 NODE = 0xA1B2_C3D4
 EVENTS = ("request", "reply", "fault_reply")
-THREAD_EVENTS = ("instruction_retired", "matrix_step", "bank_conflict", "issue_stall")
+CORE_EVENTS = ("matrix_step", "matrix_busy", "bank_conflict")
+SLOTS = len(IssueSlot)  # of NodeParams' four scalar slots
 M64 = (1 << 64) - 1
 
 
@@ -131,6 +144,11 @@ class Control:
         for name, value in signals.items():
             self.model.set(f"threads__{thread}__{name}", value)
 
+    def counters(self) -> list[int]:
+        """Return every counter as the door reads them, and what follows the last."""
+        lines = range(COUNTER_BASE, COUNTER_BASE + COUNTER_LINES * LINE_BYTES, LINE_BYTES)
+        return [value for line in lines for value in self.door_read(line)]
+
     def told(self, signal: str, thread: int = 0) -> int:
         return self.model.get(f"threads__{thread}__{signal}")
 
@@ -143,8 +161,8 @@ def test_the_identity_line_tells_parameters_and_node_to_both_masters(control):
 
 def test_every_line_that_is_not_there_is_a_fault_and_no_other(control):
     lines = range(CONTROL_BASE, 1 << memory_map.LOCAL_BITS, LINE_BYTES)
-    there = {memory_map.IDENTITY, memory_map.COUNTER_BASE}
-    there |= {memory_map.THREAD_BASE + LINE_BYTES * n for n in range(THREADS)}
+    there = {*control_lines(PARAMS)}
+    assert len(there) == 1 + THREADS + COUNTER_LINES + 1 + 4 + 1
     rng = random.Random(1)
     near = {line + step * LINE_BYTES for line in there for step in (-1, 0, 1)}
     for line in sorted((near | {*rng.sample(lines, 200), lines[-1]}) & {*lines}):
@@ -158,7 +176,7 @@ def test_every_line_that_is_not_there_is_a_fault_and_no_other(control):
 @pytest.mark.parametrize("master", ["door", "core"])
 def test_only_pc_and_arg_keep_what_is_written_and_each_thread_has_its_own(control, master):
     rng = random.Random(2)
-    for line in (memory_map.IDENTITY, memory_map.COUNTER_BASE):
+    for line in (memory_map.IDENTITY, COUNTER_BASE, COUNTER_BASE + LINE_BYTES):
         before = control.door_read(line)
         assert control.door_write(line, {n: rng.getrandbits(64) for n in range(8)})
         assert control.door_read(line) == before
@@ -225,8 +243,7 @@ def test_cycles_are_those_in_which_the_core_runs_and_start_clears_them(control, 
         control.core_says(running=0, stopped_status=ThreadStatus.HALTED)
         control.step(5)
         assert control.thread(ThreadRegister.CYCLES) == cycles
-    counters = control.door_read(memory_map.COUNTER_BASE)
-    assert counters[CounterRegister.CYCLES] == 2 * cycles
+    assert control.counters()[CounterRegister.CYCLES] == 2 * cycles
 
 
 @pytest.mark.parametrize("ended", [ThreadStatus.IDLE, ThreadStatus.HALTED, ThreadStatus.FAULTED])
@@ -302,39 +319,134 @@ def test_either_master_alone_is_served_every_cycle(control, master):
         control.step()
 
 
+def stall(rng: random.Random, *, vector: bool) -> tuple[int, StallCause]:
+    """Return whether a thread stalls, and a cause, which must not count if it does not."""
+    return rng.getrandbits(1), rng.choice([c for c in StallCause if c.is_vector is vector])
+
+
 @pytest.mark.parametrize("seed", range(2))
-def test_counters_count_every_event_of_every_thread(control, seed):
+def test_counters_count_every_event_of_every_thread_slot_and_cause(control, seed):
     print(f"seed {seed}")
     rng = random.Random(seed)
+    model = control.model
     expected = dict.fromkeys(CounterRegister, 0)
     for _ in range(500):
-        door = {name: rng.getrandbits(1) for name in EVENTS}
-        for name, value in door.items():
-            control.model.set(f"events__{name}", value)
-        threads = [
-            {name: rng.getrandbits(1) for name in ("running", *THREAD_EVENTS)}
-            for _ in range(THREADS)
-        ]
-        for number, says in enumerate(threads):
-            control.core_says(number, **says)
-        control.step()
+        door = {name: rng.getrandbits(1) for name in (*EVENTS, "packet_sent")}
+        door["reply"] |= door["fault_reply"]
+        for name in EVENTS:
+            model.set(f"events__{name}", door[name])
+        model.set("packet_sent", door["packet_sent"])
         expected[CounterRegister.REQUESTS] += door["request"]
         expected[CounterRegister.REPLIES] += door["reply"]
         expected[CounterRegister.FAULT_REPLIES] += door["fault_reply"]
-        expected[CounterRegister.INSTRUCTIONS] += sum(t["instruction_retired"] for t in threads)
-        expected[CounterRegister.MATRIX_STEPS] += sum(t["matrix_step"] for t in threads)
-        for register, name in (
-            (CounterRegister.CYCLES, "running"),
-            (CounterRegister.BANK_CONFLICTS, "bank_conflict"),
-            (CounterRegister.ISSUE_STALLS, "issue_stall"),
-        ):
-            expected[register] += any(t[name] for t in threads)
-    for name in EVENTS:
-        control.model.set(f"events__{name}", 0)
-    for number in range(THREADS):
-        control.core_says(number, **dict.fromkeys(("running", *THREAD_EVENTS), 0))
-    assert control.door_read(memory_map.COUNTER_BASE) == [expected[r] for r in CounterRegister]
+        expected[CounterRegister.PACKETS_SENT] += door["packet_sent"]
+
+        running = rng.getrandbits(THREADS)
+        for thread in range(THREADS):
+            control.core_says(thread, running=running >> thread & 1)
+        expected[CounterRegister.CYCLES] += running != 0
+        core = {name: running and rng.getrandbits(1) for name in CORE_EVENTS}
+        for name, value in core.items():
+            model.set(f"core_events__{name}", value)
+            expected[CounterRegister[f"{name}s".upper().replace("BUSYS", "BUSY")]] += value
+        issued = running and rng.getrandbits(SLOTS)
+        model.set("core_events__issued", issued)
+        for slot in IssueSlot:
+            expected[issue_counter(slot)] += issued >> slot & 1
+        for thread in range(THREADS):
+            retired = rng.randrange(7) if running else 0
+            model.set(f"core_events__retired__{thread}", retired)
+            expected[CounterRegister.INSTRUCTIONS] += retired
+            expected[thread_counter(thread)] += retired
+            for name in ("stall", "vector_stall"):
+                valid, cause = stall(rng, vector=name == "vector_stall")
+                valid &= running >> thread & 1
+                model.set(f"core_events__{name}__{thread}", cause << 1 | valid)
+                expected[stall_counter(cause)] += valid
+        control.step()
+    for port in model.ports.values():
+        if port.is_input and port.name not in ("clk", "rst", "node_id"):
+            model.set(port.name, 0)
+    assert all(expected[r] for r in CounterRegister if r is not CounterRegister.INSTRUCTIONS_3)
+    counters = [*expected.values()]
+    unused = COUNTER_LINES * 8 - len(counters)
+    assert control.counters() == counters + [0] * unused
     for register in CounterRegister:
         assert control.core_read(register_address(register)) == expected[register]
-    control.model.reset()
-    assert control.door_read(memory_map.COUNTER_BASE) == [0] * 8
+    model.reset()
+    assert control.counters() == [0] * len(counters) + [0] * unused
+
+
+def test_an_event_is_counted_in_the_cycle_after_it(control):
+    control.model.set("events__request", 1)
+    control.step()
+    control.model.set("events__request", 0)
+    assert control.counters()[CounterRegister.REQUESTS] == 1
+
+
+@pytest.mark.parametrize(("port", "base"), [("ecc", ECC_BASE), ("transfer", TRANSFER_BASE)])
+def test_a_line_of_another_unit_is_read_from_it_and_written_to_it(control, port, base):
+    rng = random.Random(3)
+    model = control.model
+    values = [rng.getrandbits(64) for _ in range(8)]
+    model.set(f"{port}__registers", sum(value << 64 * n for n, value in enumerate(values)))
+    assert control.door_read(base) == values
+    assert [control.core_read(base + 8 * n) for n in range(8)] == values
+    assert model.get(f"{port}__write") == 0
+
+    written = {n: rng.getrandbits(64) for n in (0, 3, 7)}
+    control.offer_door(
+        base,
+        mask=sum(1 << n for n in written),
+        data=sum(value << 64 * n for n, value in written.items()),
+    )
+    assert model.get(f"{port}__write") == 0b1000_1001
+    data = model.get(f"{port}__data")
+    assert {n: data >> 64 * n & M64 for n in written} == written
+    control.step()
+    model.set("door__request__valid", 0)
+    assert model.get(f"{port}__write") == 0
+    control.offer_core(base + 8 * 5, write=True, data=values[0])
+    assert model.get(f"{port}__write") == 1 << 5
+    assert model.get(f"{port}__data") >> 64 * 5 & M64 == values[0]
+
+
+def test_a_write_to_one_unit_reaches_no_other(control):
+    ports = ("ecc__write", "transfer__write", "semaphores__write")
+    for base, port in zip((ECC_BASE, TRANSFER_BASE, SEMAPHORE_BASE), ports, strict=True):
+        control.offer_door(base, mask=0xFF)
+        assert [bool(control.model.get(name)) for name in ports] == [port == n for n in ports]
+        control.step()
+        control.model.set("door__request__valid", 0)
+
+
+def test_semaphores_are_registers_of_16_bits_each(control):
+    rng = random.Random(4)
+    model = control.model
+    count = PARAMS.semaphores
+    values = [rng.getrandbits(16) for _ in range(count)]
+    model.set("semaphores__values", sum(value << 16 * n for n, value in enumerate(values)))
+    for first in range(0, count, 8):
+        assert control.door_read(SEMAPHORE_BASE + 8 * first) == values[first : first + 8]
+    for number in (0, 7, 8, count - 1):
+        address = SEMAPHORE_BASE + 8 * number
+        assert control.core_read(address) == values[number]
+        value = rng.getrandbits(64)
+        control.offer_core(address, write=True, data=value)
+        assert model.get("semaphores__write") == 1 << number
+        assert model.get("semaphores__data") >> 16 * number & 0xFFFF == value & 0xFFFF
+        control.step()
+        model.set("core__request__valid", 0)
+    control.offer_door(SEMAPHORE_BASE + 2 * LINE_BYTES, mask=0b101, data=5 | 6 << 128)
+    assert model.get("semaphores__write") == 0b101 << 16
+    assert model.get("semaphores__data") >> 16 * 16 & 0xFFFF == 5
+    assert model.get("semaphores__data") >> 16 * 18 & 0xFFFF == 6
+
+
+def test_the_check_of_addresses_knows_the_same_lines_as_the_control_block():
+    there = {*control_lines(PARAMS)}
+    with NativeModel(ControlAddressCheck(PARAMS), name="control_address_check") as model:
+        for line in range(CONTROL_BASE, 1 << memory_map.LOCAL_BITS, LINE_BYTES):
+            for address in (line, line + LINE_BYTES - 8):
+                model.set("address", address - CONTROL_BASE)
+                assert model.get("exists") == (line in there), hex(address)
