@@ -353,15 +353,15 @@ class SimdUnit(wiring.Component):
 
     def _enter(self, m: Module, enters: Signal, entering: Any, again: Value, last: Any) -> None:
         """Say what enters: the operation that comes round, or else a new one."""
-        op = self.i.payload.op
+        new = self.i.payload.op
         m.d.comb += [enters.eq(again | self.i.valid), self.i.ready.eq(~again)]
         with m.If(again):
             m.d.comb += [entering.op.eq(last.op), entering.remaining.eq(last.remaining - 1)]
         with m.Else():
-            m.d.comb += entering.op.eq(op)
+            m.d.comb += entering.op.eq(new)
             for count in sorted(set(self._passes.values())):
                 ops = [op for op, passes in self._passes.items() if passes == count]
-                with m.If(_is_any(op, ops)):
+                with m.If(_is_any(new, ops)):
                     m.d.comb += entering.remaining.eq(count - 1)
 
     def _elementary(
