@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from d1_golden.memory_map import Command, ThreadRegister, register_address
+from d1_golden.node.random_meetings import random_meetings
 from d1_golden.node.random_programs import ProgramOptions, RandomProgram, random_program, shrink
 from d1_golden.packet import write_requests
 from d1_golden.params import LINE_BYTES, NodeParams
@@ -17,7 +18,7 @@ __all__ = ["Case", "Workload"]
 
 @dataclass(frozen=True)
 class Workload:
-    """Random programs that run at the same time and share nothing.
+    """Random programs that run at the same time and share nothing but their meetings.
 
     Parameters
     ----------
@@ -139,16 +140,22 @@ class Case:
     def workload(self) -> Workload:
         """Return the programs: every other one traps, every third case reaches the control block.
 
-        It does so from one thread only, because others would see when it does.
+        It does so from one thread only, because others would see when it does. The programs meet
+        up to six times, and every seventh ends by a vector fault.
         """
         programs: dict[int, RandomProgram] = {}
         end = LINE_BYTES * (self.seed % 5)
+        meetings = random_meetings(self.params, self.seed, self.threads, end, self.seed % 7)
+        end = meetings[-1].end if meetings else end
         for thread in self.threads:
             options = ProgramOptions(
                 length=self.length,
                 traps=0.05 if (self.seed + thread) % 2 else 0.0,
                 control=self.control and self.seed % 3 == 0 and not programs and thread == 0,
+                vector_fault=(self.seed + thread) % 7 == 0,
                 base=end,
+                thread=thread,
+                meetings=meetings,
             )
             program = random_program(self.params, 4 * self.seed + thread, options)
             programs[thread] = program
