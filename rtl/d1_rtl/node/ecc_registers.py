@@ -101,7 +101,7 @@ class EccRegisters(wiring.Component):
         injects = Signal()  # it is an injection
         injection, line = Signal(), Signal.like(self.o.payload.line)
         m.d.comb += [self.o.valid.eq(active), done.eq(active & self.o.ready)]
-        self._inject(m, inject_data, inject_check, injection, done & injects)
+        self._inject(m, inject_data, inject_check, injection, injects=injects, done=done)
         scrub = self._scrub(m, interval, line, done & ~injects)
         with m.If(~active):
             m.d.sync += [active.eq(injection | scrub), injects.eq(injection)]
@@ -117,12 +117,21 @@ class EccRegisters(wiring.Component):
         ]
         return m
 
-    def _inject(self, m: Module, data: Signal, check: Signal, injection: Signal, done: Any) -> None:
+    def _inject(
+        self,
+        m: Module,
+        data: Signal,
+        check: Signal,
+        injection: Signal,
+        *,
+        injects: Signal,
+        done: Any,
+    ) -> None:
         """Keep an injection, whatever the registers become, until it is done, and offer it."""
         word = Signal(LOCAL_BITS - _WORD_BITS)
         flips_data, flips_check = Signal.like(data), Signal.like(check)
         address = self.data[EccRegister.INJECT_ADDRESS]
-        with m.If(done):
+        with m.If(done & injects):
             m.d.sync += injection.eq(0)
         with m.If(
             self.write[EccRegister.INJECT_ADDRESS]
@@ -135,7 +144,7 @@ class EccRegisters(wiring.Component):
                 (EccRegister.INJECT_CHECK, check, flips_check),
             ):
                 m.d.sync += flips.eq(Mux(self.write[register], self.data[register], stored))
-        with m.If(self.o.payload.raw):
+        with m.If(injects):
             payload = self.o.payload
             m.d.comb += payload.line.eq(word >> _PLACE_BITS)
             with m.Switch(word[:_PLACE_BITS]):

@@ -88,11 +88,13 @@ class EccReporter(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         report = self.report
+        wrong = Signal()  # not a bit of the report: a simulator takes that for a loop
         m.d.comb += [
-            report.valid.eq((self.corrected | self.uncorrectable).any()),
+            wrong.eq((self.corrected | self.uncorrectable).any()),
+            report.valid.eq(wrong),
             report.row.eq(self.row),
         ]
-        with m.If(report.valid):
+        with m.If(wrong):
             m.d.comb += [
                 report.corrected.eq(sum(self.corrected)),
                 report.uncorrectable.eq(sum(self.uncorrectable)),

@@ -180,7 +180,7 @@ def run(model, rng, *, scrub):
     outputs += [f"{client}__{what}" for client in READERS for what in ("data", "uncorrectable")]
     recorded = model.play(inputs, outputs)
 
-    events = []
+    columns = []
     for client in CLIENTS:
         granted, wish = accesses(recorded, client, wishes[client])
         line, data, mask = wishes[client]
@@ -190,10 +190,10 @@ def run(model, rng, *, scrub):
             marks = recorded[f"{client}__uncorrectable"][granted + 1]
             lanes = np.where(marks >> np.arange(WORDS) & 1, 0xFF, 0).astype(np.uint8)
             marked = np.ascontiguousarray(lanes).view(np.uint64)[:, 0]
-            events.append((granted, np.zeros_like(granted), line[wish], seen, marked))
+            columns.append((granted, np.zeros_like(granted), line[wish], seen, marked))
         else:
-            events.append((granted, np.ones_like(granted), line[wish], data[wish], mask[wish]))
-    cycle, kind, line, data, mask = map(np.concatenate, zip(*events, strict=True))
+            columns.append((granted, np.ones_like(granted), line[wish], data[wish], mask[wish]))
+    cycle, kind, line, data, mask = map(np.concatenate, zip(*columns, strict=True))
     order = np.argsort(cycle, kind="stable")
     memory = np.zeros(LINES * WORDS, np.uint64)
     ordered = (
