@@ -63,6 +63,16 @@ def _positive(text: str) -> int:
     return value
 
 
+def _doubleword(text: str) -> int:
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1 << 64:
+        raise argparse.ArgumentTypeError(f"must be an integer in 0..2^64 - 1, not {text!r}")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="d1", description="The D1 training node: run programs, measure, inspect.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -97,6 +107,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="give up after so many cycles (default 10 million)",
     )
+    run.add_argument(
+        "--arg",
+        type=_doubleword,
+        default=0,
+        metavar="N",
+        help="what the program finds in a0 (default 0)",
+    )
     run.add_argument("--trace", type=Path, metavar="FILE", help="write retired instructions there")
 
     info = command("info", _info, "show presets, versions and caches")
@@ -129,7 +146,9 @@ def _run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         trace = stack.enter_context(args.trace.open("w")) if args.trace is not None else None
         device = stack.enter_context(open_device(args.device, args.preset))
-        verdict = run_program(device, program, max_cycles=args.max_cycles, trace=trace)
+        verdict = run_program(
+            device, program, max_cycles=args.max_cycles, arg=args.arg, trace=trace
+        )
         if args.signature is not None:
             lines = signature_lines(device, program, args.signature_granularity)
             args.signature.write_text("".join(f"{line}\n" for line in lines))

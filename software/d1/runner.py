@@ -59,7 +59,12 @@ class Verdict:
 
 
 def run_program(
-    device: Device, program: ElfProgram, *, max_cycles: int, trace: TextIO | None = None
+    device: Device,
+    program: ElfProgram,
+    *,
+    max_cycles: int,
+    arg: int = 0,
+    trace: TextIO | None = None,
 ) -> Verdict:
     """Load a program, run it from its entry, and return its verdict.
 
@@ -74,6 +79,8 @@ def run_program(
         What to run.
     max_cycles
         Cycles after which to give up.
+    arg
+        What is in a0 when the program starts.
     trace
         Where to write the retired instructions, one a line.
 
@@ -91,7 +98,7 @@ def run_program(
         device.write(segment.address, segment.data)
     if trace is not None:
         _traced(device, 0)  # forget what retired before
-    device.start(program.entry)
+    device.start(program.entry, arg)
     for interval in _intervals(max_cycles):
         _run(device, interval, trace)
         value = _tohost(device, program)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from d1.c_compiler import RV64IM, compile_c
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-_RV64IM = ("-target", "riscv64-freestanding-none", "-mcpu=generic_rv64+m", "-O2", "-nostdlib")
 
 Compile = Callable[..., Path]
 
@@ -21,11 +18,10 @@ Compile = Callable[..., Path]
 def compile_program(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     """Return a function that compiles and links sources, paths or assembly text, for the node."""
     folder = tmp_path_factory.mktemp("programs")
-    caches = {f"ZIG_{kind}_CACHE_DIR": str(ROOT / "build" / "zig") for kind in ("GLOBAL", "LOCAL")}
 
     def compile_(
         *sources: Path | str,
-        options: tuple[str, ...] = _RV64IM,
+        options: tuple[str, ...] = RV64IM,
         link_options: tuple[str, ...] = (),
     ) -> Path:
         number = len(list(folder.iterdir()))
@@ -37,16 +33,8 @@ def compile_program(tmp_path_factory: pytest.TempPathFactory) -> Compile:
                 path.write_text(source)
                 source = path
             paths.append(source)
-        command = [sys.executable, "-m", "ziglang", "cc", *options]
-        link = [] if "-c" in options else ["-T", EXAMPLES / "node.ld", *link_options]
-        done = subprocess.run(
-            [*command, *link, *paths, "-o", output],
-            env=os.environ | caches,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
+        link = () if "-c" in options else ("-T", str(EXAMPLES / "node.ld"), *link_options)
+        compile_c(paths, output, options=[*options, *link])
         return output
 
     return compile_

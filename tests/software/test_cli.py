@@ -81,6 +81,21 @@ def test_a_program_without_tohost_passes_by_halting(
 
 
 @on_devices
+def test_a_program_finds_its_argument_in_a0(compile_program, device: str, preset: str) -> None:
+    program = compile_program(HEAD + "    slli a0, a0, 1\n    ori a0, a0, 1\n" + FINISH)
+    assert run(program, "--arg", "0x2a", device=device, preset=preset) == 42
+    assert run(program, device=device, preset=preset) == ExitCode.PASSED
+
+
+@pytest.mark.parametrize("value", ["-1", "x", str(1 << 64)])
+def test_an_argument_that_does_not_fit_a0_is_refused(capsys, value: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(Path("program.elf"), f"--arg={value}")
+    assert stopped.value.code == ExitCode.USAGE
+    assert f"must be an integer in 0..2^64 - 1, not '{value}'" in capsys.readouterr().err
+
+
+@on_devices
 def test_a_program_that_halts_without_its_verdict_fails(
     compile_program, capsys, device: str, preset: str
 ) -> None:
@@ -206,7 +221,8 @@ def test_a_file_that_cannot_be_written_is_named(primes_elf: Path, tmp_path: Path
 def test_info_shows_presets_versions_and_caches(capsys) -> None:
     assert main(["info"]) == ExitCode.PASSED
     shown = capsys.readouterr().out
-    for word in (*PRESETS, "8 x 8 x 4", "1280 KiB in 8 banks", "amaranth", "0.5.10", "Verilator"):
+    sram = f"1280 KiB in {PRESETS['d1'].sram_banks} banks"
+    for word in (*PRESETS, "8 x 8 x 4", sram, "amaranth", "0.5.10", "Verilator"):
         assert word in shown
     assert main(["info", "--preset", "fpga"]) == ExitCode.PASSED
     shown = capsys.readouterr().out
