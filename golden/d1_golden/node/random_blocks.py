@@ -290,7 +290,7 @@ class BodyGenerator:
 
     def system(self) -> Block:
         """Return an instruction that changes nothing, or one that changes the program."""
-        if self.rng.random() < 0.3:
+        if self.rng.random() < 0.4:
             return self.self_modification()
         return Block.of(encode(self.rng.choice(("fence", "fence.i", "wfi"))))
 
@@ -323,12 +323,14 @@ class BodyGenerator:
         words = load_immediate(register, offset)
         return [*words, encode("add", rd=register, rs1=register, rs2=DATA)]
 
-    def remote(self, register: int) -> list[int]:
-        """Return the words that make a local address one of the own node seen from anywhere."""
+    def add_node(self, register: int, shift: int, other: int) -> list[int]:
+        """Return the words that add the own node's address bits, shifted, to a register.
+
+        They use a third register, `other`.
+        """
         if not self.options.node:
             return []
-        other = self.rng.choice([n for n in _FREE[1:] if n != register])
-        words = load_immediate(other, self.options.node << LOCAL_BITS)
+        words = load_immediate(other, self.options.node << shift)
         return [*words, encode("add", rd=register, rs1=register, rs2=other)]
 
     def own_semaphore(self) -> int:
@@ -342,32 +344,23 @@ class BodyGenerator:
         if row.name in makers:
             return makers[row.name]()
         lines = self.rng.choice((1, 1, 2, 3, 5, MAX_LINES))
-        local, remote = self.rng.sample(_FREE[1:], 2)
+        local, remote, other = self.rng.sample(_FREE[1:], 3)
         window = self.half // LINE_BYTES  # lines of a half; the window begins at a line
         source = LINE_BYTES * self.rng.randrange(window - lines + 1) - self.half
         target = LINE_BYTES * self.rng.randrange(window, 2 * window - lines + 1) - self.half
         ends = (target, source) if row.name == "pull" else (source, target)
-        block = Block.of(encode("fence"))
-        block.add(*self.point(local, ends[0]), *self.point(remote, ends[1]))
-        block.add(*self.remote(remote))
-        if row.name == "bcast":
-            block.add(*self.far_corner(local, remote))
+        point = [*self.point(local, ends[0]), *self.point(remote, ends[1])]
+        point += self.add_node(remote, LOCAL_BITS, other)
+        block = Block.of(encode("fence"), *point)
+        if row.name == "bcast":  # the far corner is the own node
+            block.add(*self.add_node(local, 32, other))
         block.add(encode(row.name, rs1=local, rs2=remote, imm=lines % MAX_LINES))
         block += self.free_of_memory(self.rng.randrange(3))
         if row.name == "bcast":
             # A broadcast is not acknowledged: the transfer after it, the same way, is.
-            block.add(*self.point(local, ends[0]), *self.point(remote, ends[1]))
-            block.add(*self.remote(remote), encode("push", rs1=local, rs2=remote, imm=1))
+            block.add(*point, encode("push", rs1=local, rs2=remote, imm=1))
         block.add(encode("fence"))
         return block
-
-    def far_corner(self, local: int, remote: int) -> list[int]:
-        """Return the words that put the own node, as far corner, above a local address."""
-        if not self.options.node:
-            return []
-        other = self.rng.choice([n for n in _FREE[1:] if n not in (local, remote)])
-        words = load_immediate(other, self.options.node << 32)
-        return [*words, encode("add", rd=local, rs1=local, rs2=other)]
 
     def remote_post(self) -> Block:
         """Return a post to the own node as to any, and the wait for it."""

@@ -21,7 +21,7 @@ DEFAULT_MIX: Mapping[Unit, float] = {
     Unit.LOAD: 10,
     Unit.STORE: 10,
     Unit.CSR: 4,
-    Unit.SYSTEM: 2,
+    Unit.SYSTEM: 3,
     Unit.VECTOR_LOAD: 7,
     Unit.VECTOR_STORE: 6,
     Unit.VECTOR_GATHER: 2,
