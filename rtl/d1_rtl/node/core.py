@@ -28,10 +28,11 @@ from .thread_sequencer import ThreadSequencer
 from .transfer_engine import transfer_operation_layout
 from .vector_unit import VectorUnit
 
-__all__ = ["Core"]
+__all__ = ["READERS", "WRITERS", "Core"]
 
-_READERS = ("fetch", "scalar", "vector_0", "vector_1")
-_WRITERS = ("scalar", "vector")
+#: Ports of the core that read SRAM, `r_<name>`, and that write it, `w_<name>`.
+READERS = ("fetch", "scalar", "vector_0", "vector_1")
+WRITERS = ("scalar", "vector")
 
 
 class Core(wiring.Component):
@@ -86,8 +87,8 @@ class Core(wiring.Component):
         self._params = params
         self._gated = gated
         super().__init__(
-            {f"r_{name}": Out(SramReadSignature(params)) for name in _READERS}
-            | {f"w_{name}": Out(SramWriteSignature(params)) for name in _WRITERS}
+            {f"r_{name}": Out(SramReadSignature(params)) for name in READERS}
+            | {f"w_{name}": Out(SramWriteSignature(params)) for name in WRITERS}
             | {
                 "threads": In(ThreadSignature()).array(params.threads),
                 "events": Out(CoreEventsSignature(params)),

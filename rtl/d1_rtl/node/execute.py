@@ -54,8 +54,6 @@ _CONTROL_BIT = CONTROL_BASE.bit_length() - 1
 _LINE_LOG2 = LINE_BYTES.bit_length() - 1
 #: x10, which takes the argument of a thread that starts: a0 of the calling convention.
 _ARGUMENT_REGISTER = 10
-#: Records that links connect are aligned to their words.
-_RECORD_LOG2 = 3
 #: Exceptions that stop the thread even if it has a handler.
 _ALWAYS_STOP = (TrapCause.VECTOR_FAULT, TrapCause.HARDWARE_ERROR)
 
@@ -565,13 +563,7 @@ class Execute(wiring.Component):
                 record.value.eq(link.payload.value),
                 fault.eq(link.payload.fault),
                 trap.value.eq(link.payload.address),
-                trap.cause.eq(
-                    Mux(
-                        link.payload.address[:_RECORD_LOG2].any(),
-                        TrapCause.LOAD_MISALIGNED,
-                        TrapCause.LOAD_ACCESS_FAULT,
-                    )
-                ),
+                trap.cause.eq(link.payload.cause),
             ]
         with m.Elif(vector.valid):
             m.d.comb += [

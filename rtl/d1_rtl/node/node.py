@@ -1,4 +1,4 @@
-"""The training node."""
+"""A training node."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
 
 from .control_block import ControlBlock
-from .core import Core
+from .core import READERS, WRITERS, Core
 from .interfaces import RetireSignature, packet_layout
-from .packet_door import PacketDoor
+from .network_interface import NetworkInterface
+from .semaphores import Semaphores
 from .sram import Sram
 
 __all__ = ["Node"]
 
 
 class Node(wiring.Component):
-    """A training node: core, SRAM and control block behind one packet door.
+    """A training node: core, SRAM, control block and semaphores behind one network interface.
 
-    Everything goes in and out as packets: programs are written to SRAM, a thread is started by a
-    write to its control registers, results are read back. Latencies of packets are those of
-    `PacketDoor`, of instructions those of `docs/pipeline.md`.
+    Everything goes in and out as packets: programs are written to SRAM, threads are started by
+    writes to their control registers, results are read back; and programs send packets themselves.
+    Latencies of packets are those of `NetworkInterface`, of instructions those of
+    `docs/pipeline.md`.
 
     Golden twin: `d1_golden.node.GoldenNode`.
 
@@ -36,18 +38,21 @@ class Node(wiring.Component):
 
     Members
     -------
-    i_request : In(stream.Signature(packet_layout()))
-    o_reply : Out(stream.Signature(packet_layout()))
+    i_request, i_reply : In(stream.Signature(packet_layout()))
+        Requests of others, and replies to the node's own.
+    o_reply, o_request : Out(stream.Signature(packet_layout()))
     node_id : In(32)
         Bits 55..24 of the node's own address.
     idle : Out(1)
-        In the cycle before, no thread ran, nothing was in flight and no packet was offered: the
-        clock may stand still until a packet comes.
-    retire : Out(RetireSignature())
+        In the cycle before, no thread ran, nothing was in flight, no packet was offered and no
+        line is to be scrubbed: the clock may stand still until a packet comes.
+    retire : Out(RetireSignature(params))
     """
 
     i_request: Any
+    i_reply: Any
     o_reply: Any
+    o_request: Any
     node_id: Signal
     idle: Signal
     retire: Any
@@ -59,10 +64,12 @@ class Node(wiring.Component):
         super().__init__(
             {
                 "i_request": In(packet),
+                "i_reply": In(packet),
                 "o_reply": Out(packet),
+                "o_request": Out(packet),
                 "node_id": In(32),
                 "idle": Out(1),
-                "retire": Out(RetireSignature()),
+                "retire": Out(RetireSignature(params)),
             }
         )
 
@@ -70,23 +77,42 @@ class Node(wiring.Component):
         m = Module()
         sram: Any = Sram(self._params)
         m.submodules.sram = sram
-        m.submodules.door = door = PacketDoor(self._params)
+        m.submodules.network = network = NetworkInterface(self._params)
         m.submodules.control = control = ControlBlock(self._params)
+        m.submodules.semaphores = semaphores = Semaphores(self._params)
         m.submodules.core = core = Core(self._params, gated=self._gated)
-        wiring.connect(m, wiring.flipped(self.i_request), door.i_request)
-        wiring.connect(m, door.o_reply, wiring.flipped(self.o_reply))
+        wiring.connect(m, wiring.flipped(self.i_request), network.i_request)
+        wiring.connect(m, wiring.flipped(self.i_reply), network.i_reply)
+        wiring.connect(m, network.o_reply, wiring.flipped(self.o_reply))
+        wiring.connect(m, network.o_request, wiring.flipped(self.o_request))
         wiring.connect(m, core.retire, wiring.flipped(self.retire))
-        wiring.connect(m, door.control, control.door)
-        wiring.connect(m, door.events, control.events)
+        wiring.connect(m, network.control, control.door)
+        wiring.connect(m, network.events, control.events)
         wiring.connect(m, core.control, control.core)
-        wiring.connect(m, control.threads[0], core.thread)
-        wiring.connect(m, door.sram_read, sram.r_network)
-        wiring.connect(m, door.sram_write, sram.w_network)
-        for port in ("r_fetch", "r_scalar", "r_vector", "w_scalar", "w_vector"):
+        wiring.connect(m, core.events, control.core_events)
+        for thread, port in zip(control.threads, core.threads, strict=True):
+            wiring.connect(m, thread, port)
+        wiring.connect(m, control.semaphores, semaphores.lines)
+        wiring.connect(m, control.transfer, network.transfer_line)
+        wiring.connect(m, core.transfer, network.transfer)
+        wiring.connect(m, core.link, network.link)
+        wiring.connect(m, network.link_result, core.link_result)
+        wiring.connect(m, network.sram_read, sram.r_network)
+        wiring.connect(m, network.sram_write, sram.w_network)
+        for port in (*(f"r_{name}" for name in READERS), *(f"w_{name}" for name in WRITERS)):
             wiring.connect(m, getattr(core, port), getattr(sram, port))
+        posts = (core.post, network.post_door, network.post_transfer)
         m.d.comb += [
-            door.node_id.eq(self.node_id),
+            network.node_id.eq(self.node_id),
             control.node_id.eq(self.node_id),
+            control.packet_sent.eq(network.packet_sent),
+            control.ecc.registers.eq(sram.registers),
+            sram.write.eq(control.ecc.write),
+            sram.data.eq(control.ecc.data),
+            core.transfers_pending.eq(network.transfers_pending),
+            core.semaphores.eq(semaphores.nonzero),
+            semaphores.take.eq(core.take),
+            *(port.eq(post) for port, post in zip(semaphores.posts, posts, strict=True)),
         ]
-        m.d.sync += self.idle.eq(~control.active & ~door.busy)
+        m.d.sync += self.idle.eq(~control.active & ~network.busy & ~sram.busy)
         return m
