@@ -10,7 +10,7 @@ from typing import Any
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 from d1_golden import isa
 from d1_golden.isa import Unit
 from d1_golden.params import LINE_BYTES, NodeParams

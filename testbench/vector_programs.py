@@ -1,4 +1,4 @@
-"""Random vector programs of several threads, carried out by the golden node instruction by instruction."""
+"""Random vector programs of several threads, with what the golden node makes of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from d1_golden.isa import INSTRUCTIONS, Instruction, OperandKind, Unit, decode, encode, operand_count
+from d1_golden.isa import (
+    INSTRUCTIONS,
+    Instruction,
+    OperandKind,
+    Unit,
+    decode,
+    encode,
+    operand_count,
+)
 from d1_golden.memory_map import ThreadRegister, ThreadStatus
 from d1_golden.node import GoldenNode
 from d1_golden.params import NodeParams
@@ -16,9 +24,7 @@ from .vector_bench import VectorOperation
 __all__ = ["VECTOR_UNITS", "VectorProgrammer"]
 
 #: Units of the instructions that the vector unit executes.
-VECTOR_UNITS = tuple(
-    unit for unit in Unit if unit.name.startswith(("VECTOR_", "MATRIX"))
-)
+VECTOR_UNITS = tuple(unit for unit in Unit if unit.name.startswith(("VECTOR_", "MATRIX")))
 _MEMORY = (Unit.VECTOR_LOAD, Unit.VECTOR_STORE, Unit.MATRIX_MEMORY)
 _GATHERS = (Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER)
 _CSRS = ("mcfp8a", "mcfp8b", "mcfp8c", "mround", "mseed")
@@ -136,9 +142,7 @@ class VectorProgrammer:
             self.golden.memory[at : at + len(content)] = content
             self.memory[at : at + len(content)] = content.tobytes()
             place = (at - self._window(thread)) // self.params.vector_bytes
-            loads.append(
-                self.step(thread, encode("vld", vd=register, rs1=_WINDOW, imm=place))
-            )
+            loads.append(self.step(thread, encode("vld", vd=register, rs1=_WINDOW, imm=place)))
         return [*load, *masks, *loads]
 
     def body(

@@ -162,9 +162,7 @@ class VectorIssue(wiring.Component):
     def _explain(self, m: Module, thread: int) -> None:
         """Say why the operation of a thread does not start."""
         stalls = self.stalls[thread]
-        was_chosen = Cat(
-            chosen.valid & (chosen.thread == thread) for chosen in self.chosen
-        ).any()
+        was_chosen = Cat(chosen.valid & (chosen.thread == thread) for chosen in self.chosen).any()
         with m.If(self.valid[thread] & ~self.starts[thread]):
             with m.If(~self.operands[thread]):
                 m.d.comb += stalls.vector_operand.eq(1)

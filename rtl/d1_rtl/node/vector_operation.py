@@ -41,7 +41,6 @@ def longest_latency(params: NodeParams) -> int:
     return max(MatrixUnit.READ_LATENCY, ConvertUnit.LATENCY, MoveUnit.LATENCY, *simd)
 
 
-
 class ResultSource(enum.Enum, shape=3):
     """Where a result for a vector or mask register comes from."""
 

@@ -97,9 +97,7 @@ class VectorStoreUnit(wiring.Component):
             write.valid.eq(self.pending & ~self.hold),
             write.payload.line.eq(self.pending_line),
             write.payload.data.eq(vector.replicate(LINE_BYTES // vector_bytes)),
-            write.payload.mask.eq(
-                Cat(lane.replicate(4) for lane in mask) << (place << place_log2)
-            ),
+            write.payload.mask.eq(Cat(lane.replicate(4) for lane in mask) << (place << place_log2)),
             written.eq(write.valid & write.ready),
             self.accept.eq(~self.pending | written),
         ]

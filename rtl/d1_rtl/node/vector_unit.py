@@ -1,4 +1,4 @@
-"""The vector pipe: vector and mask registers of all threads, and the units that work on them."""
+"""The vector pipe: vector and mask registers of all threads, and the units that use them."""
 
 from __future__ import annotations
 
@@ -91,15 +91,17 @@ class VectorUnit(wiring.Component):
     - no older scalar access of the thread waits, and no older vector store to the line it loads.
 
     In the next cycle it reads registers and the line from SRAM, and goes to its unit or register,
-    or is stored. From there on nothing waits, but for stores, gathers and scatters. docs/pipeline.md
-    has the latencies. A request to SRAM that is not taken may be withdrawn.
+    or is stored. From there on nothing waits, but for stores, gathers and scatters. The latencies
+    are in docs/pipeline.md. A request to SRAM that is not taken may be withdrawn.
+
+    The whole unit is in a gated clock domain, and its units in further ones.
 
     Parameters
     ----------
     params
         Threads, size of a vector, accumulators, SRAM.
     gated
-        Whether the units stand in gated clock domains (`ClockGate`).
+        Whether clocks stand still where there is nothing to do (`ClockGate`).
     stay
         Matrix operations of one thread in a row when others have some too.
 
@@ -175,6 +177,17 @@ class VectorUnit(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
+        m = Module()
+        gate = ClockGate(domain="vector", gated=self._gated)
+        m.domains += gate.clock_domain
+        m.submodules.clock = gate
+        m.submodules.pipe = gate.drive(self._pipe())
+        arrives = Cat(port.valid for port in self.i).any()
+        m.d.comb += gate.en.eq(arrives | self.busy.any() | self.hardware_error.valid)
+        return m
+
+    def _pipe(self) -> Module:
+        """Build all there is, in a clock domain that stands still while nothing is there."""
         m = Module()
         params = self._params
         m.submodules.issue = issue = VectorIssue(params, stay=self._stay)
@@ -276,9 +289,7 @@ class VectorUnit(wiring.Component):
             slot.registers.valid.eq(slot.occupied),
             slot.registers.thread.eq(current.thread),
             # The tile from memory is the second operand.
-            slot.registers.number_a.eq(
-                Mux(from_memory, field(insn, "vs2"), field(insn, "vs1"))
-            ),
+            slot.registers.number_a.eq(Mux(from_memory, field(insn, "vs2"), field(insn, "vs1"))),
             slot.registers.number_b.eq(field(insn, "vs2")),
             slot.registers.number_c.eq(field(insn, "vd")),
         ]
@@ -478,8 +489,7 @@ class VectorUnit(wiring.Component):
             accesses = head.loads | head.stores
             m.d.comb += [
                 issue.order[thread].eq(
-                    ~(accesses & self.scalar_holds[thread])
-                    & ~((head.loads | head.gathers) & meets)
+                    ~(accesses & self.scalar_holds[thread]) & ~((head.loads | head.gathers) & meets)
                 ),
                 self.stores_pending[thread].eq(queue.stores | stored),
             ]
@@ -555,9 +565,7 @@ class VectorUnit(wiring.Component):
                 schedule.enter.used.eq(issue.starts[thread] & timed),
                 schedule.enter.note.register.eq(head.register),
                 schedule.enter.note.source.eq(Mux(in_1, ResultSource.LOAD_1, head.source)),
-                issue.result[thread].eq(
-                    ~timed | schedule.free.bit_select(schedule.after, 1)
-                ),
+                issue.result[thread].eq(~timed | schedule.free.bit_select(schedule.after, 1)),
             ]
             dues.append(schedule.due)
         return dues
