@@ -81,7 +81,8 @@ class SlotAllocator(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        alus: Value = Cat(self.first_free, Const(-1, self._slots - 1))
+        others = self._slots - 1
+        alus: Value = Cat(self.first_free, Const((1 << others) - 1, others))
         addresses: Value = self.address_free
         for group in range(GROUPS):
             going: Value = Const(1)
