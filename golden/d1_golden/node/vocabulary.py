@@ -10,14 +10,12 @@ Lanes are those of `vocabulary_simd`, moves and masks those of `vocabulary_move`
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from d1_golden.csr import CSR_BY_NAME
-from d1_golden.numerics import fp32
 from d1_golden.numerics.convert import bf16_to_fp32, fp32_to_bf16, fp32_to_cfp8
 from d1_golden.numerics.random import next_seed, random_bits
 
@@ -242,46 +240,6 @@ def cfp8_from_fp32(old, source, part, result, csr, mcfp8c):
         code = fp32_to_cfp8(lanes[i], mantissa_bits, bias, rounding, _lane_random(csr, i))
         values[part * np.uint64(lanes.size) + np.uint64(i)] = code
     _spend_random(csr, lanes.size)
-    return result
-
-
-def _of_two(operation: Callable) -> Callable:
-    """Return a function of two vectors that does an FP32 operation in every lane."""
-
-    @njit
-    def lanewise(first, second, result):
-        p, q, lanes = first.view(np.uint32), second.view(np.uint32), result.view(np.uint32)
-        for i in range(lanes.size):
-            lanes[i] = operation(p[i], q[i])
-        return result
-
-    return lanewise
-
-
-vfadd_f32 = _of_two(fp32.add)
-vfsub_f32 = _of_two(fp32.sub)
-vfmul_f32 = _of_two(fp32.mul)
-vfmin_f32 = _of_two(fp32.minimum)
-vfmax_f32 = _of_two(fp32.maximum)
-
-
-@njit
-def vfmadd_f32(first, second, addend, result):
-    """Return first x second + addend in every lane, rounded once."""
-    p, q, lanes = first.view(np.uint32), second.view(np.uint32), result.view(np.uint32)
-    c = addend.view(np.uint32)
-    for i in range(lanes.size):
-        lanes[i] = fp32.fma(p[i], q[i], c[i])
-    return result
-
-
-@njit
-def vfnmadd_f32(first, second, addend, result):
-    """Return -(first x second) + addend in every lane, rounded once."""
-    p, q, lanes = first.view(np.uint32), second.view(np.uint32), result.view(np.uint32)
-    c = addend.view(np.uint32)
-    for i in range(lanes.size):
-        lanes[i] = fp32.fma(fp32.negate(p[i]), q[i], c[i])
     return result
 
 

@@ -47,6 +47,32 @@ def _to_mask(row_function: Callable) -> Callable:
     return operation
 
 
+@njit
+def vfmadd_f32(first, second, addend, result):
+    """Return first x second + addend in every lane, rounded once."""
+    p, q, c = first.view(np.uint32), second.view(np.uint32), addend.view(np.uint32)
+    lane = result.view(np.uint32)
+    for i in range(lane.size):
+        lane[i] = fp32.fma(p[i], q[i], c[i])
+    return result
+
+
+@njit
+def vfnmadd_f32(first, second, addend, result):
+    """Return -(first x second) + addend in every lane, rounded once."""
+    p, q, c = first.view(np.uint32), second.view(np.uint32), addend.view(np.uint32)
+    lane = result.view(np.uint32)
+    for i in range(lane.size):
+        lane[i] = fp32.fma(fp32.negate(p[i]), q[i], c[i])
+    return result
+
+
+vfadd_f32 = _of_two(lanes.of_two(fp32.add))
+vfsub_f32 = _of_two(lanes.of_two(fp32.sub))
+vfmul_f32 = _of_two(lanes.of_two(fp32.mul))
+vfmin_f32 = _of_two(lanes.of_two(fp32.minimum))
+vfmax_f32 = _of_two(lanes.of_two(fp32.maximum))
+
 vfrcp_f32 = _of_one(lanes.of_one(elementary.reciprocal))
 vfrsqrt_f32 = _of_one(lanes.of_one(elementary.reciprocal_sqrt))
 vfexp2_f32 = _of_one(lanes.of_one(elementary.exp2))
