@@ -126,23 +126,17 @@ class EccDecoder(wiring.Component):
         ]
         # That a syndrome is not zero is redundant in gates. The simulator passes over all the words
         # by it.
-        with m.If(self.syndrome.any() & ~self.raw):
-            for n in range(self._words):
-                self._locate(m, n, flipped.word_select(n, DATA_BITS))
+        wrong = self.syndrome.any() & ~self.raw
+        for n in range(self._words):
+            m.submodules[f"word_{n}"] = word = _WordLocator()
+            m.d.comb += word.syndrome.eq(self.syndrome.word_select(n, CHECK_BITS))
+            with m.If(wrong):
+                m.d.comb += [
+                    flipped.word_select(n, DATA_BITS).eq(word.in_data << word.position),
+                    self.corrected[n].eq(word.in_data | word.in_check),
+                    self.uncorrectable[n].eq(word.nowhere),
+                ]
         return m
-
-    def _locate(self, m: Module, n: int, flipped: Value) -> None:
-        """Find the flipped bit of word n by its syndrome."""
-        with m.Switch(self.syndrome.word_select(n, CHECK_BITS)):
-            with m.Case(0):
-                pass
-            for bit, column in enumerate(COLUMNS[:DATA_BITS]):
-                with m.Case(column):
-                    m.d.comb += [flipped.eq(1 << bit), self.corrected[n].eq(1)]
-            with m.Case(*COLUMNS[DATA_BITS:]):
-                m.d.comb += self.corrected[n].eq(1)
-            with m.Default():
-                m.d.comb += self.uncorrectable[n].eq(1)
 
 
 class _WordEncoder(wiring.Component):
@@ -168,6 +162,36 @@ class _WordEncoder(wiring.Component):
             m.d.comb += partial.eq(reduce(xor, rotated, check.rotate_left(1)))
             check = partial
         m.d.comb += self.check.eq(check)
+        return m
+
+
+class _WordLocator(wiring.Component):
+    """Finds the flipped bit by the syndrome.
+
+    The number of the bit comes first and then the bit: a simulator looks the number up in a table,
+    while a choice among 72 syndromes of all the bits is written out by it for every word there is.
+    """
+
+    syndrome: In(CHECK_BITS)
+    #: Where in the word, if it is there.
+    position: Out(range(DATA_BITS))
+    in_data: Out(1)
+    in_check: Out(1)
+    #: The syndrome is neither zero nor a column.
+    nowhere: Out(1)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        with m.Switch(self.syndrome):
+            with m.Case(0):
+                pass
+            for bit, column in enumerate(COLUMNS[:DATA_BITS]):
+                with m.Case(column):
+                    m.d.comb += [self.position.eq(bit), self.in_data.eq(1)]
+            with m.Case(*COLUMNS[DATA_BITS:]):
+                m.d.comb += self.in_check.eq(1)
+            with m.Default():
+                m.d.comb += self.nowhere.eq(1)
         return m
 
 

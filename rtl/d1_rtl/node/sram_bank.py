@@ -7,14 +7,14 @@ from typing import Any
 from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from d1_golden.ecc import CHECK_BITS
+from d1_golden.ecc import CHECK_BITS, DATA_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
 from ..clock_gate import ClockGate
 from .ecc import LINE_WORDS, EccDecoder, EccEncoder
 from .ecc_report import EccReporter, ecc_report_layout
 from .interfaces import line_address_bits
-from .sram_write_port import bank_write_layout, bits_of_bytes
+from .sram_write_port import bank_write_layout, masked_bytes
 from .urgent_arbiter import UrgentArbiter
 
 __all__ = ["SramBank"]
@@ -184,13 +184,18 @@ class _Bank(wiring.Component):
         kept = Signal(8 * LINE_BYTES)
         data, check = Signal(8 * LINE_BYTES), Signal(CHECK_BITS * LINE_WORDS)
         m.d.comb += [encoder.data.eq(kept), data.eq(write.data), check.eq(write.check)]
-        with m.If(merging):
-            wrong = bits_of_bytes(decoder.uncorrectable | raw.replicate(LINE_WORDS))
-            m.d.comb += [
-                kept.eq(decoder.fixed & bits_of_bytes(keep)),
-                data.eq(write.data ^ kept),
-                check.eq(write.check ^ encoder.check ^ (decoder.syndrome & wrong)),
-            ]
+        for n, old_bytes in enumerate(masked_bytes(m, decoder.fixed, keep, "keep_bits")):
+            part, part_check = slice(DATA_BITS * n, DATA_BITS * (n + 1)), slice(8 * n, 8 * (n + 1))
+            with m.If(merging):
+                m.d.comb += [
+                    kept[part].eq(old_bytes),
+                    data[part].eq(write.data[part] ^ kept[part]),
+                    check[part_check].eq(
+                        write.check[part_check]
+                        ^ encoder.check[part_check]
+                        ^ Mux(decoder.uncorrectable[n] | raw, decoder.syndrome[part_check], 0)
+                    ),
+                ]
         m.d.comb += [
             decoder.raw.eq(raw),
             self.data.eq(decoder.fixed),

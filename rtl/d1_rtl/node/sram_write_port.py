@@ -6,7 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.ecc import CHECK_BITS, DATA_BITS
@@ -15,7 +15,7 @@ from d1_golden.params import LINE_BYTES, NodeParams
 from .ecc import LINE_WORDS, EccEncoder
 from .interfaces import line_address_bits, sram_write_layout
 
-__all__ = ["SramWritePort", "bank_write_layout", "bits_of_bytes"]
+__all__ = ["SramWritePort", "bank_write_layout", "masked_bytes"]
 
 _WORD_BYTES = DATA_BITS // 8
 
@@ -52,9 +52,19 @@ def bank_write_layout(params: NodeParams) -> data.StructLayout:
     )
 
 
-def bits_of_bytes(mask: Value) -> Value:
-    """Return every bit of a byte mask eight times."""
-    return Cat(bit.replicate(8) for bit in mask)
+def masked_bytes(m: Module, line: Value, mask: Value, name: str) -> list[Value]:
+    """Return the words of a line with zero in the bytes whose bit of the mask is clear.
+
+    The bits of each word's mask are a signal of their own: a simulator handles 64 bits at once,
+    while it takes a mask of 512 to pieces.
+    """
+    words = []
+    for n in range(len(mask) // _WORD_BYTES):
+        bits = Signal(DATA_BITS, name=f"{name}_{n}")
+        lanes = mask.word_select(n, _WORD_BYTES)
+        m.d.comb += bits.eq(Cat(Mux(lane, 0xFF, 0) for lane in lanes))
+        words.append(line.word_select(n, DATA_BITS) & bits)
+    return words
 
 
 class SramWritePort(wiring.Component):
@@ -107,7 +117,7 @@ class SramWritePort(wiring.Component):
             ]
             with m.If(~bytes_written.all()):
                 m.d.comb += [
-                    masked.eq(write.data & bits_of_bytes(bytes_written)),
+                    masked.eq(Cat(masked_bytes(m, write.data, bytes_written, "bits"))),
                     made.partial.eq(Cat(mask.any() & ~mask.all() for mask in masks).any()),
                 ]
         m.d.comb += [
