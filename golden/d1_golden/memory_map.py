@@ -42,6 +42,7 @@ __all__ = [
     "control_lines",
     "identity_values",
     "issue_counter",
+    "issue_slots",
     "register_address",
     "stall_counter",
     "thread_counter",
@@ -274,6 +275,17 @@ def register_address(register: enum.IntEnum, index: int = 0) -> int:
         case TransferRegister():
             return TRANSFER_BASE + 8 * register
     raise TypeError(f"register must be a control register, not {register!r}")
+
+
+def issue_slots(params: NodeParams) -> tuple[IssueSlot, ...]:
+    """Return the slots that a node has, in ascending order."""
+    units = params.scalar_slots // 2
+    return (
+        *(IssueSlot.ALU0, IssueSlot.ALU1)[:units],
+        *(IssueSlot.ADDRESS0, IssueSlot.ADDRESS1)[:units],
+        IssueSlot.VECTOR0,
+        IssueSlot.VECTOR1,
+    )
 
 
 def thread_counter(thread: int) -> CounterRegister:

@@ -4,8 +4,8 @@ import numpy as np
 
 __all__ = ["RETIRE_DTYPE"]
 
-#: One retired instruction: its address and word, its thread and, with `rd_valid`, the scalar register
-#: it wrote (never x0). 24 bytes. The RTL's driver puts the cycle before it.
+#: One retired instruction: its address and word, its thread and, with `rd_valid`, the scalar
+#: register it wrote (never x0). 24 bytes. The RTL's driver puts the cycle before it.
 RETIRE_DTYPE = np.dtype(
     [
         ("pc", "<u8"),

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from d1_golden.params import PRESETS, preset
+from rich.console import Console
+from rich.table import Table
 
 from d1.backends import BACKENDS
+from d1.counters import counters_table, read_counters
 from d1.device import open_device
 from d1.elf import ProgramError, read_elf
 from d1.errors import CycleLimitError, DeviceError
@@ -114,6 +117,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="what the program finds in a0 (default 0)",
     )
+    run.add_argument(
+        "--threads",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="threads that start at the entry, told apart by mhartid (default 1)",
+    )
+    run.add_argument("--stats", action="store_true", help="print the performance counters")
     run.add_argument("--trace", type=Path, metavar="FILE", help="write retired instructions there")
 
     info = command("info", _info, "show presets, versions and caches")
@@ -137,6 +148,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     params = preset(args.preset)
+    if args.threads > params.threads:
+        raise ProgramError(
+            f"--threads must be in 1..{params.threads} for preset {params.name}, not {args.threads}"
+        )
     program = read_elf(args.program, params)
     if args.signature is not None:
         try:
@@ -146,9 +161,16 @@ def _run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         trace = stack.enter_context(args.trace.open("w")) if args.trace is not None else None
         device = stack.enter_context(open_device(args.device, args.preset))
+        before = read_counters(device) if args.stats else None
         verdict = run_program(
-            device, program, max_cycles=args.max_cycles, arg=args.arg, trace=trace
+            device,
+            program,
+            max_cycles=args.max_cycles,
+            arg=args.arg,
+            threads=args.threads,
+            trace=trace,
         )
+        counted = read_counters(device) - before if before is not None else None
         if args.signature is not None:
             lines = signature_lines(device, program, args.signature_granularity)
             args.signature.write_text("".join(f"{line}\n" for line in lines))
@@ -156,14 +178,14 @@ def _run(args: argparse.Namespace) -> int:
         print(f"test {verdict.failed_test} failed after {verdict.cycles} cycles", file=sys.stderr)
     else:
         print(f"passed after {verdict.cycles} cycles")
+    if counted is not None:
+        Console(soft_wrap=True, highlight=False).print(counters_table(counted, params))
     return min(verdict.failed_test, ExitCode.LAST_TEST)
 
 
 def _info(args: argparse.Namespace) -> int:
     from d1_golden.cache import cache_root
     from d1_rtl.sim import verilator
-    from rich.console import Console
-    from rich.table import Table
 
     console = Console(soft_wrap=True, highlight=False)
     table = Table("preset", "matrix R x C x K", "vector", "accumulators", "SRAM", title="Presets")

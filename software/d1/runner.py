@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TextIO, runtime_checkable
@@ -50,7 +50,7 @@ class Verdict:
     failed_test
         Number of the test that failed; 0: it passed.
     cycles
-        Cycles that the thread ran.
+        Cycles that the thread ran; of several, the one that ran longest.
 
     """
 
@@ -64,12 +64,14 @@ def run_program(
     *,
     max_cycles: int,
     arg: int = 0,
+    threads: int = 1,
     trace: TextIO | None = None,
 ) -> Verdict:
     """Load a program, run it from its entry, and return its verdict.
 
     The program says it at `tohost`: 1 is a pass, `n << 1 | 1` a failure of test n. A program
-    without `tohost` passes by halting: an `ecall` while no trap handler is set.
+    without `tohost` passes when all its threads have halted: an `ecall` while no trap handler is
+    set.
 
     Parameters
     ----------
@@ -81,6 +83,8 @@ def run_program(
         Cycles after which to give up.
     arg
         What is in a0 when the program starts.
+    threads
+        How many threads start there, from thread 0 on; mhartid tells them apart.
     trace
         Where to write the retired instructions, one a line.
 
@@ -89,34 +93,38 @@ def run_program(
     CycleLimitError
         There is no verdict after `max_cycles`; the message says where the program was.
     KernelFault
-        The thread faulted.
+        A thread faulted.
     DeviceError
-        It halted without a verdict, or what is at `tohost` is none.
+        All halted without a verdict, or what is at `tohost` is none.
 
     """
     for segment in program.segments:
         device.write(segment.address, segment.data)
     if trace is not None:
         _traced(device, 0)  # forget what retired before
-    device.start(program.entry, arg)
+    started = range(threads)
+    for thread in started:
+        device.start(program.entry, arg, thread)
     for interval in _intervals(max_cycles):
         _run(device, interval, trace)
         value = _tohost(device, program)
-        state = device.status()
+        states = [device.status(thread) for thread in started]
+        cycles = max(state.cycles for state in states)
         if value:
-            _stop(device)
-            return Verdict(_failed_test(value), state.cycles)
-        if state.status is ThreadStatus.FAULTED:
-            raise KernelFault(
-                f"the program must report its end, not stop: {state}",
-                cause=state.cause,
-                pc=state.fault_pc,
-                value=state.fault_value,
-            )
-        if state.status is not ThreadStatus.RUNNING:
+            _stop(device, started)
+            return Verdict(_failed_test(value), cycles)
+        for thread, state in enumerate(states):
+            if state.status is ThreadStatus.FAULTED:
+                raise KernelFault(
+                    f"the program must report its end, not stop: {_of(thread, threads)}{state}",
+                    cause=state.cause,
+                    pc=state.fault_pc,
+                    value=state.fault_value,
+                )
+        if all(state.status is not ThreadStatus.RUNNING for state in states):
             if program.tohost is not None:
-                raise DeviceError(f"the program must write tohost before it ends: {state}")
-            return Verdict(0, state.cycles)
+                raise DeviceError(f"the program must write tohost before it ends: {states[0]}")
+            return Verdict(0, cycles)
     raise CycleLimitError(
         f"the program must end within {max_cycles} cycles, but still runs {_place(device)}"
     )
@@ -185,12 +193,21 @@ def _failed_test(value: int) -> int:
     return value >> 1
 
 
-def _stop(device: Device) -> None:
-    """Stop a thread that goes on after its verdict, so that what it leaves is final."""
-    device.stop()
+def _stop(device: Device, threads: Iterable[int]) -> None:
+    """Stop threads that go on after the verdict, so that what they leave is final."""
+    for thread in threads:
+        device.stop(thread)
     _run(device, _STOP_CYCLES, None)
-    if device.status().status is ThreadStatus.RUNNING:
-        raise CycleLimitError(f"the thread must stop within {_STOP_CYCLES} cycles of STOP")
+    for thread in threads:
+        if device.status(thread).status is ThreadStatus.RUNNING:
+            raise CycleLimitError(
+                f"thread {thread} must stop within {_STOP_CYCLES} cycles of STOP, not go on"
+            )
+
+
+def _of(thread: int, threads: int) -> str:
+    """Return which thread a message is about, where there are several."""
+    return f"thread {thread} " if threads > 1 else ""
 
 
 def _place(device: Device) -> str:

@@ -20,6 +20,7 @@ from d1_golden.memory_map import (
     ThreadRegister,
     control_lines,
     issue_counter,
+    issue_slots,
     register_address,
     stall_counter,
     thread_counter,
@@ -58,6 +59,13 @@ def test_every_thread_slot_and_cause_has_a_counter_of_its_own() -> None:
     last = register_address(max(CounterRegister))
     assert last < COUNTER_BASE + COUNTER_LINES * LINE_BYTES <= ECC_BASE
     assert [*CounterRegister] == [*range(len(CounterRegister))]
+
+
+@pytest.mark.parametrize(("slots", "missing"), [(4, set()), (2, {"ALU1", "ADDRESS1"})])
+def test_half_of_the_scalar_slots_are_alus(slots: int, missing: set[str]) -> None:
+    there = issue_slots(replace(preset("tiny"), scalar_slots=slots))
+    assert {slot.name for slot in IssueSlot} - {slot.name for slot in there} == missing
+    assert [*there] == sorted(there)
 
 
 def test_causes_of_vector_queues_are_told_from_those_of_threads() -> None:

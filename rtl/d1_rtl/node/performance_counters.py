@@ -10,9 +10,9 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import (
     COUNTER_LINES,
     CounterRegister,
-    IssueSlot,
     StallCause,
     issue_counter,
+    issue_slots,
     stall_counter,
     thread_counter,
 )
@@ -20,18 +20,7 @@ from d1_golden.params import NodeParams
 
 from .interfaces import CoreEventsSignature, DoorEventsSignature, register_line
 
-__all__ = ["PerformanceCounters", "issue_slots"]
-
-
-def issue_slots(params: NodeParams) -> tuple[IssueSlot, ...]:
-    """Return the slots of a node in the order of the bits of `CoreEventsSignature.issued`."""
-    units = params.scalar_slots // 2
-    return (
-        *(IssueSlot.ALU0, IssueSlot.ALU1)[:units],
-        *(IssueSlot.ADDRESS0, IssueSlot.ADDRESS1)[:units],
-        IssueSlot.VECTOR0,
-        IssueSlot.VECTOR1,
-    )
+__all__ = ["PerformanceCounters"]
 
 
 class PerformanceCounters(wiring.Component):
