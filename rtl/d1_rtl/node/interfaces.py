@@ -250,7 +250,7 @@ class CoreEventsSignature(wiring.Signature):
     retired : Out(4).array(threads)
         Instructions of each thread that retire in this cycle.
     issued : Out(scalar_slots + 2)
-        Slots that an instruction went to: ALUs, address units, vector slots.
+        Slots that an instruction went to, in the order of `memory_map.issue_slots`.
     matrix_step, matrix_busy, bank_conflict : Out(1)
         A matrix step enters; the matrix unit works; an access to SRAM waits for its bank.
     stall, vector_stall : Out(Stall).array(threads)
