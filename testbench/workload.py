@@ -6,14 +6,28 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from d1_golden.isa import Unit
 from d1_golden.memory_map import Command, ThreadRegister, register_address
 from d1_golden.node.random_meetings import random_meetings
-from d1_golden.node.random_programs import ProgramOptions, RandomProgram, random_program, shrink
+from d1_golden.node.random_programs import (
+    DEFAULT_MIX,
+    ProgramOptions,
+    RandomProgram,
+    random_program,
+    shrink,
+)
 from d1_golden.packet import write_requests
 from d1_golden.params import LINE_BYTES, NodeParams
 from numpy.typing import NDArray
 
 __all__ = ["Case", "Workload"]
+
+#: What a core does by itself.
+_CORE_MIX = {
+    unit: weight
+    for unit, weight in DEFAULT_MIX.items()
+    if unit not in (Unit.TRANSFER, Unit.SEMAPHORE, Unit.LINK)
+}
 
 
 @dataclass(frozen=True)
@@ -120,7 +134,8 @@ class Case:
     traffic
         Whether packets read and write SRAM while the programs run.
     control
-        Whether a program may use the control block.
+        Whether programs may use what is outside the core: the control block, transfers, links and
+        semaphores, and so whether they may meet.
 
     """
 
@@ -145,11 +160,13 @@ class Case:
         """
         programs: dict[int, RandomProgram] = {}
         end = LINE_BYTES * (self.seed % 5)
-        meetings = random_meetings(self.params, self.seed, self.threads, end, self.seed % 7)
+        count = self.seed % 7 if self.control else 0
+        meetings = random_meetings(self.params, self.seed, self.threads, end, count)
         end = meetings[-1].end if meetings else end
         for thread in self.threads:
             options = ProgramOptions(
                 length=self.length,
+                mix=DEFAULT_MIX if self.control else _CORE_MIX,
                 traps=0.05 if (self.seed + thread) % 2 else 0.0,
                 control=self.control and self.seed % 3 == 0 and not programs and thread == 0,
                 vector_fault=(self.seed + thread) % 7 == 0,

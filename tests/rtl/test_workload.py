@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from d1_golden.isa import INSTRUCTION_BY_NAME
+from d1_golden.isa import INSTRUCTION_BY_NAME, Unit, decode
 from d1_golden.memory_map import ThreadStatus
 from d1_golden.node.random_programs import RandomProgram
 from d1_golden.params import PRESETS, NodeParams, preset
@@ -28,7 +28,7 @@ def with_cycles(retired: NDArray[np.void]) -> NDArray[np.void]:
 
 @pytest.fixture(scope="module")
 def workload() -> Workload:
-    return Case(preset("tiny"), 41).workload()
+    return Case(preset("tiny"), 51).workload()
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +119,16 @@ def test_shrinking_leaves_the_thread_and_the_instruction_that_fail(workload: Wor
     heading, line = small.listing().splitlines()
     assert heading == "thread 2:"
     assert line.split()[2] == "mulh"
+
+
+def test_without_control_a_program_uses_only_what_a_core_has() -> None:
+    outside = (Unit.TRANSFER, Unit.SEMAPHORE, Unit.LINK)
+    for control in (True, False):
+        units, meetings = set(), 0
+        for seed in range(41, 47):
+            for program in Case(preset("tiny"), seed, control=control).workload().programs.values():
+                meetings += len(program.options.meetings)
+                rows = map(decode, program.words[program.body.start : program.body.stop].tolist())
+                units |= {row.unit for row in rows if row is not None}
+        assert units.issuperset(outside) if control else units.isdisjoint(outside)
+        assert (meetings > 0) == control
