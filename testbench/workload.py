@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 __all__ = ["Case", "Workload"]
 
 #: What a core does by itself.
-_CORE_MIX = {
+_CORE_MIX: Mapping[Unit, float] = {
     unit: weight
     for unit, weight in DEFAULT_MIX.items()
     if unit not in (Unit.TRANSFER, Unit.SEMAPHORE, Unit.LINK)
