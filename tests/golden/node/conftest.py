@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from d1_golden.assembler import assemble
 from d1_golden.node import GoldenNode
@@ -10,6 +11,18 @@ from d1_golden.params import preset
 LIMIT = 10_000
 
 Execute = Callable[..., GoldenNode]
+StateArrays = Callable[[GoldenNode], list[np.ndarray]]
+
+
+@pytest.fixture
+def state_arrays() -> StateArrays:
+    """Return a function that returns every array of a node's state."""
+
+    def arrays(part: tuple) -> list[np.ndarray]:
+        nested = ([x] if isinstance(x, np.ndarray) else arrays(x) for x in part)
+        return [array for arrays_of_one in nested for array in arrays_of_one]
+
+    return lambda node: arrays(node.state)
 
 
 @pytest.fixture

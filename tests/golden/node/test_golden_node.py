@@ -124,17 +124,14 @@ def test_packets_to_the_node_by_number_or_by_zero_are_its_own() -> None:
     ],
 )
 def test_a_request_at_fault_changes_nothing_and_is_answered_so(
-    node: GoldenNode, request_at_fault: np.ndarray
+    node: GoldenNode, request_at_fault: np.ndarray, state_arrays
 ) -> None:
-    def arrays() -> list[np.ndarray]:
-        return [*node.state.transfer, *(a for a in node.state if isinstance(a, np.ndarray))]
-
-    before = [array.copy() for array in arrays()]
+    before = [array.copy() for array in state_arrays(node)]
     (reply,) = node.exchange(request_at_fault)
     assert reply["opcode"] == Opcode.FAULT_REPLY
     assert read_line(node, COUNTER_BASE)[CounterRegister.FAULT_REPLIES] == 1
     node.state.counter[:] = 0
-    assert all(np.array_equal(now, then) for now, then in zip(arrays(), before, strict=True))
+    assert all(map(np.array_equal, state_arrays(node), before))
 
 
 def test_a_write_with_an_empty_mask_writes_nothing(node: GoldenNode) -> None:
