@@ -25,6 +25,9 @@ __all__ = ["Port", "component_ports", "emit"]
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _MODULE = re.compile(r"^\s*module\s+\\?([^\s(#;]+)", re.MULTILINE)
 _ANONYMOUS_PORT = re.compile(r"\\port\$\d+\$\d+(?= |$)")
+# Yosys writes a constant part of a signal as a block that waits for nothing, so that no simulator
+# ever runs it; of SystemVerilog's `always_comb` all run once at the start.
+_CONSTANT_BLOCK = re.compile(r"^  always @\*(\n    \S.* = \d+'[bdh][0-9a-f]+;)$", re.MULTILINE)
 # Attributes that tell where something came from, not what it does.
 _PROVENANCE = re.compile(r" *attribute \\(src|generator|top|enum_\w+|amaranth\.\S+) ")
 
@@ -95,7 +98,7 @@ def emit(component: wiring.Component, *, name: str, extra_sources: Sequence[Path
     text = verilog._convert_rtlil_text(  # type: ignore[attr-defined]
         unique, strip_internal_attrs=True
     )
-    return "\n".join([text, *external])
+    return "\n".join([_CONSTANT_BLOCK.sub(r"  always_comb\1", text), *external])
 
 
 def _to_rtlil(component: wiring.Component, name: str) -> str:

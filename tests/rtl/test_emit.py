@@ -201,3 +201,24 @@ def test_a_port_that_takes_the_name_of_the_clock_is_refused():
 
     with pytest.raises(ValueError, match="a port must not be named 'clk'"):
         emit(Clocked(), name="clocked")
+
+
+class PartlyConstant(wiring.Component):
+    """A signal of which one part is constant and the other is chosen."""
+
+    choice: In(1)
+    o: Out(data.StructLayout({"constant": 8, "chosen": 8}))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.constant.eq(0x5A)
+        with m.If(self.choice):
+            m.d.comb += self.o.chosen.eq(0xC3)
+        return m
+
+
+def test_a_constant_part_of_a_signal_has_its_value_in_simulation():
+    with NativeModel(PartlyConstant(), name="partly_constant") as model:
+        for choice, expected in ((0, 0x005A), (1, 0xC35A)):
+            model.set("choice", choice)
+            assert model.get("o") == expected

@@ -45,7 +45,7 @@ class TransferEngine(wiring.Component):
     """Carry out push, pull, broadcast, post and lists of them.
 
     Instructions are begun in the order in which they come; their lines and those of the list that
-    runs take turns. One line per cycle: the WRITE of a push is at `o_request` five cycles after its
+    runs take turns. One line per cycle: the WRITE of a push is at `o_request` four cycles after its
     instruction is at `i`. Up to `request_sender.READS` READs and as many acknowledgements may be on
     their way. Instructions have been checked (`TransferCheck`); what goes wrong later is counted in
     the status line.
