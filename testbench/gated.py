@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module
 from amaranth.lib import data, wiring
 from d1_rtl.clock_gate import ClockGate
 from d1_rtl.sim.native import NativeModel
@@ -18,7 +18,7 @@ __all__ = ["GatedUnit", "play_operations", "play_streams"]
 
 
 class GatedUnit(wiring.Component):
-    """A unit with a stream `i` and an output `busy`, clocked while either has something to do.
+    """A unit with streams `i` or `i_*` and an output `busy`, clocked while any has work to do.
 
     Parameters
     ----------
@@ -42,7 +42,9 @@ class GatedUnit(wiring.Component):
         m.submodules.gate = gate
         m.submodules.unit = gate.drive(self._unit)
         wiring.connect(m, wiring.flipped(self), self._unit)
-        m.d.comb += gate.en.eq(self._unit.i.valid | self._unit.busy)
+        inputs = [name for name in self._unit.signature.members if f"{name}_".startswith("i_")]
+        arrives = Cat(getattr(self._unit, name).valid for name in inputs).any()
+        m.d.comb += gate.en.eq(arrives | self._unit.busy)
         return m
 
 

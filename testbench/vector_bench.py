@@ -125,7 +125,15 @@ class VectorBench:
         self.wrong: set[int] = set()
         self._layout = vector_operation_layout(params)
         self._write = sram_write_layout(params)
+        self.reset()
+
+    def reset(self) -> None:
+        """Reset the unit and make memory all zeros; registers and accumulators stay."""
+        for port in range(_PORTS):
+            self.model.set(f"i__{port}__valid", 0)
         self.model.reset()
+        self.memory[:] = bytes(len(self.memory))
+        self.wrong.clear()
 
     def close(self) -> None:
         """Free the model."""

@@ -122,7 +122,10 @@ class VectorProgrammer:
         self.golden.memory[code : code + 8] = before
 
     def preamble(self, thread: int) -> list[VectorOperation]:
-        """Return loads of every vector register, some masks, and good offsets for gathers."""
+        """Return operations that set every register: good offsets for gathers, else anything."""
+        zeros = [
+            self.step(thread, encode("mzero", acc_d=n)) for n in range(self.params.accumulators)
+        ]
         load = [self.step(thread, encode("vld", vd=n, rs1=_WINDOW, imm=n % 16)) for n in range(28)]
         masks = [
             self.step(thread, encode("vmv.m.x", md=n, rs1=self._rng.choice(_VALUES)))
@@ -143,7 +146,7 @@ class VectorProgrammer:
             self.memory[at : at + len(content)] = content.tobytes()
             place = (at - self._window(thread)) // self.params.vector_bytes
             loads.append(self.step(thread, encode("vld", vd=register, rs1=_WINDOW, imm=place)))
-        return [*load, *masks, *loads]
+        return [*zeros, *load, *masks, *loads]
 
     def body(
         self, thread: int, length: int, weights: Mapping[Unit, float] | None = None

@@ -8,7 +8,12 @@ from d1_golden.numerics.convert import cfp8_to_bf16_array
 from d1_golden.numerics.dot_product import matrix_step
 from d1_golden.numerics.stimulus import OperandKind, dot_operands
 from d1_golden.params import PRESETS, preset
-from d1_rtl.node.matrix_unit import MatrixOp, MatrixUnit, matrix_operation_layout
+from d1_rtl.node.matrix_unit import (
+    MatrixOp,
+    MatrixUnit,
+    accumulator_part_layout,
+    matrix_operation_layout,
+)
 from d1_rtl.sim.native import NativeModel
 
 from testbench.gated import GatedUnit
@@ -17,7 +22,9 @@ from testbench.layouts import pack_rows
 SEED = 8
 #: Operations of a random stream; three quarters are steps of R x C blocks.
 OPERATIONS = {"d1": 22_000, "fpga": 8_000, "tiny": 8_000}
-STEP, ZERO, READ, WRITE = (op.value for op in MatrixOp)
+STEP, ZERO, WRITE = (op.value for op in MatrixOp)
+#: In these tests: a part is asked for over `i_read`.
+READ = len(MatrixOp)
 
 
 class Bench:
@@ -26,22 +33,23 @@ class Bench:
     def __init__(self, params, *, gated=True):
         self.params = params
         self.layout = matrix_operation_layout(params)
+        self.place = accumulator_part_layout(params)
         self.model = NativeModel(
             GatedUnit(MatrixUnit(params), gated=gated), name=f"matrix_unit_{params.name}"
         )
-        shape = (params.accumulators, params.matrix_rows * params.matrix_cols)
+        shape = (params.threads, params.accumulators, params.matrix_rows * params.matrix_cols)
         self.accumulators = np.zeros(shape, np.uint32)
         self.model.reset()
         self._scratch = np.empty(8 * params.matrix_cols, np.int32)
 
     def golden(self, ops):
-        """Return the parts that the READs among `ops` give, and the cycles between transfers."""
+        """Return the parts that the READs among `ops` give."""
         parts = []
         lanes = self.params.fp32_lanes
-        for k, (op, number, part) in enumerate(
-            zip(ops["op"], ops["acc"], ops["part"], strict=True)
+        for k, (op, thread, number, part) in enumerate(
+            zip(ops["op"], ops["thread"], ops["acc"], ops["part"], strict=True)
         ):
-            acc = self.accumulators[number]
+            acc = self.accumulators[thread, number]
             window = slice(lanes * part, lanes * (part + 1))
             if op == STEP:
                 a, b = (
@@ -68,35 +76,49 @@ class Bench:
         return cfp8_to_bf16_array(codes, config).ravel()
 
     def run(self, ops, gaps=None):
-        """Play operations, each `gaps` cycles after the one before; return the transfer cycles.
+        """Play operations, each at the earliest `gaps` cycles late; return the transfer cycles.
 
-        Checks `ready` and `busy` in every cycle and what is read, and when.
+        Checks `busy` in every cycle and what is read, and when.
         """
         gaps = np.zeros(len(ops["op"]), int) if gaps is None else gaps
-        arrivals, transfers = timetable(ops, gaps)
+        transfers = timetable(ops, gaps)
         cycles = transfers[-1] + 5
-        row = np.zeros(cycles, int)
-        valid = np.zeros(cycles, np.uint8)
-        for k, (arrival, transfer) in enumerate(zip(arrivals, transfers, strict=True)):
-            # Between two operations the payload already is the next one's, with valid low.
-            row[transfers[k - 1] + 1 if k else 0 : transfer + 1] = k
-            valid[arrival : transfer + 1] = 1
+        reads = ops["op"] == READ
+        ops = ops | {"place": self._places(ops)}
         fields = {name: ops[name] for name in self.layout.members if self.layout[name].width}
-        inputs = {"i__payload": pack_rows(self.layout, **fields)[row], "i__valid": valid}
-        outputs = self.model.play(inputs, ["i__ready", "o_read__valid", "o_read__payload", "busy"])
-        moved = np.flatnonzero(valid & outputs["i__ready"][:, 0])
-        assert np.array_equal(moved, transfers), "transfers must follow the timetable"
+        payload = pack_rows(self.layout, **{k: np.where(reads, 0, v) if k == "op" else v
+                                            for k, v in fields.items()})  # fmt: skip
+        inputs = {}
+        for port, chosen, rows in (
+            ("i", ~reads, payload),
+            ("i_read", reads, ops["place"].astype(np.uint32)[:, np.newaxis]),
+        ):
+            valid, row = np.zeros(cycles, np.uint8), np.zeros(cycles, int)
+            valid[transfers[chosen]] = 1
+            # Between two operations the payload already is the next one's, with valid low.
+            numbers = np.flatnonzero(chosen)
+            if len(numbers):
+                following = np.searchsorted(transfers[chosen], np.arange(cycles))
+                row = numbers[np.minimum(following, len(numbers) - 1)]
+            inputs |= {f"{port}__payload": rows[row], f"{port}__valid": valid}
+        outputs = self.model.play(inputs, ["o_read__valid", "o_read__payload", "busy"])
         self._check_busy(ops["op"], transfers, outputs["busy"][:, 0])
         expected = self.golden(ops)
-        reads = outputs["o_read__valid"][:, 0] == 1
-        assert np.array_equal(np.flatnonzero(reads), np.array(transfers)[ops["op"] == READ] + 2)
-        got = outputs["o_read__payload"][reads]
+        came = outputs["o_read__valid"][:, 0] == 1
+        assert np.array_equal(np.flatnonzero(came), transfers[reads] + MatrixUnit.READ_LATENCY)
+        got = outputs["o_read__payload"][came]
         assert np.array_equal(got, np.array(expected, np.uint32).reshape(got.shape))
-        return transfers
+        return transfers.tolist()
+
+    def _places(self, ops):
+        place = np.zeros(len(ops["op"]), np.uint16)
+        for name in self.place.members:
+            place |= ops[name].astype(np.uint16) << self.place[name].offset
+        return place
 
     @staticmethod
     def _check_busy(ops, transfers, busy):
-        effect = {STEP: 3, ZERO: 3, READ: 2, WRITE: 1}
+        effect = {STEP: 3, ZERO: 3, READ: 2, WRITE: 3}
         expected = np.zeros(len(busy), np.uint32)
         for op, transfer in zip(ops, transfers, strict=True):
             expected[transfer + 1 : transfer + 1 + effect[int(op)]] = 1
@@ -104,22 +126,25 @@ class Bench:
 
 
 def timetable(ops, gaps):
-    """Return the cycles in which operations arrive and are transferred, as documented."""
-    arrivals, transfers = [], []
-    results: dict[int, int] = {}  # the cycle of each transfer of a STEP or ZERO: its accumulator
-    now = -1
-    for op, number, first, gap in zip(ops["op"], ops["acc"], ops["first"], gaps, strict=True):
-        now += 1 + int(gap)
-        arrivals.append(now)
-        ordered = op in (READ, WRITE) or (op == STEP and not first)
-        while (ordered and number in (results.get(now - 1), results.get(now - 2))) or (
-            op == WRITE and now - 2 in results
-        ):
-            now += 1
+    """Return the cycles of the earliest transfers that the unit allows, in order.
+
+    An operation and a read go together if neither waits for the other's accumulator.
+    """
+    transfers = []
+    written: dict[tuple[int, int], int] = {}  # when each accumulator can be read
+    last = {False: -1, True: -1}
+    fields = (ops["op"], ops["thread"], ops["acc"], ops["first"], gaps)
+    for op, thread, number, first, gap in zip(*fields, strict=True):
+        place, reads = (int(thread), int(number)), op == READ
+        ordered = reads or (op == STEP and not first)
+        now = max(last[reads] + 1, last[not reads]) + int(gap)
+        if ordered:
+            now = max(now, written.get(place, 0))
+        last[reads] = now
         transfers.append(now)
-        if op in (STEP, ZERO):
-            results[now] = int(number)
-    return arrivals, transfers
+        if not reads:
+            written[place] = now + MatrixUnit.STEP_LATENCY
+    return np.array(transfers)
 
 
 def operations(params, rng, count, **given):
@@ -144,6 +169,7 @@ def operations(params, rng, count, **given):
         "half": rng.integers(0, 2, count),
         "a_config": rng.integers(0, biases * splits, count),
         "b_config": rng.integers(0, biases * splits, count),
+        "thread": rng.integers(0, params.threads, count),
         "acc": rng.integers(0, params.accumulators, count),
         "part": rng.integers(0, params.accumulator_parts, count),
     }
@@ -178,10 +204,11 @@ def test_every_accumulator_is_read_back_as_written_to_the_bit(bench):
     """Any bit pattern, NaN payloads included; neighbouring parts and accumulators stay."""
     params = bench.params
     rng = np.random.default_rng(SEED)
-    places = params.accumulators * params.accumulator_parts
-    number, part = np.divmod(rng.permutation(places), params.accumulator_parts)
+    shape = (params.threads, params.accumulators, params.accumulator_parts)
+    places = np.prod(shape)
+    thread, number, part = np.unravel_index(rng.permutation(places), shape)
     for op in (WRITE, READ):
-        ops = operations(params, rng, places, op=op, acc=number, part=part)
+        ops = operations(params, rng, places, op=op, thread=thread, acc=number, part=part)
         ops["a"][...] = rng.integers(0, 256, ops["a"].shape)
         transfers = bench.run(ops)
         assert transfers == list(range(places)), "one a cycle"
@@ -190,8 +217,24 @@ def test_every_accumulator_is_read_back_as_written_to_the_bit(bench):
 def test_three_accumulators_in_rotation_take_a_step_every_cycle(bench):
     rng = np.random.default_rng(SEED)
     count = 300
-    ops = operations(bench.params, rng, count, op=STEP, first=0, acc=np.arange(count) % 3)
+    ops = operations(bench.params, rng, count, op=STEP, first=0, acc=np.arange(count) % 3, thread=0)
     assert bench.run(ops) == list(range(count))
+
+
+def test_reads_do_not_disturb_steps_of_other_accumulators(bench):
+    rng = np.random.default_rng(SEED)
+    count = 300
+    op = np.where(np.arange(count) % 2, READ, STEP)
+    acc = np.where(np.arange(count) % 2, 7, np.arange(count) // 2 % 3)
+    ops = operations(bench.params, rng, count, op=op, first=0, acc=acc, thread=0)
+    assert bench.run(ops) == [n // 2 for n in range(count)]
+
+
+def test_the_same_accumulator_of_every_thread_takes_a_step_in_turn(bench):
+    rng = np.random.default_rng(SEED)
+    threads = np.arange(bench.params.threads)
+    ops = operations(bench.params, rng, len(threads), op=STEP, first=0, acc=3, thread=threads)
+    assert bench.run(ops) == threads.tolist()
 
 
 def test_a_bare_clock_makes_no_difference():
@@ -202,61 +245,20 @@ def test_a_bare_clock_makes_no_difference():
     bench.run(ops, np.where(rng.random(2000) < 0.2, rng.integers(1, 9, 2000), 0))
 
 
-#: Operations as (operation, accumulator, first) and the cycles in which they are transferred.
-INTERLOCKS = {
-    "one accumulator takes a step every third cycle": ([(STEP, 0, 0)] * 4, [0, 3, 6, 9]),
-    "two accumulators take two steps in three cycles": (
-        [(STEP, 0, 0), (STEP, 1, 0)] * 3,
-        [0, 1, 3, 4, 6, 7],
-    ),
-    "a step that starts from zero does not wait": (
-        [(STEP, 0, 0), (STEP, 0, 1), (STEP, 0, 1), (STEP, 0, 0)],
-        [0, 1, 2, 5],
-    ),
-    "zero does not wait, but is waited for": (
-        [(STEP, 0, 0), (ZERO, 0, 0), (READ, 0, 0)],
-        [0, 1, 4],
-    ),
-    "a read waits for its accumulator only": (
-        [(STEP, 0, 0), (READ, 1, 0), (READ, 0, 0), (READ, 0, 0)],
-        [0, 1, 3, 4],
-    ),
-    "a write waits for its accumulator": ([(STEP, 0, 0), (WRITE, 0, 0)], [0, 3]),
-    "a write to another accumulator passes at once": ([(STEP, 0, 0), (WRITE, 1, 0)], [0, 1]),
-    "a write gives way to a step's result at the port": (
-        [(STEP, 0, 0), (READ, 1, 0), (WRITE, 1, 0)],
-        [0, 1, 3],
-    ),
-    "what was written is there for the next": (
-        [(WRITE, 0, 0), (READ, 0, 0), (WRITE, 0, 0), (STEP, 0, 0), (READ, 0, 0)],
-        [0, 1, 2, 3, 6],
-    ),
-    "a read does not hold a step off": ([(READ, 0, 0), (STEP, 0, 0)], [0, 1]),
-}
-
-
-@pytest.mark.parametrize("case", INTERLOCKS)
-def test_interlocks_cost_as_many_cycles_as_documented(tiny, case):
-    sequence, cycles = INTERLOCKS[case]
-    op, number, first = np.array(sequence).T
-    rng = np.random.default_rng(SEED)
-    ops = operations(tiny.params, rng, len(sequence), op=op, acc=number, first=first)
-    assert tiny.run(ops) == cycles
-
-
 def test_zero_leaves_positive_zeros_even_of_nans(tiny):
     rng = np.random.default_rng(SEED)
-    ops = operations(tiny.params, rng, 3, op=[WRITE, ZERO, READ], acc=2, part=0)
+    ops = operations(tiny.params, rng, 3, op=[WRITE, ZERO, READ], thread=1, acc=2, part=0)
     ops["a"][0] = 0xFF
     ops["a"][1] = ops["b"][1] = 0xFF
     tiny.run(ops)
-    assert not tiny.accumulators[2].any()
+    assert not tiny.accumulators[1, 2].any()
 
 
 def test_accumulators_keep_their_values_through_a_reset_that_drops_what_is_in_flight(tiny):
     rng = np.random.default_rng(SEED)
-    tiny.run(operations(tiny.params, rng, 1, op=WRITE, acc=5, part=0))
-    step = operations(tiny.params, rng, 1, op=STEP, acc=5, first=1)
+    tiny.run(operations(tiny.params, rng, 1, op=WRITE, thread=1, acc=5, part=0))
+    step = operations(tiny.params, rng, 1, op=STEP, thread=1, acc=5, first=1)
+    step["place"] = tiny._places(step)
     fields = {name: step[name] for name in tiny.layout.members if tiny.layout[name].width}
     tiny.model.play(
         {"i__payload": pack_rows(tiny.layout, **fields), "i__valid": np.ones(1, np.uint8)}, []
@@ -265,4 +267,4 @@ def test_accumulators_keep_their_values_through_a_reset_that_drops_what_is_in_fl
     tiny.model.set("i__valid", 0)
     tiny.model.reset()
     assert tiny.model.get("busy") == 0
-    tiny.run(operations(tiny.params, rng, 1, op=READ, acc=5, part=0))
+    tiny.run(operations(tiny.params, rng, 1, op=READ, thread=1, acc=5, part=0))
