@@ -92,7 +92,7 @@ class VectorUnit(wiring.Component):
 
     In the next cycle it reads registers and the line from SRAM, and goes to its unit or register,
     or is stored. From there on nothing waits, but for stores, gathers and scatters. The latencies
-    are in docs/pipeline.md. A request to SRAM that is not taken may be withdrawn.
+    are in docs/vector_pipe.md. A request to SRAM that is not taken may be withdrawn.
 
     The whole unit is in a gated clock domain, and its units in further ones.
 
