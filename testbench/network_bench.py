@@ -58,6 +58,7 @@ class NetworkBench(wiring.Component):
                 "r_vector_0": In(SramReadSignature(params)),
                 "node_id": In(32),
                 "busy": Out(1),
+                "idle": Out(1),
             }
         )
 
@@ -95,6 +96,7 @@ class NetworkBench(wiring.Component):
             self.transfers_pending.eq(network.transfers_pending),
             self.busy.eq(network.busy),
         ]
+        m.d.sync += self.idle.eq(~network.busy)
         return m
 
 

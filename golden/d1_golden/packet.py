@@ -23,6 +23,7 @@ __all__ = [
     "SEMAPHORE_FLAGS",
     "Field",
     "Opcode",
+    "is_answered",
     "read_requests",
     "refuse",
     "write_requests",
@@ -88,6 +89,12 @@ PACKET_DTYPE = np.dtype(
         for f in FIELDS
     ]
 )
+
+
+def is_answered(requests: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Return which requests have a reply even when they are not at fault."""
+    silent = np.isin(requests["opcode"], (Opcode.WRITE, Opcode.POST, Opcode.BROADCAST))
+    return ~silent | (requests["flags"] & ACK_FLAG != 0)
 
 
 def refuse(requests: NDArray[np.void]) -> NDArray[np.void]:

@@ -65,7 +65,7 @@ class NetworkInterface(wiring.Component):
     packet_sent : Out(1)
         A request of the node's own is made.
     busy : Out(1)
-        Something is in the door or the engine.
+        Something is in the door or the engine, or offered to them.
     """
 
     i_request: Any
@@ -151,7 +151,7 @@ class NetworkInterface(wiring.Component):
             self.transfers_pending.eq(engine.pending),
             self.post_door.eq(door.post),
             self.post_transfer.eq(engine.post),
-            self.busy.eq(door.busy | engine.busy),
+            self.busy.eq(door.busy | engine.busy | self.i_request.valid | self.i_reply.valid),
             self.packet_sent.eq(engine.packet),
         ]
         return m

@@ -1,6 +1,7 @@
 // Packets in and out of a node, and its retire trace; see node_link.py for the contracts.
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <utility>
 #include <vector>
 
@@ -9,7 +10,11 @@
 namespace {
 
 constexpr size_t kPacketBytes = 88;
-constexpr uint8_t kWrite = 2, kFaultReply = 4;  // node_link.py checks them against Opcode
+// node_link.py checks these against d1_golden.packet.
+constexpr uint8_t kWrite = 2, kFaultReply = 4, kPost = 5, kBroadcast = 6, kAckFlag = 0x40;
+constexpr size_t kFlags = 1, kAddress = 8, kMask = 16, kPlace = kAddress + 3, kPlaceBytes = 4;
+// Replies that a remote node may give to one request.
+constexpr uint64_t kRemoteReplies = 16;
 // A reply repeats tag, source and address of its request: these bytes of both.
 constexpr size_t kIdentityStart = 2, kIdentityBytes = 14;
 // Bounds that node_link.py checks: words of a struct of the trace, numbers of threads, registers.
@@ -18,10 +23,27 @@ constexpr size_t kRetireWords = 5, kThreads = 4, kRegisters = 32;
 struct Packet {
   alignas(4) uint8_t bytes[kPacketBytes];
 
-  bool is_write() const { return bytes[0] == kWrite; }
+  // Whether it is answered only when it is at fault.
+  bool is_silent() const {
+    const bool writes = bytes[0] == kWrite || bytes[0] == kPost || bytes[0] == kBroadcast;
+    return writes && !(bytes[kFlags] & kAckFlag);
+  }
   bool answers(const Packet& request) const {
-    if (request.is_write() && bytes[0] != kFaultReply) return false;
+    if (request.is_silent() && bytes[0] != kFaultReply) return false;
     return !std::memcmp(bytes + kIdentityStart, request.bytes + kIdentityStart, kIdentityBytes);
+  }
+  // Whether it goes to the node at `place` (address bits 55..24), and whether to others.
+  std::pair<bool, bool> goes_to(const uint8_t* place) const {
+    const uint8_t* near = bytes + kPlace;
+    const bool to_one = bytes[0] != kBroadcast || !std::memcmp(near, bytes + kMask, kPlaceBytes);
+    if (to_one) {
+      const bool own = !std::memcmp(near, place, kPlaceBytes);
+      return {own, !own};
+    }
+    bool own = true;
+    for (size_t i = 0; i < kPlaceBytes; ++i)
+      own &= near[i] <= place[i] && place[i] <= bytes[kMask + i];
+    return {own, true};
   }
   const uint32_t* words() const { return reinterpret_cast<const uint32_t*>(bytes); }
   uint32_t* words() { return reinterpret_cast<uint32_t*>(bytes); }
@@ -49,7 +71,14 @@ struct Ports {
   uint32_t request_payload, request_valid, request_ready;
   uint32_t reply_payload, reply_valid, reply_ready;
   uint32_t idle;
+  // Of the node's own requests; node_id is 0, the clock, for a node that sends none.
+  uint32_t own_payload, own_valid, own_ready;
+  uint32_t answer_payload, answer_valid, answer_ready;
+  uint32_t node_id;
 };
+
+// Answers a request of the node to another one; returns the number of replies.
+using Remote = uint64_t (*)(const Packet* request, Packet* replies);
 
 // Where a field is in its struct, of at most 64 bits.
 struct Field {
@@ -72,6 +101,9 @@ struct RetireFields {
   Field late_thread, late_rd, late_value;
 };
 
+// Who offers the request that is valid.
+enum class Offer { kNobody, kHost, kNode };
+
 enum Outcome : int { kDone = 0, kNotAccepted = 1, kNotAnswered = 2, kNotIdle = 3 };
 
 class NodeLink {
@@ -91,9 +123,9 @@ class NodeLink {
     uint64_t next = 0;     // the first request that a reply can still belong to
     uint64_t settled = 0;  // cycles in which replies were taken since all requests were
     // Replies are in order, so only writes at the end can still be answered after the last read.
-    if (count == 0 || !requests[count - 1].is_write()) drain = 0;
+    if (count == 0 || !requests[count - 1].is_silent()) drain = 0;
     uint64_t unanswered = 0;
-    for (uint64_t i = 0; i < count; ++i) unanswered += !requests[i].is_write();
+    for (uint64_t i = 0; i < count; ++i) unanswered += !requests[i].is_silent();
     accepted = 0;
     for (uint64_t i = 0;; ++i) {
       // Replies come in the order of requests; a write has one only when it is at fault.
@@ -101,17 +133,18 @@ class NodeLink {
         uint64_t match = next;
         while (match < accepted && !replies[seen_].answers(requests[match])) ++match;
         if (match == accepted) continue;
-        unanswered -= !requests[match].is_write();
+        unanswered -= !requests[match].is_silent();
         next = match + 1;
       }
       if (accepted == count && unanswered == 0 && settled >= drain) return kDone;
       if (i == limit) {
-        offering_ = false;
+        offer_ = Offer::kNobody;
         return accepted < count ? kNotAccepted : kNotAnswered;
       }
-      if (accepted < count && !offering_ && !stalls()) {
+      const bool wants = accepted < count && (looping_.empty() || !node_next_);
+      if (wants && offer_ == Offer::kNobody && !stalls()) {
         port(ports_.request_payload).set(requests[accepted].words());
-        offering_ = true;
+        offer_ = Offer::kHost;
       }
       const bool all_taken = accepted == count;
       accepted += cycle();
@@ -126,7 +159,7 @@ class NodeLink {
   Outcome run(uint64_t limit) {
     for (uint64_t i = 0;; ++i) {
       begin();
-      if (port(ports_.idle).bit()) return kDone;
+      if (port(ports_.idle).bit() && looping_.empty() && answers_.empty()) return kDone;
       if (i == limit) return kNotIdle;
       finish();
     }
@@ -134,9 +167,13 @@ class NodeLink {
 
   void forget() {
     random_ = seed_;  // stalls repeat from every reset
-    offering_ = false;
+    offer_ = Offer::kNobody;
+    answering_ = node_next_ = false;
     seen_ = 0;
     replies.clear();
+    looping_.clear();
+    answers_.clear();
+    own_.clear();
     forget_retired();
     std::memset(late_dropped_, 0, sizeof(late_dropped_));
   }
@@ -153,6 +190,7 @@ class NodeLink {
     seen_ = 0;
   }
 
+  Remote remote = nullptr;
   std::vector<Packet> replies;
   std::vector<Retired> retired;
   std::vector<Late> results;
@@ -173,25 +211,90 @@ class NodeLink {
 
   void begin() {
     reply_ready_ = !stalls();
-    port(ports_.request_valid).set_bit(offering_);
+    if (offer_ == Offer::kNobody && !looping_.empty() && !stalls()) {
+      port(ports_.request_payload).set(looping_.front().words());
+      offer_ = Offer::kNode;
+    }
+    port(ports_.request_valid).set_bit(offer_ != Offer::kNobody);
     port(ports_.reply_ready).set_bit(reply_ready_);
+    if (ports_.node_id) {
+      own_ready_ = !stalls();
+      if (!answering_ && !answers_.empty() && !stalls()) {
+        port(ports_.answer_payload).set(answers_.front().words());
+        answering_ = true;
+      }
+      port(ports_.own_ready).set_bit(own_ready_);
+      port(ports_.answer_valid).set_bit(answering_);
+    }
     model_->settle();
   }
 
-  // Take over what the rising edge transfers; returns whether the request was accepted.
+  // Take over what the rising edge transfers; returns whether a request of the host was accepted.
   bool finish() {
-    const bool taken = offering_ && port(ports_.request_ready).bit();
+    const bool taken = offer_ != Offer::kNobody && port(ports_.request_ready).bit();
+    const bool by_host = taken && offer_ == Offer::kHost;
+    if (taken && !by_host) {
+      own_.push_back(looping_.front());
+      looping_.pop_front();
+    }
     if (reply_ready_ && port(ports_.reply_valid).bit()) {
-      replies.emplace_back();
-      port(ports_.reply_payload).get(replies.back().words());
+      Packet reply;
+      port(ports_.reply_payload).get(reply.words());
+      take_reply(reply);
+    }
+    if (ports_.node_id) {
+      if (answering_ && port(ports_.answer_ready).bit()) {
+        answers_.pop_front();
+        answering_ = false;
+      }
+      if (own_ready_ && port(ports_.own_valid).bit()) {
+        Packet request;
+        port(ports_.own_payload).get(request.words());
+        route(request);
+      }
     }
     for (const uint32_t index : late_)
       if (port(index).bit()) record_late(port(index));
     for (const uint32_t index : slots_)
       if (port(index).bit()) record(port(index));
     model_->finish();
-    offering_ &= !taken;
-    return taken;
+    if (taken) {
+      node_next_ = by_host;
+      offer_ = Offer::kNobody;
+    }
+    return by_host;
+  }
+
+  // The door answers in order, so a reply to a request of the node's own settles those before it.
+  void take_reply(const Packet& reply) {
+    const auto match = std::find_if(own_.begin(), own_.end(),
+                                    [&](const Packet& request) { return reply.answers(request); });
+    if (match == own_.end()) {
+      replies.push_back(reply);
+      return;
+    }
+    own_.erase(own_.begin(), match + 1);
+    answers_.push_back(reply);
+  }
+
+  // Bring a request of the node to where it goes.
+  void route(const Packet& request) {
+    uint32_t place;
+    port(ports_.node_id).get(&place);
+    const auto [to_node, to_others] = request.goes_to(reinterpret_cast<const uint8_t*>(&place));
+    if (to_node) looping_.push_back(request);
+    if (!to_others) return;
+    if (remote) {
+      Packet given[kRemoteReplies];
+      const uint64_t count = remote(&request, given);
+      answers_.insert(answers_.end(), given, given + count);
+      return;
+    }
+    // Nobody is there.
+    Packet& refusal = answers_.emplace_back();
+    std::memset(refusal.bytes, 0, kPacketBytes);
+    std::memcpy(refusal.bytes + kIdentityStart, request.bytes + kIdentityStart, kIdentityBytes);
+    refusal.bytes[0] = kFaultReply;
   }
 
   bool cycle() {
@@ -238,8 +341,13 @@ class NodeLink {
   uint64_t seed_;
   uint64_t random_;
   uint32_t stall_;
-  bool offering_ = false;  // a request is valid and must stay so until it is taken
-  bool reply_ready_ = false;
+  Offer offer_ = Offer::kNobody;  // whose request is valid and stays so until it is taken
+  bool node_next_ = false;        // the last one was the host's
+  bool reply_ready_ = false, own_ready_ = false;
+  bool answering_ = false;  // the first answer is valid and stays so until it is taken
+  std::deque<Packet> looping_;  // requests of the node to itself on their way
+  std::deque<Packet> own_;      // those that its door has, as far as they may be answered
+  std::deque<Packet> answers_;  // replies to requests of the node on their way
   size_t seen_ = 0;  // replies that exchange() has looked at
   std::vector<uint32_t> slots_, late_;  // ports of the trace, empty if it is not recorded
   RetireFields fields_{};
@@ -260,6 +368,8 @@ void d1_link_record_retired(NodeLink* link, const uint32_t* slots, uint64_t slot
                             uint64_t capacity) {
   link->record_retired({slots, slots + slot_count}, {late, late + late_count}, *fields, capacity);
 }
+
+void d1_link_set_remote(NodeLink* link, Remote remote) { link->remote = remote; }
 
 void d1_link_delete(NodeLink* link) { delete link; }
 

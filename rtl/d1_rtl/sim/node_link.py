@@ -2,13 +2,14 @@
 
 import ctypes
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from amaranth.lib import wiring
-from d1_golden.packet import PACKET_DTYPE, Opcode
+from d1_golden.memory_map import LOCAL_BITS
+from d1_golden.packet import ACK_FLAG, PACKET_DTYPE, Opcode, is_answered
 from numpy.typing import NDArray
 
 from d1_rtl.node.interfaces import THREAD_BITS, RetiredSlot, ScalarResult
@@ -25,6 +26,15 @@ _DOOR_PORTS = (
     *("i_request__payload", "i_request__valid", "i_request__ready"),
     *("o_reply__payload", "o_reply__valid", "o_reply__ready", "idle"),
 )
+_OWN_PORTS = (
+    *("o_request__payload", "o_request__valid", "o_request__ready"),
+    *("i_reply__payload", "i_reply__valid", "i_reply__ready", "node_id"),
+)
+#: Replies that another node may give to one request.
+_REMOTE_REPLIES = 16
+#: Answers requests of the node to other nodes: from `PACKET_DTYPE`[n] to the replies.
+Remote = Callable[[NDArray[np.void]], NDArray[np.void]]
+_REMOTE_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)
 #: Fields of the structs of the trace, in the order in which node_link.cpp takes them.
 _RETIRE_FIELDS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (RetiredSlot, ("thread", "order", "pc", "insn", "rd_valid", "rd", "pending", "value")),
@@ -42,6 +52,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
             *(ctypes.c_void_p, _COUNT),
         ),
     ),
+    "d1_link_set_remote": (None, (_LINK, ctypes.c_void_p)),
     "d1_link_delete": (None, (_LINK,)),
     "d1_link_exchange": (ctypes.c_int, (_LINK, ctypes.c_void_p, _COUNT, _COUNT, _COUNT)),
     "d1_link_advance": (None, (_LINK, _COUNT)),
@@ -58,9 +69,11 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 # node_link.cpp knows a packet only by these.
 assert PACKET_DTYPE.itemsize == 88
-assert (Opcode.WRITE, Opcode.FAULT_REPLY) == (2, 4)
+assert (Opcode.WRITE, Opcode.FAULT_REPLY, Opcode.POST, Opcode.BROADCAST) == (2, 4, 5, 6)
+assert ACK_FLAG == 0x40 and LOCAL_BITS == 24
 assert PACKET_DTYPE.fields is not None
-assert [PACKET_DTYPE.fields[name][1] for name in ("tag", "source", "address")] == [2, 4, 8]
+_PLACES = ("flags", "tag", "source", "address", "mask")
+assert [PACKET_DTYPE.fields[name][1] for name in _PLACES] == [1, 2, 4, 8, 16]
 # And of the trace these.
 assert (SLOT_DTYPE.itemsize, LATE_DTYPE.itemsize, THREAD_BITS) == (40, 24, 2)
 for _struct, _ in _RETIRE_FIELDS:
@@ -73,6 +86,10 @@ class NodeLink(NativeModel):
     The component has the streams `i_request` and `o_reply` of packets and the output `idle`; for
     `take_retired` also an output `retire` of `RetireSignature`. One request and one reply can be
     transferred in each cycle. The node is reset when the link is made.
+
+    A node that sends requests of its own has the streams `o_request` and `i_reply` and the input
+    `node_id` too. Those to itself come back to its door in the next cycle, taking turns with those
+    of `exchange`; `remote` answers the others, or they are refused.
 
     Parameters
     ----------
@@ -138,10 +155,14 @@ class NodeLink(NativeModel):
             raise ValueError(f"a node must have the port {missing[0]!r}, but {model.name} has not")
         super()._open(model)
         indices = [self._index[port] for port in _DOOR_PORTS]
+        # Port 0 is the clock: there is no such port.
+        indices += [self._index[port] if set(_OWN_PORTS) <= names else 0 for port in _OWN_PORTS]
         self._link: int = self._library.d1_link_new(
             self._model, (ctypes.c_uint32 * len(indices))(*indices), self._seed, self._stall
         )
         self._delete_link = weakref.finalize(self, self._library.d1_link_delete, self._link)
+        self._remote: Any = None
+        self._remote_error: BaseException | None = None
         self._order = RetireOrder()
         if self._retire_capacity:
             self._record_retired()
@@ -171,16 +192,50 @@ class NodeLink(NativeModel):
 
         The random sequence of stalls starts anew.
         """
-        self.set("i_request__valid", 0)
+        for port in ("i_request__valid", "i_reply__valid"):
+            if port in self._index:
+                self.set(port, 0)
         super().reset(cycles)
         self._library.d1_link_forget(self._link)
         self._order.forget()
 
-    def exchange(self, requests: NDArray[np.void], max_cycles: int) -> NDArray[np.void]:
-        """Send packets in order; return the replies once every request but WRITEs is answered.
+    def set_remote(self, remote: Remote | None) -> None:
+        """Let a function answer the node's requests to other nodes; None refuses them.
 
-        A WRITE is answered only when it is at fault. After WRITEs at the end, `DRAIN_CYCLES` more
-        are run for such answers. Replies that came since the last exchange, if any, are first.
+        It takes an array of one packet and returns the replies, such as `GoldenNode.exchange` of
+        another node. An error in it is raised by the method that runs the cycles.
+        """
+
+        def answer(request: int, replies: int) -> int:
+            try:
+                assert remote is not None
+                given = remote(_packets_at(request, 1).copy())
+                if len(given) > _REMOTE_REPLIES:
+                    raise ValueError(f"replies must be at most {_REMOTE_REPLIES}, not {len(given)}")
+                _packets_at(replies, len(given))[:] = given
+                return len(given)
+            except BaseException as error:  # which cannot pass through the loop in C++
+                self._remote_error = self._remote_error or error
+                return 0
+
+        self._remote = None if remote is None else _REMOTE_FUNCTION(answer)
+        self._library.d1_link_set_remote(
+            self._link_handle, ctypes.cast(self._remote, ctypes.c_void_p)
+        )
+
+    def _after_cycles(self) -> None:
+        """Note that cycles were run, and raise what went wrong in `remote`."""
+        self._stale = False
+        error, self._remote_error = self._remote_error, None
+        if error is not None:
+            raise error
+
+    def exchange(self, requests: NDArray[np.void], max_cycles: int) -> NDArray[np.void]:
+        """Send packets in order; return the replies once all that have one came.
+
+        Requests that write or post are answered only when they are at fault, unless they ask for
+        an acknowledgement. After such at the end, `DRAIN_CYCLES` more are run for such answers.
+        Replies that came since the last exchange, if any, are first.
 
         Parameters
         ----------
@@ -210,7 +265,7 @@ class NodeLink(NativeModel):
         outcome = self._library.d1_link_exchange(
             self._link_handle, packets.ctypes.data, len(packets), DRAIN_CYCLES, max_cycles
         )
-        self._stale = False
+        self._after_cycles()
         waited = f"waited {max_cycles} cycles for {self.name}"
         if outcome == _NOT_ACCEPTED:
             accepted = self._library.d1_link_accepted(self._link)
@@ -218,7 +273,7 @@ class NodeLink(NativeModel):
         replies = np.zeros(self._library.d1_link_reply_count(self._link), PACKET_DTYPE)
         self._library.d1_link_take_replies(self._link, replies.ctypes.data)
         if outcome == _NOT_ANSWERED:
-            asked = np.count_nonzero(packets["opcode"] != Opcode.WRITE)
+            asked = np.count_nonzero(is_answered(packets))
             raise TimeoutError(f"{waited} to answer {asked} requests; it sent {len(replies)}")
         return replies
 
@@ -227,7 +282,7 @@ class NodeLink(NativeModel):
         if cycles < 0:
             raise ValueError(f"cycles must be at least 0, not {cycles!r}")
         self._library.d1_link_advance(self._link_handle, cycles)
-        self._stale = False
+        self._after_cycles()
 
     def run(self, max_cycles: int) -> int:
         """Run until the node is idle; return the number of cycles.
@@ -239,7 +294,7 @@ class NodeLink(NativeModel):
         """
         before = self.cycles
         outcome = self._library.d1_link_run(self._link_handle, max_cycles)
-        self._stale = False
+        self._after_cycles()
         if outcome == _NOT_IDLE:
             raise TimeoutError(f"waited {max_cycles} cycles for {self.name} to become idle")
         return self.cycles - before
@@ -271,6 +326,12 @@ class NodeLink(NativeModel):
         """Free the node and finish its waveform. Nothing else can be called afterwards."""
         self._delete_link()
         super().close()
+
+
+def _packets_at(address: int, count: int) -> NDArray[np.void]:
+    """Return the packets at an address of the loop in C++."""
+    raw = (ctypes.c_uint8 * (PACKET_DTYPE.itemsize * count)).from_address(address)
+    return np.ctypeslib.as_array(raw).view(PACKET_DTYPE)
 
 
 def _trace_ports(kind: str, count: int) -> tuple[str, ...]:

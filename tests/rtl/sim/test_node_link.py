@@ -6,12 +6,17 @@ import pytest
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from d1_golden.memory_map import TRANSFER_BASE, TransferRegister
+from d1_golden.node import GoldenNode
 from d1_golden.packet import FIELDS, PACKET_DTYPE, Opcode, read_requests, write_requests
 from d1_golden.params import preset
+from d1_golden.transfer import TransferFault, TransferOp
 from d1_rtl.node.interfaces import RetiredSlot, RetireSignature, ScalarResult
+from d1_rtl.node.transfer_operation import transfer_operation_layout
 from d1_rtl.sim.node_link import DRAIN_CYCLES, NodeLink
 from d1_rtl.sim.retire_order import TraceError
 
+from testbench.network_bench import NetworkBench
 from testbench.trace_player import TracePlayer, struct_bits
 
 LINES = 1024
@@ -293,3 +298,92 @@ def test_a_component_that_is_no_node_is_refused():
 
     with pytest.raises(ValueError, match="a node must have the port 'i_request__payload'"):
         NodeLink(Other(), name="other")
+
+
+NODE, OTHER = 0x0102_0304, 0x0102_0305
+
+
+@pytest.fixture
+def sender():
+    """Yield a node that sends requests, its memory full of random bytes, and those."""
+    with NodeLink(NetworkBench(preset("tiny")), name="network_tiny") as link:
+        link.set("node_id", NODE)
+        image = memory_image(7)[: preset("tiny").sram_bytes]
+        link.exchange(write_requests(0, image), 100_000)
+        yield link, image
+
+
+def transfer(link, op, x1, x2, count):
+    """Give the node a transfer instruction."""
+    fields = {"op": op, "x1": x1, "x2": x2, "count": count}
+    layout = transfer_operation_layout()
+    link.set("transfer__payload", layout.const(fields).as_value().value)
+    link.set("transfer__valid", 1)
+    link.advance(1)
+    link.set("transfer__valid", 0)
+
+
+def read(link, address, size):
+    return link.exchange(read_requests(address, size), 100_000)["data"].reshape(-1)[:size]
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5])
+def test_requests_of_a_node_to_itself_come_back_to_it_beside_those_of_the_host(probability):
+    image = memory_image(7)[: preset("tiny").sram_bytes]
+    with NodeLink(
+        NetworkBench(preset("tiny")), name="network_tiny", stall_probability=probability
+    ) as link:
+        link.set("node_id", NODE)
+        link.exchange(write_requests(0, image), 100_000)
+        transfer(link, TransferOp.PUSH, 0, NODE << 24 | 32768, 0)
+        transfer(link, TransferOp.PULL, 40960, NODE << 24 | 2048, 0)
+        while_it_runs = read(link, 0, 2048)
+        link.run(1000)
+        assert not link.get("transfers_pending")
+        assert np.array_equal(while_it_runs, image[:2048])
+        assert np.array_equal(read(link, 32768, 2048), image[:2048])
+        assert np.array_equal(read(link, 40960, 2048), image[2048:4096])
+
+
+def test_a_broadcast_that_nobody_acknowledges_is_done_when_the_link_is_idle(sender):
+    link, image = sender
+    transfer(link, TransferOp.BCAST, NODE << 32, NODE << 24 | 32768, 0)
+    link.run(1000)
+    assert np.array_equal(read(link, 32768, 2048), image[:2048])
+    assert read(link, TRANSFER_BASE, 64).view("<u8")[TransferRegister.FAULTS] == 0
+
+
+def test_requests_to_other_nodes_are_refused_unless_there_is_a_remote_one(sender):
+    link, image = sender
+    other = GoldenNode(preset("tiny"), OTHER)
+    transfer(link, TransferOp.PUSH, 0, OTHER << 24 | 640, 3)
+    link.run(1000)
+    status = read(link, TRANSFER_BASE, 64).view("<u8").tolist()
+    assert status[:4] == [0, 3, TransferFault.REMOTE, OTHER << 24 | 640]
+    link.set_remote(other.exchange)
+    transfer(link, TransferOp.PUSH, 0, OTHER << 24 | 640, 3)
+    transfer(link, TransferOp.BCAST, OTHER << 32 | 64, NODE << 24 | 8192, 1)
+    link.run(1000)
+    assert np.array_equal(other.memory[640 : 640 + 192], image[:192])
+    assert np.array_equal(other.memory[8192:8256], image[64:128])
+    assert np.array_equal(read(link, 8192, 64), image[64:128])
+    link.set_remote(None)
+    transfer(link, TransferOp.PULL, 0, OTHER << 24, 1)
+    link.run(1000)
+    assert read(link, TRANSFER_BASE, 64).view("<u8")[TransferRegister.FAULTS] == 4
+
+
+def test_an_error_in_the_remote_node_is_raised_where_the_cycles_are_run(sender):
+    link, _ = sender
+
+    def broken(requests):
+        raise RuntimeError(f"cannot answer {len(requests)} request")
+
+    link.set_remote(broken)
+    transfer(link, TransferOp.PUSH, 0, OTHER << 24, 1)
+    with pytest.raises(RuntimeError, match="cannot answer 1 request"):
+        link.run(100)
+    link.set_remote(lambda requests: np.zeros(17, PACKET_DTYPE))
+    transfer(link, TransferOp.PUSH, 0, OTHER << 24, 1)
+    with pytest.raises(ValueError, match="replies must be at most 16, not 17"):
+        link.advance(50)
