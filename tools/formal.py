@@ -39,7 +39,7 @@ def main() -> int:
             holds = verdict.outcome is Outcome.PASS
             where = "" if holds else f"  ({verdict.folder})"
             print(
-                f"{verdict.outcome.value:8}{verdict.seconds:6.0f} s  {unit:12}{proof.claim}{where}",
+                f"{verdict.outcome.value:8}{verdict.seconds:6.0f} s  {unit:16}{proof.claim}{where}",
                 flush=True,
             )
             held, total = held + holds, total + 1

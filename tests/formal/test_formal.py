@@ -63,11 +63,22 @@ def test_assumptions_that_contradict_each_other_are_an_error(tmp_path):
         outcome(proof, tmp_path / "proof")
 
 
+def claims(name):
+    return runpy.run_path(str(Path(__file__).with_name(f"proof_{name}.py")))
+
+
 def test_three_flips_are_not_claimed_to_be_detected(tmp_path):
     # What is known to be false of the code must not pass: the proofs of one and two flips would
     # pass as well if the flips were not there.
-    round_trip = runpy.run_path(str(Path(__file__).with_name("proof_ecc.py")))["RoundTrip"]
+    round_trip = claims("ecc")["RoundTrip"]
     proof = Proof("three flips are detected", lambda: round_trip(3))
+    assert outcome(proof, tmp_path / "proof").outcome is Outcome.FAIL
+
+
+def test_some_client_of_a_bank_waits_as_long_as_the_bound_says(tmp_path):
+    arbiter = claims("arbiter")
+    limit = arbiter["LONGEST_WAIT"]
+    proof = Proof("one cycle less", lambda: arbiter["Bank"](limit - 1), depth=limit + 3)
     assert outcome(proof, tmp_path / "proof").outcome is Outcome.FAIL
 
 

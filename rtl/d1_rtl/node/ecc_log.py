@@ -42,7 +42,9 @@ class EccLog(wiring.Component):
 
     Members
     -------
+    found : In(params.sram_banks)
     reports : In(ecc_report_layout(params)).array(params.sram_banks)
+        Of the banks whose bit in `found` is set.
     corrected, uncorrectable : Out(64)
         Words found since reset.
     last_corrected, first_uncorrectable : Out(LogEntry)
@@ -52,6 +54,7 @@ class EccLog(wiring.Component):
         Something was found that does not show yet.
     """
 
+    found: Signal
     reports: Any
     corrected: Signal
     uncorrectable: Signal
@@ -65,6 +68,7 @@ class EccLog(wiring.Component):
         self._params = params
         super().__init__(
             {
+                "found": In(params.sram_banks),
                 "reports": In(ecc_report_layout(params)).array(params.sram_banks),
                 "corrected": Out(64),
                 "uncorrectable": Out(64),
@@ -78,16 +82,15 @@ class EccLog(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        valid = Cat(report.valid for report in self.reports)
-        found = Signal(len(self.reports))
+        found = Signal.like(self.found)  # in the cycle before
         kept: list[Any] = [
             Signal.like(report, name=f"report_{n}") for n, report in enumerate(self.reports)
         ]
-        m.d.sync += found.eq(valid)
-        for report, register in zip(self.reports, kept, strict=True):
-            with m.If(report.valid):
+        m.d.sync += found.eq(self.found)
+        for now, report, register in zip(self.found, self.reports, kept, strict=True):
+            with m.If(now):
                 m.d.sync += register.eq(report)
-        m.d.comb += self.busy.eq((valid | found).any())
+        m.d.comb += self.busy.eq((self.found | found).any())
 
         with m.If(self.clear_corrected):
             m.d.sync += self.last_corrected.eq(0)
@@ -102,24 +105,22 @@ class EccLog(wiring.Component):
                 )
             # Of several assignments the last one counts.
             for n, register in enumerate(kept):
+                entry = self._entry(m, n, register.row, register.last_corrected)
                 with m.If(found[n] & register.corrected.any()):
-                    m.d.sync += self.last_corrected.eq(
-                        self._entry(n, register.row, register.last_corrected)
-                    )
+                    m.d.sync += self.last_corrected.eq(entry)
             for n, register in reversed([*enumerate(kept)]):
+                entry = self._entry(m, n, register.row, register.first_uncorrectable)
                 with m.If(found[n] & register.uncorrectable.any() & first_is_free):
-                    m.d.sync += self.first_uncorrectable.eq(
-                        self._entry(n, register.row, register.first_uncorrectable)
-                    )
+                    m.d.sync += self.first_uncorrectable.eq(entry)
         return m
 
-    def _entry(self, bank: int, row: Value, wrong: Any) -> Value:
-        """Return the bits of a log entry."""
-        banks = self._params.sram_banks
-        word = Cat(wrong.word, Const(bank, (banks - 1).bit_length()), row)
-        fields = {"word": word, "syndrome": wrong.syndrome, "valid": Const(1, 1)}
-        layout = data.Layout.cast(LogEntry)
-        return Cat(
-            (fields.get(name, Const(0)) | Const(0, field.width))[: field.width]
-            for name, field in layout
-        )
+    def _entry(self, m: Module, bank: int, row: Value, wrong: Any) -> Any:
+        """Return the log entry of a word of a bank."""
+        entry: Any = Signal(LogEntry)
+        bank_number = Const(bank, (self._params.sram_banks - 1).bit_length())
+        m.d.comb += [
+            entry.word.eq(Cat(wrong.word, bank_number, row)),
+            entry.syndrome.eq(wrong.syndrome),
+            entry.valid.eq(1),
+        ]
+        return entry

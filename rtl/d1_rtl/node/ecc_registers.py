@@ -41,7 +41,9 @@ class EccRegisters(wiring.Component):
 
     Members
     -------
+    found : In(params.sram_banks)
     reports : In(ecc_report_layout(params)).array(params.sram_banks)
+        As of `EccLog`.
     registers : Out(8 x 64)
         What the registers (`EccRegister`) read; `EccLog` tells when a report shows.
     write : In(8)
@@ -53,6 +55,7 @@ class EccRegisters(wiring.Component):
         Something is counted, scrubbed or injected, or scrubbing is on.
     """
 
+    found: Signal
     reports: Any
     registers: Any
     write: Signal
@@ -64,6 +67,7 @@ class EccRegisters(wiring.Component):
         self._params = params
         super().__init__(
             {
+                "found": In(params.sram_banks),
                 "reports": In(ecc_report_layout(params)).array(params.sram_banks),
                 "registers": Out(register_line()),
                 "write": In(len(EccRegister)),
@@ -76,6 +80,7 @@ class EccRegisters(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.log = log = EccLog(self._params)
+        m.d.comb += log.found.eq(self.found)
         for report, logged in zip(self.reports, log.reports, strict=True):
             m.d.comb += logged.eq(report)
         inject_data, inject_check = Signal(DATA_BITS), Signal(CHECK_BITS)

@@ -25,8 +25,6 @@ def ecc_report_layout(params: NodeParams) -> data.StructLayout:
 
     Members
     -------
-    valid : 1
-        A row was read and something is wrong; otherwise nothing else means anything.
     row : row number
     corrected, uncorrectable : range(9)
         Numbers of words.
@@ -36,7 +34,6 @@ def ecc_report_layout(params: NodeParams) -> data.StructLayout:
     count = range(LINE_WORDS + 1)
     return data.StructLayout(
         {
-            "valid": 1,
             "row": range(params.bank_lines),
             "corrected": count,
             "uncorrectable": count,
@@ -64,14 +61,16 @@ class EccReporter(wiring.Component):
     syndrome : In(64)
         As from `EccDecoder`.
     row : In(row number)
+    found : Out(1)
+        Something is wrong. Otherwise `report` means nothing.
     report : Out(ecc_report_layout(params))
-        `valid` tells that something is wrong.
     """
 
     corrected: Signal
     uncorrectable: Signal
     syndrome: Signal
     row: Signal
+    found: Signal
     report: Any
 
     def __init__(self, params: NodeParams):
@@ -81,6 +80,7 @@ class EccReporter(wiring.Component):
                 "uncorrectable": In(LINE_WORDS),
                 "syndrome": In(CHECK_BITS * LINE_WORDS),
                 "row": In(range(params.bank_lines)),
+                "found": Out(1),
                 "report": Out(ecc_report_layout(params)),
             }
         )
@@ -88,13 +88,11 @@ class EccReporter(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         report = self.report
-        wrong = Signal()  # not a bit of the report: a simulator takes that for a loop
         m.d.comb += [
-            wrong.eq((self.corrected | self.uncorrectable).any()),
-            report.valid.eq(wrong),
+            self.found.eq((self.corrected | self.uncorrectable).any()),
             report.row.eq(self.row),
         ]
-        with m.If(wrong):
+        with m.If(self.found):
             m.d.comb += [
                 report.corrected.eq(sum(self.corrected)),
                 report.uncorrectable.eq(sum(self.uncorrectable)),

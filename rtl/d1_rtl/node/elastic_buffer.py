@@ -46,8 +46,9 @@ class ElasticBuffer(wiring.Component):
     def __init__(self, shape: ShapeLike | ShapeCastable, *, depth: int = 2):
         if depth < 2:
             raise ValueError(f"depth must be at least 2, not {depth!r}")
-        self._shape = shape
         self._depth = depth
+        #: The oldest first, which is the output. For proofs; nobody else looks at them.
+        self.entries = [Signal(shape, name=f"entry_{n}") for n in range(depth)]
         super().__init__(
             {
                 "i": In(stream.Signature(shape)),
@@ -58,8 +59,7 @@ class ElasticBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        # The oldest entry is the first: it is the output.
-        entries = [Signal(self._shape, name=f"entry_{n}") for n in range(self._depth)]
+        entries = self.entries
         i_ready = Signal(init=1)
         o_valid = Signal()
         m.d.comb += [

@@ -32,16 +32,16 @@ class Scoreboard(wiring.Component):
     write: In(REGISTERS)  #: are written now
     uses: In(REGISTERS)  #: are asked about
     ready: Out(1)  #: none of these waits for a result that will not be there in the next cycle
+    marked: Out(REGISTERS)  #: are waiting
     any: Out(1)  #: some register is waiting
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        marked = Signal(REGISTERS)
         left = Signal(REGISTERS)
         m.d.comb += [
-            left.eq(marked & ~self.write),
+            left.eq(self.marked & ~self.write),
             self.ready.eq(~(self.uses & left).any()),
-            self.any.eq(marked.any()),
+            self.any.eq(self.marked.any()),
         ]
-        m.d.sync += marked.eq(left | self.reserve)
+        m.d.sync += self.marked.eq(left | self.reserve)
         return m

@@ -12,6 +12,7 @@ from d1_golden.params import NodeParams
 from .ecc import LINE_WORDS
 from .ecc_registers import EccRegisters
 from .interfaces import SramReadSignature, SramWriteSignature, register_line
+from .patience import Patience
 from .sram_bank import SramBank
 from .sram_write_port import SramWritePort
 
@@ -115,7 +116,7 @@ class Sram(wiring.Component):
         ]
         for index, bank in enumerate(banks):
             m.submodules[f"bank_{index}"] = bank
-            m.d.comb += ecc.reports[index].eq(bank.report)
+            m.d.comb += [ecc.found[index].eq(bank.found), ecc.reports[index].eq(bank.report)]
 
         for name in READ_CLIENTS:
             port = getattr(self, f"r_{name}")
@@ -130,13 +131,11 @@ class Sram(wiring.Component):
             request = getattr(self, name).request
             m.d.comb += self.stalled[name].eq(request.valid & ~request.ready)
 
-        waits = Cat(self.stalled.as_value(), ecc.o.valid & ~ecc.o.ready)
-        for _ in range(PATIENCE):
-            # Who has been waiting for one cycle, for two, ...
-            longer = Signal.like(waits, name="waited")
-            m.d.sync += longer.eq(waits)
-            waits = waits & longer
-        m.d.comb += [bank.late.eq(longer) for bank in banks]
+        m.submodules.patience = patience = Patience(len(banks[0].late), cycles=PATIENCE)
+        m.d.comb += [
+            patience.waits.eq(Cat(self.stalled.as_value(), ecc.o.valid & ~ecc.o.ready)),
+            *(bank.late.eq(patience.late) for bank in banks),
+        ]
         m.d.comb += [
             self.registers.eq(ecc.registers),
             ecc.write.eq(self.write),

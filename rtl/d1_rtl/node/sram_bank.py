@@ -11,11 +11,11 @@ from d1_golden.ecc import CHECK_BITS, DATA_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
 from ..clock_gate import ClockGate
+from .bank_schedule import BankSchedule
 from .ecc import LINE_WORDS, EccDecoder, EccEncoder
 from .ecc_report import EccReporter, ecc_report_layout
 from .interfaces import line_address_bits
 from .sram_write_port import bank_write_layout, masked_bytes
-from .urgent_arbiter import UrgentArbiter
 
 __all__ = ["SramBank"]
 
@@ -23,7 +23,7 @@ __all__ = ["SramBank"]
 class SramBank(wiring.Component):
     """A single-ported memory of lines with check bytes that serves several clients in turn.
 
-    A bank grants one access per cycle, as `UrgentArbiter` says: a read, or a write of whole words.
+    A bank grants one access per cycle, as `BankSchedule` says: a read, or a write of whole words.
     A line read is on `data` in the cycle after the transfer, and only then, with one flipped bit
     of each word and its check byte corrected.
 
@@ -61,14 +61,18 @@ class SramBank(wiring.Component):
     data : Out(512)
     uncorrectable : Out(8)
         With `data`, for each word: it is as stored and wrong.
+    found : Out(1)
+        Something is wrong in the row that was read in the cycle before, by a reader or for a
+        write. It is apart from `report` so that a simulator makes that only when a row is read.
     report : Out(ecc_report_layout(params))
-        What is wrong in the row that was read in the cycle before, by a reader or for a write.
+        With `found`: what.
 
     """
 
     late: Signal
     data: Signal
     uncorrectable: Signal
+    found: Signal
     report: Any
 
     def __init__(
@@ -105,7 +109,7 @@ class SramBank(wiring.Component):
             self.data.eq(bank.data),
             self.uncorrectable.eq(bank.uncorrectable),
             self.report.eq(bank.report),
-            self.report.valid.eq(bank.report.valid & row_read),
+            self.found.eq(bank.found & row_read),
         ]
         return m
 
@@ -117,6 +121,14 @@ class _Bank(wiring.Component):
     depends on a read comes from registers of the gated domain only, so that a simulator looks at
     the decoders of no other banks than those in use.
     """
+
+    late: Signal
+    data: Signal
+    uncorrectable: Signal
+    found: Signal
+    report: Any
+    busy: Signal
+    reads: Signal
 
     def __init__(self, params: NodeParams, clients: list[str], *, readers: int, urgent: int):
         self._params = params
@@ -131,6 +143,7 @@ class _Bank(wiring.Component):
                 "late": In(len(clients)),
                 "data": Out(8 * LINE_BYTES),
                 "uncorrectable": Out(LINE_WORDS),
+                "found": Out(1),
                 "report": Out(ecc_report_layout(params)),
                 "busy": Out(1),
                 "reads": Out(1),
@@ -142,51 +155,47 @@ class _Bank(wiring.Component):
         readers = [getattr(self, name) for name in self._readers]
         writers = [getattr(self, name) for name in self._writers]
         clients = [*readers, *writers]
-        m.submodules.arbiter = arbiter = UrgentArbiter(len(clients), urgent=self._urgent)
-        merging = Signal()  # the second cycle of a write that needs the row
-        merger = Signal(len(writers))  # whose
-        reads, granted_writes = arbiter.grants[: len(readers)], arbiter.grants[len(readers) :]
-        needs_row, writes = Signal(), Signal(len(writers))
+        m.submodules.schedule = schedule = BankSchedule(
+            readers=len(readers), writers=len(writers), urgent=self._urgent
+        )
         m.d.comb += [
-            arbiter.requests.eq(Mux(merging, 0, Cat(client.valid for client in clients))),
-            arbiter.late.eq(self.late),
-            writes.eq(Mux(merging, merger, granted_writes)),
-            needs_row.eq((granted_writes & Cat(w.payload.partial for w in writers)).any()),
-            Cat(client.ready for client in clients).eq(Cat(reads, Mux(needs_row, 0, writes))),
-            self.busy.eq(arbiter.grants.any() | merging),
+            schedule.requests.eq(Cat(client.valid for client in clients)),
+            schedule.partial.eq(Cat(writer.payload.partial for writer in writers)),
+            schedule.late.eq(self.late),
+            Cat(client.ready for client in clients).eq(schedule.ready),
+            self.busy.eq(schedule.busy),
         ]
-        m.d.sync += [merging.eq(needs_row), merger.eq(granted_writes)]
 
         bank_bits = (self._params.sram_banks - 1).bit_length()
         lines = [*(r.payload for r in readers), *(w.payload.line for w in writers)]
         row = Signal(range(self._params.bank_lines))
-        with m.Switch(Cat(reads, writes)):
+        with m.Switch(Cat(schedule.reads, schedule.writes)):
             for index, line in enumerate(lines):
                 with m.Case(1 << index):
                     m.d.comb += row.eq(line >> bank_bits)
-        write = Signal(bank_write_layout(self._params))
-        with m.If(writes.any()), m.Switch(writes):
+        write: Any = Signal(bank_write_layout(self._params))
+        with m.If(schedule.writes.any()), m.Switch(schedule.writes):
             for index, writer in enumerate(writers):
                 # By default the last writer is looked at: a multiplexer with one input less.
                 with m.Case(1 << index) if writer is not writers[-1] else m.Default():
                     m.d.comb += write.eq(writer.payload)
-        m.d.comb += self.reads.eq(reads.any() | (needs_row & ~write.raw))
-        self._store(m, row, write, does_write=writes.any() & ~needs_row, merging=merging)
+        m.d.comb += self.reads.eq(schedule.reads.any() | (schedule.reads_row & ~write.raw))
+        self._store(m, row, write, schedule)
         return m
 
-    def _store(self, m: Module, row: Signal, write: Any, does_write: Any, merging: Signal) -> None:
+    def _store(self, m: Module, row: Signal, write: Any, schedule: BankSchedule) -> None:
         """Connect the memory with the decoder behind it and the merged row before it."""
         m.submodules.decoder = decoder = EccDecoder()
         m.submodules.encoder = encoder = EccEncoder()
         m.submodules.reporter = reporter = EccReporter(self._params)
         raw, keep, read_row = Signal(), Signal(LINE_BYTES), Signal.like(row)
-        m.d.sync += [raw.eq(write.raw & ~merging), keep.eq(~write.mask), read_row.eq(row)]
+        m.d.sync += [raw.eq(write.raw & schedule.reads_row), keep.eq(~write.mask), read_row.eq(row)]
         kept = Signal(8 * LINE_BYTES)
         data, check = Signal(8 * LINE_BYTES), Signal(CHECK_BITS * LINE_WORDS)
         m.d.comb += [encoder.data.eq(kept), data.eq(write.data), check.eq(write.check)]
         for n, old_bytes in enumerate(masked_bytes(m, decoder.fixed, keep, "keep_bits")):
             part, part_check = slice(DATA_BITS * n, DATA_BITS * (n + 1)), slice(8 * n, 8 * (n + 1))
-            with m.If(merging):
+            with m.If(schedule.merges):
                 m.d.comb += [
                     kept[part].eq(old_bytes),
                     data[part].eq(write.data[part] ^ kept[part]),
@@ -204,6 +213,7 @@ class _Bank(wiring.Component):
             reporter.uncorrectable.eq(decoder.uncorrectable),
             reporter.syndrome.eq(decoder.syndrome),
             reporter.row.eq(read_row),
+            self.found.eq(reporter.found),
             self.report.eq(reporter.report),
         ]
         m.submodules.memory = Instance(
@@ -212,7 +222,7 @@ class _Bank(wiring.Component):
             p_ADDRESS_BITS=len(row),
             i_clk=ClockSignal(),
             i_enable=self.busy,
-            i_write=does_write,
+            i_write=schedule.writes.any() & ~schedule.reads_row,
             i_line=row,
             i_words=write.words,
             i_data=data,

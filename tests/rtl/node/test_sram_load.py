@@ -173,8 +173,9 @@ def run(model, rng, *, scrub):
         registers[cycle, EccRegister.INJECT_ADDRESS] = 8 * word
     inputs["write"] = np.zeros(CYCLES, np.uint64)
     inputs["write"][at] = sum(1 << r for r in EccRegister if "INJECT" in r.name)
-    registers[0, EccRegister.SCRUB_INTERVAL] = scrub
-    inputs["write"][0] = 1 << EccRegister.SCRUB_INTERVAL
+    scrub_at = at[0] - 1
+    registers[scrub_at, EccRegister.SCRUB_INTERVAL] = scrub
+    inputs["write"][scrub_at] = 1 << EccRegister.SCRUB_INTERVAL
     inputs["data"] = registers.view(np.uint32)
     outputs = [f"{client}__{event}" for client in CLIENTS for event in EVENTS]
     outputs += [f"{client}__{what}" for client in READERS for what in ("data", "uncorrectable")]
