@@ -225,6 +225,19 @@ def test_an_accumulator_is_ready_after_its_latency(tiny, pair):
     assert distance(tiny, first, second, thread=2) == [cycles]
 
 
+def test_a_scalar_leaves_four_cycles_after_its_start_and_one_a_cycle(tiny):
+    tiny.memory[:16] = bytes(range(16))
+    first = VectorOperation(
+        insn=encode("vmv.x.v", rd=5, vs1=1, lane=1), fields={}, scalar=(5, 0x07060504)
+    )
+    recording = tiny.run([[load(1), *[first] * 12], [], [], []])
+    assert [cycle for cycle, _ in recording.scalars] == [n + 4 for n in recording.starts[1:]]
+    assert recording.starts[-1] - recording.starts[1] == 11
+    # A result for x0 is none.
+    nothing = operation("vmv.x.v", rd=0, vs1=1, lane=1)
+    assert not tiny.run([[nothing] * 3, [], [], []]).scalars
+
+
 def test_a_load_waits_for_a_store_to_its_line_only(tiny):
     assert distance(tiny, store(1), load(2, at=0x30)) == [2]
     assert distance(tiny, store(1), load(2, at=0x40)) == [1]
