@@ -18,8 +18,8 @@ class BankSchedule(wiring.Component):
     first the row is read for it (`reads_row`) and in the second, in which nobody else is served,
     it is `ready`. Everything is combinational but for that second cycle.
 
-    A client that asks for p cycles before it is late is ready after p + 1 + r + 2 w cycles at
-    most, r and w being the numbers of the other readers and writers (`tests/formal`).
+    A client that is late once it has waited for p cycles waits for p + r - 1 + 2 w cycles at most,
+    r and w being the numbers of readers and writers (`tests/formal/proof_arbiter.py`).
 
     Golden twin: none of its own; arbitration changes timing, never results.
 

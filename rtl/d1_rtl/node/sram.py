@@ -47,9 +47,8 @@ class Sram(wiring.Component):
 
     Of clients that meet in one bank, one is served per cycle. `URGENT_CLIENT` goes first, unless
     somebody has waited for `PATIENCE` cycles: those who have take turns before everybody else, and
-    without them and the urgent one all the others take turns. No client waits for more than 17
-    cycles: `PATIENCE`, one that began before, and each other client's access, two cycles long if
-    it writes.
+    without them and the urgent one all the others take turns. No client waits for more than 16
+    cycles: `PATIENCE` and the access of each other client, two cycles long if it writes.
 
     Golden twins: `d1_golden.node.GoldenNode.memory`, which knows no banks, and
     `d1_golden.node.ecc_state`.
