@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
@@ -38,6 +38,22 @@ class NetworkBench(wiring.Component):
         The preset.
 
     """
+
+    i_request: Any
+    i_reply: Any
+    o_request: Any
+    o_reply: Any
+    transfer: Any
+    transfers_pending: Signal
+    link: Any
+    link_result: Any
+    take: Any
+    post: Any
+    nonzero: Signal
+    r_vector_0: Any
+    node_id: Signal
+    busy: Signal
+    idle: Signal
 
     def __init__(self, params: NodeParams) -> None:
         self._params = params
@@ -96,7 +112,7 @@ class NetworkBench(wiring.Component):
             self.transfers_pending.eq(network.transfers_pending),
             self.busy.eq(network.busy),
         ]
-        m.d.sync += self.idle.eq(~network.busy)
+        m.d.sync += self.idle.eq(~network.busy & ~self.transfer.valid & ~self.link.valid)
         return m
 
 
