@@ -78,7 +78,7 @@ class Node(wiring.Component):
         sram: Any = Sram(self._params)
         m.submodules.sram = sram
         m.submodules.network = network = NetworkInterface(self._params)
-        m.submodules.control = control = ControlBlock(self._params)
+        m.submodules.control = control = ControlBlock(self._params, gated=self._gated)
         m.submodules.semaphores = semaphores = Semaphores(self._params)
         m.submodules.core = core = Core(self._params, gated=self._gated)
         wiring.connect(m, wiring.flipped(self.i_request), network.i_request)
