@@ -18,6 +18,8 @@ from d1_golden.memory_map import (
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "software" / "d1" / "benchmarks"
+#: LLVM has no model of this core; Rocket's is of an in-order core with the same latency of loads.
+_SCHEDULE = "-mcpu=rocket_rv64+m"
 _THREAD_BASE = register_address(ThreadRegister.PC)
 _MACROS = {
     "THREAD_BASE": _THREAD_BASE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from d1_golden.params import PRESETS
 
 _ROOT = Path(__file__).parents[2]
 _ELF = Path(str(files("d1") / "benchmarks" / "integer.elf"))
-_MAX_THREADS, _ROUNDS = 4, 3
+_MAX_THREADS, _ROUNDS = 4, 2
 _MASK = (1 << 32) - 1
 
 
@@ -25,9 +26,9 @@ class _Random:
     def __init__(self, seed: int) -> None:
         self._state = seed
 
-    def __call__(self) -> int:
+    def __call__(self, bits: int) -> int:
         self._state = (self._state * 1664525 + 1013904223) & _MASK
-        return self._state >> 8
+        return self._state >> 32 - bits
 
 
 def _crc(crc: int, word: int) -> int:
@@ -39,82 +40,70 @@ def _crc(crc: int, word: int) -> int:
     return value
 
 
-def _lists(random: _Random) -> int:
+def _lists(random: _Random) -> list[int]:
     records: list[tuple[int, int]] = []
-    for n in range(48):
-        records.insert(0 if n % 2 else len(records), (random() % 1000, n))
+    for n in range(64):
+        records.insert(0 if n % 2 else len(records), (random(10), n))
     found = 0
-    for _ in range(24):
-        wanted = random() % 16
-        place = next((n for n, (key, _) in enumerate(records) if key % 16 == wanted), None)
+    for _ in range(32):
+        wanted = random(5)
+        place = next((n for n, (key, _) in enumerate(records) if key % 32 == wanted), None)
         if place is None:
             found += 1000
         else:
             records.insert(0, records.pop(place))
             found += records[0][1]
-    for key, value in sorted(reversed(records), key=lambda record: record[0]):
-        found = found * 31 + (key << 8 ^ value)
-    return found & _MASK
+    ordered = sorted(reversed(records), key=lambda record: record[0])
+    return [found, *(key << 8 ^ value for key, value in ordered)]
 
 
-def _matrices(random: _Random) -> tuple[int, int]:
-    pairs = [
-        [(random() % 2000 - 1000, random() % 2000 - 1000) for _ in range(10)] for _ in range(10)
-    ]
-    a, b = np.array(pairs).transpose(2, 0, 1)
-    c = a @ b
-    over = sum(
-        j if c[i, j] > 500_000 else -i if c[i, j] < -500_000 else 1
-        for i in range(10)
-        for j in range(10)
-    )
-    total = sum(int(c[i].sum() / (i + 1)) + int(np.fmod(c[i, i], 127)) for i in range(10))
-    return over & _MASK, total & _MASK
+def _matrices(random: _Random) -> list[int]:
+    numbers = np.array([random(32) for _ in range(14 * 14)], np.uint32).reshape(14, 14)
+    a, b = ((numbers << shift).view(np.int32) >> 21 for shift in (0, 11))
+    c = (a @ b >> 8).astype(np.int16).astype(np.int32) @ b
+    sums, over = c.sum(axis=1), (c > 0).sum(axis=1)
+    return [int(total / (row + 1)) + int(over[row]) for row, total in enumerate(sums.tolist())]
+
+
+#: What a word can be, in the order of the states in which the machine ends.
+_WORDS = (
+    "",
+    "0",
+    "[1-9][0-9]*",
+    "0x[0-9a-f]*",
+    r"(?:0|[1-9][0-9]*)\.[0-9]*",
+    "[a-z_][a-z_0-9]*",
+    ".*",
+)
 
 
 def _kind(word: str) -> int:
-    """Return the number of the state in which a word ends."""
-    digits, hexadecimals = set("0123456789"), set("0123456789abcdef")
-    letters = set("abcdefghijklmnopqrstuvwxyz_")
-    whole, point, fraction = word.partition(".")
-    if not word:
-        return 0
-    if word == "0":
-        return 1
-    if set(word) <= digits and word[0] != "0":
-        return 2
-    if word.startswith("0x") and set(word[2:]) <= hexadecimals:
-        return 3
-    if (
-        point
-        and set(fraction) <= digits
-        and set(whole) <= digits
-        and whole == (whole.lstrip("0") or "0")
-    ):
-        return 4
-    return 5 if word[0] in letters and set(word) <= letters | digits else 6
+    return next(n for n, pattern in enumerate(_WORDS) if re.fullmatch(pattern, word))
 
 
-def _words(random: _Random) -> int:
-    letters = "0123456789abcdefx.x._  "
-    text = "".join(letters[random() % len(letters)] for _ in range(256))
-    counts = [0] * 7
-    for word in text.split(" "):
+def _words(random: _Random) -> list[int]:
+    sentence = "mass 12.75 x1 0x7fe0 speed 3.14159 of_light 299792458 0 node 7 0xdeadbeef +5 "
+    text = list((sentence * 5)[:384])
+    for _ in range(48):
+        place = random(8)
+        text[place] = text[place + random(7)]
+    words = "".join(text).split(" ")
+    counts, letters = [0] * 7, [0] * 7
+    letters[0] = len(words) - 1  # the blanks
+    for word in words[:-1]:
         counts[_kind(word)] += 1
-    total = 0
-    for count in counts:
-        total = total * 37 + count
-    return total & _MASK
+    for word in words:
+        for end in range(1, len(word) + 1):
+            letters[_kind(word[:end])] += 1
+    return [count << 16 | letter for count, letter in zip(counts, letters, strict=True)]
 
 
 def _check(thread: int) -> int:
     """Return what a thread of the benchmark must find."""
     random, crc = _Random(12345 + thread), _MASK
     for _ in range(_ROUNDS):
-        crc = _crc(crc, _lists(random))
-        for value in _matrices(random):
-            crc = _crc(crc, value)
-        crc = _crc(crc, _words(random))
+        for found in (*_lists(random), *_matrices(random), *_words(random)):
+            crc = _crc(crc, found)
     return crc
 
 

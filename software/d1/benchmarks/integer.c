@@ -10,11 +10,12 @@
 #include <stdint.h>
 
 #define MAX_THREADS 4
-#define ROUNDS 3
-#define RECORDS 48
-#define SEARCHES 24
-#define SIZE 10
-#define TEXT_BYTES 256
+#define ROUNDS 2
+#define RECORDS 64
+#define SEARCHES 32
+#define SIZE 14
+#define TEXT_BYTES 384
+#define CHANGES 48
 
 struct record {
     struct record *next;
@@ -27,31 +28,44 @@ struct workspace {
     struct record records[RECORDS];
     int16_t a[SIZE][SIZE], b[SIZE][SIZE];
     int32_t c[SIZE][SIZE];
-    char text[TEXT_BYTES];
+    uint8_t text[TEXT_BYTES];
 } __attribute__((aligned(64)));
 
 static struct workspace workspaces[MAX_THREADS];
 
 /* What each thread must find. */
-static const uint32_t expected[MAX_THREADS] = {0x831db816, 0xb3b11f88, 0xdc38422f, 0xba4dba8d};
+static const uint32_t expected[MAX_THREADS] = {0x94598ea2, 0x90bcd87e, 0x6d08596b, 0x170725e5};
 
 __attribute__((section(".signature"))) volatile uint32_t checks[MAX_THREADS];
 
 void _start(void);
 
-/* Next number of a linear congruential sequence. */
-static uint32_t next_random(uint32_t *state)
+/* The high bits of the next number of a linear congruential sequence. */
+static uint32_t next_random(uint32_t *state, int bits)
 {
     *state = *state * 1664525 + 1013904223;
-    return *state >> 8;
+    return *state >> (32 - bits);
 }
 
-/* CRC-32 of one more word: polynomial 0x04c11db7, most significant bit first. */
+/* ---- cyclic redundancy check ---- */
+
+/* CRC-32 of one more word, eight bits at a time: polynomial 0x04c11db7, most significant first. */
 static uint32_t crc_word(uint32_t crc, uint32_t word)
 {
+    /* What is left of the upper and of the lower four of eight bits that are shifted out. */
+    static const uint32_t upper[16] = {
+        0x00000000, 0x4c11db70, 0x9823b6e0, 0xd4326d90, 0x34867077, 0x7897ab07,
+        0xaca5c697, 0xe0b41de7, 0x690ce0ee, 0x251d3b9e, 0xf12f560e, 0xbd3e8d7e,
+        0x5d8a9099, 0x119b4be9, 0xc5a92679, 0x89b8fd09,
+    };
+    static const uint32_t lower[16] = {
+        0x00000000, 0x04c11db7, 0x09823b6e, 0x0d4326d9, 0x130476dc, 0x17c56b6b,
+        0x1a864db2, 0x1e475005, 0x2608edb8, 0x22c9f00f, 0x2f8ad6d6, 0x2b4bcb61,
+        0x350c9b64, 0x31cd86d3, 0x3c8ea00a, 0x384fbdbd,
+    };
     crc ^= word;
-    for (int bit = 0; bit < 32; bit++)
-        crc = crc << 1 ^ (0x04c11db7 & (uint32_t)((int32_t)crc >> 31));
+    for (int n = 0; n < 4; n++)
+        crc = crc << 8 ^ upper[crc >> 28] ^ lower[crc >> 24 & 15];
     return crc;
 }
 
@@ -63,7 +77,7 @@ static struct record *make_list(struct record *records, uint32_t *random)
     struct record *first = 0, **end = &first;
     for (uint32_t n = 0; n < RECORDS; n++) {
         struct record *record = &records[n];
-        record->key = next_random(random) % 1000;
+        record->key = next_random(random, 10);
         record->value = n;
         if (n & 1) {
             record->next = first;
@@ -82,7 +96,7 @@ static struct record *search(struct record *first, uint32_t class, uint32_t *fou
 {
     for (struct record **link = &first; *link; link = &(*link)->next) {
         struct record *record = *link;
-        if (record->key % 16 == class) {
+        if ((record->key & 31) == class) {
             *found += record->value;
             *link = record->next;
             record->next = first;
@@ -110,10 +124,15 @@ static struct record *merge(struct record *a, struct record *b)
 {
     struct record *first, **end = &first;
     while (a && b) {
-        struct record **least = b->key < a->key ? &b : &a;
-        *end = *least;
-        end = &(*least)->next;
-        *least = (*least)->next;
+        if (b->key < a->key) {
+            *end = b;
+            end = &b->next;
+            b = b->next;
+        } else {
+            *end = a;
+            end = &a->next;
+            a = a->next;
+        }
     }
     *end = a ? a : b;
     return first;
@@ -144,106 +163,102 @@ static uint32_t lists(struct workspace *work, uint32_t *random, uint32_t crc)
     uint32_t found = 0;
     struct record *first = make_list(work->records, random);
     for (int n = 0; n < SEARCHES; n++)
-        first = search(first, next_random(random) % 16, &found);
+        first = search(first, next_random(random, 5), &found);
+    crc = crc_word(crc, found);
     first = sort(reverse(first));
     for (struct record *record = first; record; record = record->next)
-        found = found * 31 + (record->key << 8 ^ record->value);
-    return crc_word(crc, found);
+        crc = crc_word(crc, record->key << 8 ^ record->value);
+    return crc;
 }
 
 /* ---- matrices ---- */
 
-static uint32_t matrices(struct workspace *work, uint32_t *random, uint32_t crc)
+static void multiply(const int16_t a[SIZE][SIZE], const int16_t b[SIZE][SIZE], int32_t c[SIZE][SIZE])
 {
-    for (int i = 0; i < SIZE; i++)
-        for (int j = 0; j < SIZE; j++) {
-            work->a[i][j] = (int16_t)(next_random(random) % 2000 - 1000);
-            work->b[i][j] = (int16_t)(next_random(random) % 2000 - 1000);
-        }
     for (int i = 0; i < SIZE; i++)
         for (int j = 0; j < SIZE; j++) {
             int32_t sum = 0;
             for (int k = 0; k < SIZE; k++)
-                sum += work->a[i][k] * work->b[k][j];
-            work->c[i][j] = sum;
+                sum += a[i][k] * b[k][j];
+            c[i][j] = sum;
         }
-    /* What is over and under a threshold, row by row, and the trace. */
-    int32_t over = 0, sum = 0;
-    for (int i = 0; i < SIZE; i++) {
-        int32_t row = 0;
+}
+
+/* Multiply random matrices, then their product, cut to 16 bits, by the second one again. */
+static uint32_t matrices(struct workspace *work, uint32_t *random, uint32_t crc)
+{
+    for (int i = 0; i < SIZE; i++)
         for (int j = 0; j < SIZE; j++) {
-            int32_t value = work->c[i][j];
-            row += value;
-            over += value > 500000 ? j : value < -500000 ? -i : 1;
+            uint32_t number = next_random(random, 32);
+            work->a[i][j] = (int16_t)((int32_t)number >> 21);
+            work->b[i][j] = (int16_t)((int32_t)(number << 11) >> 21);
         }
-        sum += row / (i + 1) + work->c[i][i] % 127;
+    multiply(work->a, work->b, work->c);
+    for (int i = 0; i < SIZE; i++)
+        for (int j = 0; j < SIZE; j++)
+            work->a[i][j] = (int16_t)(work->c[i][j] >> 8);
+    multiply(work->a, work->b, work->c);
+    for (int i = 0; i < SIZE; i++) {
+        int32_t sum = 0, over = 0;
+        for (int j = 0; j < SIZE; j++) {
+            sum += work->c[i][j];
+            over += work->c[i][j] > 0;
+        }
+        crc = crc_word(crc, (uint32_t)(sum / (i + 1) + over));
     }
-    crc = crc_word(crc, (uint32_t)over);
-    return crc_word(crc, (uint32_t)sum);
+    return crc;
 }
 
 /* ---- state machine ---- */
 
+enum class { OTHER, BLANK, NOUGHT, DIGIT, POINT, X, A_TO_F, LETTER, CLASSES };
 enum state { START, ZERO, DECIMAL, HEX, FRACTION, NAME, INVALID, STATES };
 
-/* Fill the text with words of random characters, separated by blanks. */
-static void make_text(char *text, uint32_t *random)
-{
-    static const char letters[] = "0123456789abcdefx.x._  ";
-    for (int n = 0; n < TEXT_BYTES; n++)
-        text[n] = letters[next_random(random) % (sizeof letters - 1)];
-}
+static const uint8_t class_of[128] = {
+    [' '] = BLANK, ['0'] = NOUGHT, ['1' ... '9'] = DIGIT, ['.'] = POINT, ['a' ... 'f'] = A_TO_F,
+    ['g' ... 'w'] = LETTER, ['x'] = X, ['y' ... 'z'] = LETTER, ['_'] = LETTER,
+};
 
-static int is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
+/* A blank ends a word: it leads back to the start. */
+static const uint8_t following[STATES][CLASSES] = {
+    /*            other    blank  0         1..9      .         x        a..f     letter */
+    [START] =    {INVALID, START, ZERO,     DECIMAL,  INVALID,  NAME,    NAME,    NAME},
+    [ZERO] =     {INVALID, START, INVALID,  INVALID,  FRACTION, HEX,     INVALID, INVALID},
+    [DECIMAL] =  {INVALID, START, DECIMAL,  DECIMAL,  FRACTION, INVALID, INVALID, INVALID},
+    [HEX] =      {INVALID, START, HEX,      HEX,      INVALID,  INVALID, HEX,     INVALID},
+    [FRACTION] = {INVALID, START, FRACTION, FRACTION, INVALID,  INVALID, INVALID, INVALID},
+    [NAME] =     {INVALID, START, NAME,     NAME,     INVALID,  NAME,    NAME,    NAME},
+    [INVALID] =  {INVALID, START, INVALID,  INVALID,  INVALID,  INVALID, INVALID, INVALID},
+};
 
-static int is_letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || c == '_';
-}
+static const char sentence[] =
+    "mass 12.75 x1 0x7fe0 speed 3.14159 of_light 299792458 0 node 7 0xdeadbeef +5 ";
 
-static enum state step(enum state state, char c)
-{
-    switch (state) {
-    case START:
-        return c == '0' ? ZERO : is_digit(c) ? DECIMAL : is_letter(c) ? NAME : INVALID;
-    case ZERO:
-        return c == 'x' ? HEX : c == '.' ? FRACTION : INVALID;
-    case DECIMAL:
-        return is_digit(c) ? DECIMAL : c == '.' ? FRACTION : INVALID;
-    case HEX:
-        return is_digit(c) || (c >= 'a' && c <= 'f') ? HEX : INVALID;
-    case FRACTION:
-        return is_digit(c) ? FRACTION : INVALID;
-    case NAME:
-        return is_letter(c) || is_digit(c) ? NAME : INVALID;
-    default:
-        return INVALID;
-    }
-}
-
-/* Count the words of the text by the state in which they end. */
+/* Count the words of a text by the state in which they end, and their letters. */
 static uint32_t words(struct workspace *work, uint32_t *random, uint32_t crc)
 {
-    uint32_t counts[STATES] = {0};
-    enum state state = START;
-    make_text(work->text, random);
-    for (int n = 0; n < TEXT_BYTES; n++) {
-        char c = work->text[n];
-        if (c == ' ') {
-            counts[state]++;
-            state = START;
-        } else {
-            state = step(state, c);
-        }
+    uint32_t counts[STATES] = {0}, letters[STATES] = {0};
+    uint8_t *text = work->text;
+    for (int n = 0, from = 0; n < TEXT_BYTES; n++) {
+        text[n] = (uint8_t)sentence[from++];
+        if (from == sizeof sentence - 1)
+            from = 0;
     }
-    counts[state]++;
-    uint32_t sum = 0;
+    for (int n = 0; n < CHANGES; n++) {
+        uint32_t place = next_random(random, 8);
+        text[place] = text[place + next_random(random, 7)];
+    }
+    uint32_t state = START;
+    for (int n = 0; n < TEXT_BYTES; n++) {
+        uint32_t next = following[state][class_of[text[n]]];
+        letters[next]++;
+        if (next == START)
+            counts[state]++;
+        state = next;
+    }
     for (int n = 0; n < STATES; n++)
-        sum = sum * 37 + counts[n];
-    return crc_word(crc, sum);
+        crc = crc_word(crc, counts[n] << 16 | letters[n]);
+    return crc;
 }
 
 /* ---- threads ---- */
