@@ -708,7 +708,8 @@ class Execute(wiring.Component):
         m.d.comb += records[-1].eq(done)
         for late, result in zip(self.retire.late, self.results[len(self.alus) :], strict=True):
             m.d.comb += late.eq(result)
-        with m.If(self.start.any()):  # that is an argument, not a result
+        # An argument is no result, and that of a link is in its record.
+        with m.If(self.start.any() | (self.link_result.valid & self.link_result.ready)):
             m.d.comb += self.retire.late[1].valid.eq(0)
         for thread, csr_file in enumerate(csr_files):
             retired = (record.valid & (record.thread == thread) for record in records)
