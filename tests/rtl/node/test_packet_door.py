@@ -4,19 +4,14 @@ import random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
 from d1_golden import memory_map
 from d1_golden.memory_map import CounterRegister, IdentityRegister, ThreadRegister
 from d1_golden.node import GoldenNode
-from d1_golden.packet import PACKET_DTYPE, Opcode
-from d1_golden.params import LINE_BYTES, PRESETS, NodeParams
-from d1_rtl.node.control_block import ControlBlock
-from d1_rtl.node.interfaces import SramReadSignature, SramWriteSignature, packet_layout
-from d1_rtl.node.packet_door import PacketDoor
-from d1_rtl.node.sram import Sram
+from d1_golden.packet import ACK_FLAG, PACKET_DTYPE, POST_FLAG, Opcode, read_requests
+from d1_golden.params import LINE_BYTES, PRESETS
 from d1_rtl.sim.native import NativeModel
+
+from testbench.network_bench import NetworkBench
 
 PARAMS = PRESETS["tiny"]
 NODE = 0x0102_0304
@@ -28,47 +23,15 @@ COUNTERS = memory_map.COUNTER_BASE
 CAPACITY = 5
 
 
-class DoorAndTargets(wiring.Component):
-    """The door, what it opens, and the ports of one competitor for the banks."""
-
-    def __init__(self, params: NodeParams):
-        self._params = params
-        super().__init__(
-            {
-                "i_request": In(stream.Signature(packet_layout())),
-                "o_reply": Out(stream.Signature(packet_layout())),
-                "busy": Out(1),
-                "r_vector": In(SramReadSignature(params)),
-                "w_vector": In(SramWriteSignature(params)),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.door = door = PacketDoor(self._params)
-        m.submodules.sram = sram = Sram(self._params)
-        m.submodules.control = control = ControlBlock(self._params)
-        m.d.comb += [door.node_id.eq(NODE), control.node_id.eq(NODE), self.busy.eq(door.busy)]
-        wiring.connect(m, door.sram_read, sram.r_network)
-        wiring.connect(m, door.sram_write, sram.w_network)
-        wiring.connect(m, door.control, control.door)
-        wiring.connect(m, door.events, control.events)
-        wiring.connect(m, wiring.flipped(self.i_request), door.i_request)
-        wiring.connect(m, door.o_reply, wiring.flipped(self.o_reply))
-        wiring.connect(m, wiring.flipped(self.r_vector), sram.r_vector)
-        wiring.connect(m, wiring.flipped(self.w_vector), sram.w_vector)
-        return m
-
-
 class Driver:
     """Sends requests and takes replies with random pauses, and notes the cycles of both."""
 
     def __init__(self, model: NativeModel):
         self.model = model
         self.sent: list[int] = []  # cycle of each request
-        for port in ("i_request__valid", "o_reply__ready", "r_vector__request__valid"):
+        for port in ("i_request__valid", "o_reply__ready", "r_vector_0__request__valid"):
             model.set(port, 0)
-        model.set("w_vector__request__valid", 0)
+        model.set("node_id", NODE)
         model.reset()
 
     def exchange(
@@ -100,12 +63,12 @@ class Driver:
             model.set("o_reply__ready", ready := rng.random() < take)
             if not competing:
                 competing = rng.random() < compete
-                model.set("r_vector__request__valid", competing)
-                model.set("r_vector__request__payload", rng.randrange(SRAM_LINES))
+                model.set("r_vector_0__request__valid", competing)
+                model.set("r_vector_0__request__payload", rng.randrange(SRAM_LINES))
             took = model.get("i_request__ready") and offering
             replied = model.get("o_reply__valid") and ready
             payload = model.get("o_reply__payload") if replied else 0
-            served = model.get("r_vector__request__ready")
+            served = model.get("r_vector_0__request__ready")
             model.step()
             if took:
                 left.pop()
@@ -127,7 +90,7 @@ class Driver:
 
 @pytest.fixture(scope="module")
 def model():
-    with NativeModel(DoorAndTargets(PARAMS), name="door_and_targets") as model:
+    with NativeModel(NetworkBench(PARAMS), name="network_tiny") as model:
         yield model
 
 
@@ -149,10 +112,10 @@ def packet(
     mask: int = ALL_BYTES,
     tag: int = 0x1234,
     source: int = 0x0A0B_0C0D,
-    reserved: int = 0,
+    flags: int = 0,
 ) -> np.ndarray:
     one = np.zeros(1, PACKET_DTYPE)
-    one["opcode"], one["reserved"], one["tag"], one["source"] = opcode, reserved, tag, source
+    one["opcode"], one["flags"], one["tag"], one["source"] = opcode, flags, tag, source
     one["address"], one["mask"], one["data"] = address, mask, np.frombuffer(data, np.uint8)
     return one
 
@@ -161,8 +124,18 @@ def read(address: int, **fields: int) -> np.ndarray:
     return packet(Opcode.READ, address, **fields)
 
 
-def write(address: int, data: bytes = bytes(LINE_BYTES), mask: int = ALL_BYTES) -> np.ndarray:
-    return packet(Opcode.WRITE, address, data=data, mask=mask)
+def write(
+    address: int, data: bytes = bytes(LINE_BYTES), mask: int = ALL_BYTES, flags: int = 0
+) -> np.ndarray:
+    return packet(Opcode.WRITE, address, data=data, mask=mask, flags=flags)
+
+
+def post(semaphore: int, *, flags: int = 0, address: int = 0) -> np.ndarray:
+    return packet(Opcode.POST, address, flags=POST_FLAG | semaphore | flags)
+
+
+def broadcast(near: int, far: int, offset: int, **fields: int | bytes) -> np.ndarray:
+    return packet(Opcode.BROADCAST, near << 24 | offset, mask=far, **fields)
 
 
 def registers(reply: np.void) -> list[int]:
@@ -183,7 +156,7 @@ def test_a_line_written_is_read_back_with_the_header_of_its_request(door):
     assert reply["opcode"] == Opcode.READ_REPLY
     assert reply["tag"] == 0xBEEF and reply["source"] == 0xFFFF_FFFF
     assert reply["address"] == address
-    assert reply["reserved"] == 0 and reply["mask"] == 0
+    assert reply["flags"] == 0 and reply["mask"] == 0
     assert reply["data"].tobytes() == data
 
 
@@ -195,12 +168,27 @@ def test_a_read_is_answered_after_three_cycles_and_so_is_a_fault(door):
 
 FAULTS = {
     "opcode 0": packet(0, 0),
-    "opcode 5": packet(5, 0),
+    "opcode 8": packet(8, 0),
     "opcode 255": packet(255, 0),
     "a READ_REPLY": packet(Opcode.READ_REPLY, 0),
     "a FAULT_REPLY": packet(Opcode.FAULT_REPLY, 0),
-    "reserved bits": packet(Opcode.READ, 0, reserved=0x80),
-    "reserved bits in a write": packet(Opcode.WRITE, 0, reserved=1),
+    "a WRITE_REPLY": packet(Opcode.WRITE_REPLY, 0),
+    "a read that posts": packet(Opcode.READ, 0, flags=POST_FLAG),
+    "a read to be acknowledged": packet(Opcode.READ, 0, flags=ACK_FLAG),
+    "flag 5": write(0, flags=0x20),
+    "flag 5 of a post": post(0x20),
+    "a semaphore that is not posted": write(0, flags=1),
+    "a post without its flag": packet(Opcode.POST, 0, flags=3),
+    "a post to a line": post(1, address=LINE_BYTES),
+    "a post to a control register": post(1, address=THREAD),
+    "a post to another node": post(1, flags=ACK_FLAG, address=(NODE ^ 1) << 24),
+    "a broadcast to be acknowledged": broadcast(NODE, NODE, 0, flags=ACK_FLAG),
+    "a broadcast with more than a corner": broadcast(NODE, NODE | 1 << 32, 0),
+    "a broadcast before the node": broadcast(NODE - 1, NODE - 1, 0),
+    "a broadcast after the node": broadcast(NODE + 1, NODE + 1, 0),
+    "a broadcast beside the node in one direction": broadcast(0x0100_0304, 0x01FF_0303, 0),
+    "a broadcast to the end of SRAM": broadcast(NODE, NODE, PARAMS.sram_bytes),
+    "an acknowledged write to no register": write(COUNTERS + (1 << 16), flags=ACK_FLAG | POST_FLAG),
     "another node's address": read((NODE ^ 1) << 24),
     "another node's address in its highest bit": read((NODE ^ 1 << 31) << 24),
     "an address with bit 56": read(1 << 56),
@@ -210,7 +198,7 @@ FAULTS = {
     "the last line below the control block": read(memory_map.CONTROL_BASE - LINE_BYTES),
     "the line after identity": read(memory_map.IDENTITY + LINE_BYTES),
     "the line after the threads": read(THREAD + LINE_BYTES * PARAMS.threads),
-    "the line after the counters": read(COUNTERS + LINE_BYTES),
+    "the line after the counters": read(COUNTERS + LINE_BYTES * memory_map.COUNTER_LINES),
     "a write to a control line that is not there": write(memory_map.CONTROL_BASE + (1 << 16)),
     "the last line of the node": read((1 << memory_map.LOCAL_BITS) - LINE_BYTES),
 } | {f"address bit {bit}": read(1 << bit) for bit in range(6)}
@@ -232,7 +220,7 @@ def test_a_fault_is_reported_and_changes_nothing(door, golden, request_packet):
     before, _, _ = door.exchange(requests[1:2], 1)
     replies, _, _ = door.exchange(requests, 4)
     assert replies[0]["opcode"] == Opcode.FAULT_REPLY
-    assert replies[0]["reserved"] == 0 and replies[0]["mask"] == 0
+    assert replies[0]["flags"] == 0 and replies[0]["mask"] == 0
     for field in ("tag", "source", "address"):
         assert replies[0][field] == request_packet[0][field]
     assert not replies[0]["data"].any()
@@ -278,11 +266,13 @@ def test_the_line_of_counters_counts_itself_and_the_replies_before_it(door):
 
 def random_request(rng: random.Random, tag: int) -> np.ndarray:
     """Return a request: mostly good, near to others in place, sometimes at fault."""
-    opcode = rng.choice((Opcode.READ, Opcode.WRITE)) if rng.random() < 0.95 else rng.randrange(256)
+    writes = (Opcode.WRITE, Opcode.WRITE, Opcode.POST, Opcode.BROADCAST)
+    opcode = rng.choice((Opcode.READ,) * 4 + writes) if rng.random() < 0.95 else rng.randrange(256)
     base = rng.choice(
         (
             *(0, LINE_BYTES, LINE_BYTES * PARAMS.sram_banks, PARAMS.sram_bytes - LINE_BYTES),
             *(PARAMS.sram_bytes, memory_map.IDENTITY, THREAD, THREAD + LINE_BYTES, COUNTERS),
+            *(memory_map.SEMAPHORE_BASE, memory_map.TRANSFER_BASE),
         )
         if rng.random() < 0.5
         else range(0, PARAMS.sram_bytes, LINE_BYTES)
@@ -290,6 +280,13 @@ def random_request(rng: random.Random, tag: int) -> np.ndarray:
     node = rng.choice((0, NODE)) if rng.random() < 0.95 else rng.getrandbits(40)
     offset = 0 if rng.random() < 0.95 else rng.randrange(LINE_BYTES)
     mask = rng.choice((0, ALL_BYTES, 0xFFFF, 0xFF00_FF00_0000_00FF, rng.getrandbits(LINE_BYTES)))
+    flags = 0
+    if opcode != Opcode.READ:
+        flags = rng.choice((0, POST_FLAG | rng.randrange(32))) | rng.choice((0, ACK_FLAG))
+    if opcode == Opcode.POST and rng.random() < 0.95:
+        base, offset, flags = 0, 0, flags | POST_FLAG
+    if opcode == Opcode.BROADCAST and rng.random() < 0.9:
+        node, mask, flags = NODE & rng.getrandbits(32), NODE | rng.getrandbits(32), flags & 0x9F
     return packet(
         opcode,
         node << 24 | base | offset,
@@ -297,7 +294,7 @@ def random_request(rng: random.Random, tag: int) -> np.ndarray:
         mask=mask,
         tag=tag & 0xFFFF,
         source=rng.getrandbits(32),
-        reserved=0 if rng.random() < 0.95 else rng.randrange(256),
+        flags=flags if rng.random() < 0.95 else rng.randrange(256),
     )
 
 
@@ -309,7 +306,8 @@ def test_random_requests_are_answered_as_by_the_golden_node_with_any_pauses(door
     door = Driver(door.model)  # counters from zero again
     requests = np.concatenate([random_request(rng, tag) for tag in range(1500)])
     expected = golden.exchange(requests)
-    assert {Opcode.READ_REPLY, Opcode.FAULT_REPLY} == {*expected["opcode"]}
+    kinds = {Opcode.READ_REPLY, Opcode.FAULT_REPLY, Opcode.WRITE_REPLY}
+    assert kinds == {*expected["opcode"]}
     replies, _, _ = door.exchange(
         requests,
         len(expected),
@@ -323,6 +321,10 @@ def test_random_requests_are_answered_as_by_the_golden_node_with_any_pauses(door
             f"{Opcode(wanted['opcode']).name} of {wanted['address']:#x}"
         )
     assert copy_of_sram(door).tobytes() == golden.memory.tobytes()
+    semaphores = read_requests(memory_map.SEMAPHORE_BASE, 256)
+    replies, _, _ = door.exchange(semaphores, len(semaphores))
+    assert replies.tobytes() == golden.exchange(semaphores).tobytes()
+    assert replies["data"].any()
 
 
 @pytest.mark.parametrize("base", [0, THREAD], ids=["SRAM", "control block"])
@@ -377,7 +379,7 @@ def test_the_door_is_busy_from_the_request_to_the_last_reply(model, door):
 def test_no_output_depends_on_an_input_of_the_same_cycle(model, door):
     rng = random.Random(7)
     inputs = ["i_request__valid", "i_request__payload", "o_reply__ready"]
-    outputs = ["i_request__ready", "o_reply__valid", "o_reply__payload", "busy"]
+    outputs = ["i_request__ready", "o_reply__valid", "o_reply__payload"]
     for cycle in range(100):
         seen = set()
         for _ in range(4):
@@ -388,3 +390,46 @@ def test_no_output_depends_on_an_input_of_the_same_cycle(model, door):
             seen.add(tuple(model.get(port) for port in outputs))
         assert len(seen) == 1
         model.step()
+
+
+def test_writes_and_posts_are_acknowledged_in_order_after_three_cycles(door):
+    requests = [
+        write(0, b"a" * 64, flags=ACK_FLAG),
+        write(THREAD, bytes(64), flags=ACK_FLAG | POST_FLAG | 7),
+        post(7, flags=ACK_FLAG),
+        post(31),
+        read(memory_map.SEMAPHORE_BASE),
+        read(memory_map.SEMAPHORE_BASE + 192),
+    ]
+    replies, sent, received = door.exchange(np.concatenate(requests), 5)
+    assert replies["opcode"].tolist() == [Opcode.WRITE_REPLY] * 3 + [Opcode.READ_REPLY] * 2
+    assert [cycle - 3 for cycle in received] == [*sent[:3], *sent[4:]]
+    assert not replies["data"][:3].any() and not replies["flags"].any()
+    assert registers(replies[3]) == [0] * 7 + [2]
+    assert registers(replies[4]) == [0] * 7 + [1]
+
+
+def test_a_semaphore_is_posted_when_its_line_is_written_and_not_before(model, door):
+    model.set(
+        "i_request__payload", int.from_bytes(write(0, flags=POST_FLAG | 3).tobytes(), "little")
+    )
+    model.set("i_request__valid", 1)
+    model.step()
+    model.set("i_request__valid", 0)
+    cycles = 0
+    while not model.get("nonzero"):
+        model.step()
+        cycles += 1
+        assert cycles < 10
+    # Taken at 0, written to SRAM at 1, told at 2: a thread sees the count from cycle 3 on.
+    assert cycles == 2 and model.get("nonzero") == 1 << 3
+
+
+def test_a_broadcast_writes_the_whole_line_of_every_node_between_its_corners(door):
+    near, far = 0x0102_0000, 0x0102_FFFF
+    data = bytes(range(64))
+    requests = [broadcast(near, far, 128, data=data, flags=POST_FLAG | 1), read(128)]
+    replies, _, _ = door.exchange(np.concatenate(requests), 1)
+    assert replies[0]["data"].tobytes() == data
+    (reply,), _, _ = door.exchange(read(memory_map.SEMAPHORE_BASE), 1)
+    assert registers(reply)[1] == 1
