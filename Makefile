@@ -53,7 +53,7 @@ bench: $(INSTALLED) ## measure; writes build/bench.json, docs/benchmarks.md and 
 regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET= WAVES=
 	$(BIN)/d1 regression --seed $(SEED) --count $(N) --preset $(PRESET) $(if $(WAVES),--waves $(WAVES))
 
-formal: $(INSTALLED) ## prove what tests/formal claims: about 1 minute
+formal: $(INSTALLED) ## prove what tests/formal claims: about 2 minutes
 	$(BIN)/python tools/formal.py
 
 verilog: $(INSTALLED) ## write build/verilog/PRESET.v for every preset
