@@ -1,7 +1,7 @@
-"""Write the generated tables of docs/ from the specification in d1_golden.
+"""Write the generated tables of docs/, and the header for C, from the specification in d1_golden.
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`; NAME is a key of SECTIONS.
-With --check nothing is written, and the exit code is 1 if a page is out of date.
+With --check nothing is written, and the exit code is 1 if a file is out of date.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 from pathlib import Path
 
+from d1.c_header import HEADER, c_header
 from d1_golden import packet
 from d1_golden.csr import CSRS, Cause
 from d1_golden.isa import INSTRUCTIONS, OPERANDS, Extension, Instruction, Operand, Unit
@@ -210,19 +211,17 @@ SECTIONS |= {f"xd1 {family}": _of_units(units) for family, units in XD1_FAMILIES
 
 
 def main() -> int:
-    """Write or check every page; return the exit code."""
+    """Write or check every file; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, report stale pages")
+    parser.add_argument("--check", action="store_true", help="write nothing, report stale files")
     check = parser.parse_args().check
-    stale = 0
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
-        text = page.read_text()
-        new = fill(text, SECTIONS)
-        if new != text:
-            stale += 1
-            print(f"{page.relative_to(ROOT)}: {'is out of date' if check else 'written'}")
-            if not check:
-                page.write_text(new)
+    pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    new = {page: fill(page.read_text(), SECTIONS) for page in pages} | {HEADER: c_header()}
+    stale = [path for path, text in new.items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        print(f"{path.relative_to(ROOT)}: {'is out of date' if check else 'written'}")
+        if not check:
+            path.write_text(new[path])
     return 1 if check and stale else 0
 
 

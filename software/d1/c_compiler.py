@@ -10,6 +10,8 @@ from pathlib import Path
 
 from d1_golden.cache import cache_root
 
+from d1.c_header import INCLUDE
+
 __all__ = ["RV64IM", "CompileError", "compile_c"]
 
 #: Options for a program without operating system that runs on every preset.
@@ -23,7 +25,7 @@ class CompileError(Exception):
 
 
 def compile_c(sources: Sequence[Path], output: Path, *, options: Sequence[str] = RV64IM) -> None:
-    """Compile and link sources, as the options say.
+    """Compile and link sources, as the options say; `d1.h` is found without one.
 
     Parameters
     ----------
@@ -42,7 +44,7 @@ def compile_c(sources: Sequence[Path], output: Path, *, options: Sequence[str] =
     """
     cache = str(cache_root() / "zig")
     environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
-    command = [sys.executable, "-m", "ziglang", "cc", *options, *map(str, sources)]
+    command = [sys.executable, "-m", "ziglang", "cc", f"-I{INCLUDE}", *options, *map(str, sources)]
     done = subprocess.run(
         [*command, "-o", str(output)],
         env=environment,
