@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from d1.c_header import HEADER, c_header
-from d1_golden import packet
+from d1_golden import packet, transfer
 from d1_golden.csr import CSRS, Cause
 from d1_golden.isa import INSTRUCTIONS, OPERANDS, Extension, Instruction, Operand, Unit
 from d1_golden.memory_map import REGISTERS, Command, ThreadStatus
@@ -66,6 +66,18 @@ def _packet_fields() -> str:
         rows.append((f"{lsb + field.bits - 1}..{lsb}", _code(field.name), field.doc))
         lsb += field.bits
     return table(("bits", "field", "meaning"), rows)
+
+
+def _descriptor_fields() -> str:
+    rows = []
+    first = 0
+    for field in transfer.DESCRIPTOR_FIELDS:
+        last = first + field.bits // 8 - 1
+        rows.append(
+            (f"{first}" if first == last else f"{first}..{last}", _code(field.name), field.doc)
+        )
+        first = last + 1
+    return table(("bytes", "field", "meaning"), rows)
 
 
 def _enumeration(members: Iterable[enum.Enum]) -> str:
@@ -195,6 +207,8 @@ def _presets() -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "packet fields": _packet_fields,
     "packet opcodes": _packet_opcodes,
+    "descriptor fields": _descriptor_fields,
+    "transfer faults": lambda: _enumeration(transfer.TransferFault),
     "control registers": _control_registers,
     "encodings xd1": lambda: _encodings(Extension.XD1),
     "operands": _operands,
