@@ -39,8 +39,6 @@ class VectorStoreUnit(wiring.Component):
         A store can be taken in this cycle. Depends on `sram_write.request.ready`.
     vector : In(8 * vector_bytes)
     mask : In(fp32_lanes)
-    hold : In(1)
-        Do not ask in this cycle.
     pending : Out(1)
         A store was taken and is not written; its thread and line:
     pending_thread : Out(THREAD_BITS)
@@ -56,7 +54,6 @@ class VectorStoreUnit(wiring.Component):
     accept: Signal
     vector: Signal
     mask: Signal
-    hold: Signal
     pending: Signal
     pending_thread: Signal
     pending_line: Signal
@@ -73,7 +70,6 @@ class VectorStoreUnit(wiring.Component):
                 "accept": Out(1),
                 "vector": In(8 * params.vector_bytes),
                 "mask": In(params.fp32_lanes),
-                "hold": In(1),
                 "pending": Out(1),
                 "pending_thread": Out(THREAD_BITS),
                 "pending_line": Out(line_address_bits(params)),
@@ -94,7 +90,7 @@ class VectorStoreUnit(wiring.Component):
         m.d.comb += [
             vector.eq(Mux(self.kept, kept_vector, self.vector)),
             mask.eq(Mux(self.kept, kept_mask, self.mask)),
-            write.valid.eq(self.pending & ~self.hold),
+            write.valid.eq(self.pending),
             write.payload.line.eq(self.pending_line),
             write.payload.data.eq(vector.replicate(LINE_BYTES // vector_bytes)),
             write.payload.mask.eq(Cat(lane.replicate(4) for lane in mask) << (place << place_log2)),

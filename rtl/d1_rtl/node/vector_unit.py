@@ -23,6 +23,7 @@ from .move_unit import MoveOp, MoveUnit
 from .result_schedule import ResultSchedule
 from .scalar_return import ScalarReturn, vector_scalar_layout
 from .scoreboard import MASK_BASE, REGISTERS, Scoreboard, register_bit
+from .shared_write_port import SharedWritePort
 from .simd_unit import SimdOp, SimdUnit
 from .vector_issue import VectorIssue, vector_stalls_layout
 from .vector_load_unit import VectorLoadUnit
@@ -434,30 +435,27 @@ class VectorUnit(wiring.Component):
         store_unit: VectorStoreUnit,
         gather: GatherUnit,
     ) -> None:
-        """Connect SRAM; a gather or scatter has what the slots leave, or goes first if urgent."""
+        """Connect SRAM; a gather has what the slots leave, or goes first if urgent."""
         wiring.connect(m, slots[0].load_unit.sram_read, wiring.flipped(self.r_vector_0))
-        for port, wanted, own in (
-            (self.r_vector_1, slots[1].load_unit.sram_read, gather.sram_read),
-            (self.w_vector, store_unit.sram_write, gather.sram_write),
-        ):
-            request = port.request
-            m.d.comb += [
-                request.valid.eq(wanted.request.valid | own.request.valid),
-                request.payload.eq(own.request.payload),
-                wanted.request.ready.eq(request.ready),
-                own.request.ready.eq(request.ready & ~wanted.request.valid),
-            ]
-            with m.If(wanted.request.valid):
-                m.d.comb += request.payload.eq(wanted.request.payload)
+        request = self.r_vector_1.request
+        wanted, own = slots[1].load_unit.sram_read.request, gather.sram_read.request
+        m.d.comb += [
+            request.valid.eq(wanted.valid | own.valid),
+            request.payload.eq(Mux(wanted.valid, wanted.payload, own.payload)),
+            wanted.ready.eq(request.ready),
+            own.ready.eq(request.ready & ~wanted.valid),
+        ]
+        # A write must not change before it is taken: a bank may be half through with it.
+        m.submodules.write_port = write_port = SharedWritePort(self._params, clients=2)
+        wiring.connect(m, store_unit.sram_write, write_port.clients[0])
+        wiring.connect(m, gather.sram_write, write_port.clients[1])
+        wiring.connect(m, write_port.port, wiring.flipped(self.w_vector))
         for reader in (slots[1].load_unit, gather):
             m.d.comb += [
                 reader.sram_read.data.eq(self.r_vector_1.data),
                 reader.sram_read.uncorrectable.eq(self.r_vector_1.uncorrectable),
             ]
-        m.d.comb += [
-            issue.no_loads.eq(gather.urgent & gather.sram_read.request.valid),
-            store_unit.hold.eq(gather.urgent & gather.sram_write.request.valid),
-        ]
+        m.d.comb += issue.no_loads.eq(gather.urgent & gather.sram_read.request.valid)
 
     def _scalars(self, m: Module, slot: _Slot, move: MoveUnit, scalars: ScalarReturn) -> None:
         """Note where scalar results go."""

@@ -24,9 +24,8 @@ def test_every_store_writes_its_lanes_once(name, stall):
         taken = None
         stores = 0
         for _ in range(3000):
-            ready, hold = rng.random() >= stall, rng.random() < stall / 5
+            ready = rng.random() >= stall
             model.set("sram_write__request__ready", int(ready))
-            model.set("hold", int(hold))
             # What was taken in the cycle before is on the ports in this one only.
             vector, mask = rng.randbytes(params.vector_bytes), rng.getrandbits(params.fp32_lanes)
             if taken is not None:
@@ -43,7 +42,7 @@ def test_every_store_writes_its_lanes_once(name, stall):
             takes = bool(model.get("accept")) and rng.random() < 0.9
             model.set("take", int(takes))
             asks = model.get("sram_write__request__valid")
-            assert asks == (model.get("pending") and not hold)
+            assert asks == model.get("pending")
             if asks and ready:
                 payload = model.get("sram_write__request__payload")
                 write = sram_write_layout(params).from_bits(payload)
@@ -58,7 +57,6 @@ def test_every_store_writes_its_lanes_once(name, stall):
             if takes:
                 assert model.get("pending_thread") == thread
         model.set("take", 0)
-        model.set("hold", 0)
         model.set("sram_write__request__ready", 0)
         if model.get("pending") and taken is None:
             # The last one has been refused: it is kept, and is written as soon as it may be.
