@@ -22,9 +22,9 @@ POSTERS = 3
 class Semaphores(wiring.Component):
     """Counts that threads wait for.
 
-    All that happens in a cycle is counted in the next: first a write replaces the count or a take
-    subtracts one, then every post adds one; the greatest count stays. A take of a count of 0 takes
-    nothing; a take that meets a write is lost.
+    All that happens in a cycle is counted in the next: a take subtracts one, every post adds one,
+    the greatest count stays. A write replaces the count and comes after all else of its cycle,
+    because a packet posts one cycle after it writes. A take of a count of 0 takes nothing.
 
     Golden twin: `d1_golden.node.communication.spost` and `swait`.
 
@@ -66,13 +66,13 @@ class Semaphores(wiring.Component):
             count = self.lines.values[index]
             taken = self.take.valid & (self.take.number == index) & (count != 0)
             posted = Cat(post.valid & (post.number == index) for post in self.posts)
-            posts = sum((bit for bit in posted), start=Const(0))
             total = Signal(SEMAPHORE_BITS + 1, name=f"total_{index}")
-            kept = Mux(self.lines.write[index], self.lines.data[index], count - taken)
             m.d.comb += [
-                total.eq(kept[:SEMAPHORE_BITS] + posts),
+                total.eq(count - taken + sum((bit for bit in posted), start=Const(0))),
                 self.nonzero[index].eq(count != 0),
             ]
-            with m.If(self.lines.write[index] | taken | posted.any()):
+            with m.If(self.lines.write[index]):
+                m.d.sync += count.eq(self.lines.data[index])
+            with m.Elif(taken | posted.any()):
                 m.d.sync += count.eq(Mux(total[-1], greatest, total))
         return m

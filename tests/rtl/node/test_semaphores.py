@@ -56,14 +56,12 @@ def test_takes_posts_of_all_and_writes_of_one_cycle_are_all_counted(semaphores, 
         assert model.get("nonzero") == sum((count > 0) << n for n, count in enumerate(counts))
         model.step()
         for n in range(PARAMS.semaphores):
-            if write >> n & 1:
-                counts[n] = value
-            elif take == n and counts[n]:
+            if take == n and counts[n]:
                 counts[n] -= 1
                 taken += 1
             total = counts[n] + posts.count(n)
             saturated += total > GREATEST
-            counts[n] = min(total, GREATEST)
+            counts[n] = value if write >> n & 1 else min(total, GREATEST)
     assert taken > 300 and saturated > 50
 
 
