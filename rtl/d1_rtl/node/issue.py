@@ -243,7 +243,10 @@ class Issue(wiring.Component):
                     self.loads_pending[thread] | stores_pending | vector_accesses
                 ),
                 state.slot_accesses.eq(accesses | vector_accesses),
-                state.transfers.eq(self.transfers_pending[thread]),
+                state.transfers.eq(
+                    self.transfers_pending[thread]
+                    | (self._in_alu(Unit.TRANSFER) & (self.alus[0].thread == thread))
+                ),
                 state.passed.eq(passed[thread]),
             ]
             states.append(state)
