@@ -11,8 +11,7 @@ import numpy as np
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from d1_golden.memory_map import LOCAL_BITS
-from d1_golden.packet import PACKET_DTYPE, Opcode, refuse
+from d1_golden.packet import PACKET_DTYPE, refuse
 from d1_golden.params import NodeParams
 from d1_rtl.node.control_block import ControlBlock
 from d1_rtl.node.interfaces import SemaphoreEvent, SramReadSignature, packet_layout
@@ -23,6 +22,8 @@ from d1_rtl.node.sram import Sram
 from d1_rtl.node.transfer_operation import transfer_operation_layout
 from d1_rtl.sim.native import NativeModel
 from numpy.typing import NDArray
+
+from .packets import destinations
 
 __all__ = ["NetworkBench", "NetworkDriver"]
 
@@ -223,13 +224,7 @@ class NetworkDriver:
     def _route(self, bits: int) -> None:
         """Bring a request of the node to where it goes."""
         (packet,) = _packets([bits])
-        near = int(packet["address"]) >> LOCAL_BITS
-        own, others = near == self.node, near != self.node
-        if packet["opcode"] == Opcode.BROADCAST:
-            far = int(packet["mask"])
-            corners = (value.to_bytes(4, "little") for value in (near, self.node, far))
-            own = all(low <= place <= high for low, place, high in zip(*corners, strict=True))
-            others = far != near or near != self.node
+        own, others = destinations(packet, self.node)
         if own:
             self.offer("i_request", bits, self.delay)
         if others:

@@ -1,6 +1,17 @@
 import numpy as np
 import pytest
-from d1_golden.packet import FIELDS, PACKET_DTYPE, Opcode, read_requests, write_requests
+from d1_golden.packet import (
+    ACK_FLAG,
+    FIELDS,
+    PACKET_DTYPE,
+    POST_FLAG,
+    SEMAPHORE_FLAGS,
+    Opcode,
+    is_answered,
+    read_requests,
+    refuse,
+    write_requests,
+)
 from d1_golden.params import LINE_BYTES
 
 SEED = 13
@@ -82,3 +93,25 @@ def test_reads_cover_the_bytes_asked_for_with_tags_that_count() -> None:
 def test_tags_start_over_after_all_are_used() -> None:
     packets = read_requests(0, 64 * 65_540)
     assert packets["tag"][[65_535, 65_536, 65_539]].tolist() == [65_535, 0, 3]
+
+
+def test_the_flags_fill_their_byte_but_for_one_bit() -> None:
+    assert POST_FLAG | ACK_FLAG | SEMAPHORE_FLAGS == 0xFF & ~(1 << 5)
+    assert not POST_FLAG & ACK_FLAG and not (POST_FLAG | ACK_FLAG) & SEMAPHORE_FLAGS
+
+
+def test_reads_and_what_asks_for_it_are_answered() -> None:
+    packets = np.zeros(6, PACKET_DTYPE)
+    packets["opcode"] = [1, 2, 2, 5, 5, 6]
+    packets["flags"] = [0, 0, ACK_FLAG, POST_FLAG, POST_FLAG | ACK_FLAG, POST_FLAG]
+    assert is_answered(packets).tolist() == [True, False, True, False, True, False]
+
+
+def test_a_refusal_names_the_request() -> None:
+    requests = read_requests(128, 128)
+    requests["source"] = 7
+    replies = refuse(requests)
+    assert (replies["opcode"] == Opcode.FAULT_REPLY).all()
+    for name in ("tag", "source", "address"):
+        assert np.array_equal(replies[name], requests[name])
+    assert not replies["data"].any() and not replies["mask"].any()

@@ -7,7 +7,8 @@ import pytest
 from d1_golden.csr import Cause
 from d1_golden.node import communication
 from d1_golden.node.communication import NO_CAUSE
-from d1_golden.params import LINE_BYTES, PRESETS
+from d1_golden.node.state import new_state
+from d1_golden.params import PRESETS, NodeParams
 from d1_golden.transfer import MAX_HOPS
 from d1_rtl.node.link_unit import LinkOp, LinkUnit, link_operation_layout, link_result_layout
 from d1_rtl.sim.native import NativeModel
@@ -19,9 +20,10 @@ GOLDEN = {LinkOp.LWALK: communication.lwalk, LinkOp.LFIND: communication.lfind}
 class Bench:
     """The unit and a memory that lets it wait."""
 
-    def __init__(self, model: NativeModel, sram_bytes: int) -> None:
+    def __init__(self, model: NativeModel, params: NodeParams) -> None:
         self.model = model
-        self.memory = np.zeros(sram_bytes // 8, np.uint64)
+        self.golden = new_state(params, 0)
+        self.memory = self.golden.memory64
         self.bad_words: set[int] = set()
         for port in ("i__valid", "o__ready", "sram_read__request__ready"):
             model.set(port, 0)
@@ -87,7 +89,7 @@ def model():
 
 @pytest.fixture
 def bench(model):
-    return Bench(model, PRESETS["tiny"].sram_bytes)
+    return Bench(model, PRESETS["tiny"])
 
 
 def chain(bench: Bench, records: list[int]) -> None:
@@ -101,7 +103,7 @@ def test_random_lists_lead_where_golden_says_whatever_the_pauses(models, seed):
     print(f"seed {seed}")
     params, model = models
     rng = random.Random(seed)
-    bench = Bench(model, params.sram_bytes)
+    bench = Bench(model, params)
     causes = set()
     for number in range(400):
         places = rng.sample(range(2, params.sram_bytes // 8 - 2, 2), rng.randrange(1, 15))
@@ -119,7 +121,7 @@ def test_random_lists_lead_where_golden_says_whatever_the_pauses(models, seed):
         if op is LinkOp.LFIND and bench.memory[records[-1] // 8] == records[0] and x2 == 3:
             continue  # 65536 hops: below
         result, _ = bench.run(op, x1, x2, **expected, grant=grant, take=take, rng=rng)
-        cause, value = GOLDEN[op](np.uint64(x1), np.uint64(x2), bench.memory)
+        cause, value = GOLDEN[op](np.uint64(x1), np.uint64(x2), bench.golden)
         expected["fault"] = int(cause != NO_CAUSE)
         expected |= {"cause": cause, "address": value} if expected["fault"] else {"value": value}
         assert {name: result[name] for name in expected} == expected, (op, hex(x1), x2)
@@ -167,4 +169,3 @@ def test_words_that_cannot_be_corrected_are_hardware_errors_if_they_are_needed(b
         assert result["address"] == address
     bench.bad_words = {8}  # the link is not needed where the key is found
     assert bench.run(LinkOp.LFIND, 64, 3 * 64)[0]["value"] == 64
-    assert LINE_BYTES == 64
