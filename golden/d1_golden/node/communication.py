@@ -37,6 +37,7 @@ from d1_golden.transfer import (
 )
 
 from . import packet_door
+from .ecc_state import check_line, store
 from .packet_door import is_between, serve_request
 from .state import (
     BARRIER_OPEN,
@@ -76,6 +77,7 @@ _WORDS = PACKET_DTYPE.itemsize // 8
 _LINE = np.uint64(LINE_BYTES)
 _LINE_WORDS = LINE_BYTES // 8
 _IN_LINE = np.uint64(LINE_BYTES - 1)
+_LINE_SHIFT = np.uint64((LINE_BYTES - 1).bit_length())
 _IN_WORD = np.uint64(7)
 _LOCAL = np.uint64((1 << LOCAL_BITS) - 1)
 _LOCAL_SIZE = np.uint64(1 << LOCAL_BITS)
@@ -91,6 +93,7 @@ _LOAD_MISALIGNED, _LOAD_ACCESS = (
     np.uint64(Cause.LOAD_ACCESS_FAULT),
 )
 _STORE_MISALIGNED = np.uint64(Cause.STORE_MISALIGNED)
+_HARDWARE_ERROR = np.uint64(Cause.HARDWARE_ERROR)
 _STORE_ACCESS = np.uint64(Cause.STORE_ACCESS_FAULT)
 
 _PUSH, _PULL = np.uint64(TransferOp.PUSH), np.uint64(TransferOp.PULL)
@@ -105,6 +108,7 @@ _BAD_POST = ~(_POST_FLAG | _SEMAPHORE) & np.uint64(0xFF)
 
 _DESCRIPTOR, _LOCAL_FAULT = np.uint64(TransferFault.DESCRIPTOR), np.uint64(TransferFault.LOCAL)
 _REMOTE = np.uint64(TransferFault.REMOTE)
+_UNCORRECTABLE = np.uint64(TransferFault.UNCORRECTABLE)
 _OUTSTANDING = int(TransferRegister.OUTSTANDING)
 _FAULTS, _FAULT_KIND = int(TransferRegister.FAULTS), int(TransferRegister.FAULT_KIND)
 _FAULT_ADDRESS = int(TransferRegister.FAULT_ADDRESS)
@@ -172,50 +176,72 @@ def barrier(members, thread, waiting, barrier_arrived):
 
 
 @njit
-def _record_fault(address, memory64):
+def _corrupt_words(address, state):
+    """Read the line at an address of SRAM; return a bit for each word that cannot be corrected."""
+    if state.ecc.wrong[0] == 0:
+        return np.uint64(0)
+    return np.uint64(check_line(state.ecc, address >> _LINE_SHIFT))
+
+
+@njit
+def _is_corrupt(words, address):
+    """Return whether the word at an address is one of those in a line."""
+    return words >> (address >> np.uint64(3) & np.uint64(_LINE_WORDS - 1)) & _ONE != _ZERO
+
+
+@njit
+def _record_fault(address, state):
     """Return the exception of reading the word at an address, or NO_CAUSE."""
     if address & _IN_WORD:
         return _LOAD_MISALIGNED
-    if address >> np.uint64(3) >= np.uint64(memory64.size):
+    if address >= np.uint64(state.memory8.size):
         return _LOAD_ACCESS
     return NO_CAUSE
 
 
 @njit
-def lwalk(start, links, memory64):
+def lwalk(start, links, state):
     """Return (NO_CAUSE, the record `links` links after `start`), 0 if the list ends before."""
     record = start
     hops = 0
     while links != _ZERO and record != _ZERO:
-        cause = _record_fault(record, memory64)
+        cause = _record_fault(record, state)
         if hops == MAX_HOPS:
             cause = _LOAD_ACCESS
+        if cause == NO_CAUSE and _is_corrupt(_corrupt_words(record, state), record):
+            cause = _HARDWARE_ERROR
         if cause != NO_CAUSE:
             return cause, record
-        record = memory64[record >> np.uint64(3)]
+        record = state.memory64[record >> np.uint64(3)]
         links -= _ONE
         hops += 1
     return NO_CAUSE, record
 
 
 @njit
-def lfind(start, key, memory64):
+def lfind(start, key, state):
     """Return (NO_CAUSE, the first record from `start` on with this key), 0 if there is none."""
     record = start
     hops = 0
     while record != _ZERO:
-        cause = _record_fault(record, memory64)
+        cause = _record_fault(record, state)
         if hops == MAX_HOPS:
             cause = _LOAD_ACCESS
         if cause != NO_CAUSE:
             return cause, record
         place = record + np.uint64(8)
-        cause = _record_fault(place, memory64)
+        cause = _record_fault(place, state)
         if cause != NO_CAUSE:
             return cause, place
-        if memory64[place >> np.uint64(3)] == key:
+        corrupt = _corrupt_words(record, state)
+        corrupt_key = corrupt if place & _IN_LINE else _corrupt_words(place, state)
+        if _is_corrupt(corrupt_key, place):
+            return _HARDWARE_ERROR, place
+        if state.memory64[place >> np.uint64(3)] == key:
             break
-        record = memory64[record >> np.uint64(3)]
+        if _is_corrupt(corrupt, record):
+            return _HARDWARE_ERROR, record
+        record = state.memory64[record >> np.uint64(3)]
         hops += 1
     return NO_CAUSE, record
 
@@ -314,6 +340,8 @@ def _accept(reply, state):
         read[_READ_BUSY] = _ZERO
         _expect(context, -1, state)
         if opcode == _READ_REPLY:
+            if state.ecc.wrong[0] != 0:
+                store(state.ecc, read[_READ_LOCAL] >> _LINE_SHIFT, _ALL_BYTES)
             first = np.int64(read[_READ_LOCAL] >> np.uint64(3))
             state.memory64[first : first + _LINE_WORDS] = reply[3:]
     else:
@@ -375,9 +403,13 @@ def _send_line(op, context, local, remote, corner, post, last, state):
     request[:] = _ZERO
     request[1] = remote
     who = np.uint64(context)
-    in_sram = local < np.uint64(state.memory8.size)
-    if op != _POST and not in_sram:
+    good = op == _POST or local < np.uint64(state.memory8.size)
+    if not good:
         _note_fault(_LOCAL_FAULT, local, context, state)
+    elif (op == _PUSH or op == _BCAST) and _corrupt_words(local, state):
+        good = False
+        _note_fault(_UNCORRECTABLE, local, context, state)
+    if not good:
         if op != _PUSH:
             return
         post = _ZERO
@@ -391,7 +423,7 @@ def _send_line(op, context, local, remote, corner, post, last, state):
         request[0] = _header(_POST_REQUEST, post | _ACK_FLAG, _ACK_TAG | who, state)
         _expect(context, 1, state)
     else:
-        if in_sram:
+        if good:
             request[2] = _ALL_BYTES
             first = np.int64(local >> np.uint64(3))
             request[3:] = state.memory64[first : first + _LINE_WORDS]
@@ -550,6 +582,9 @@ def _fetch_descriptor(state):
     size = np.uint64(state.memory8.size)
     words = state.transfer.packet[0]
     bad = _range_fault(address, _ONE, size) != 0 or running[_LEFT] == _ZERO
+    if not bad and _corrupt_words(address, state):
+        _note_fault(_UNCORRECTABLE, address, LIST_CONTEXT, state)
+        return
     if not bad:
         first = np.int64(address >> np.uint64(3))
         words[:_LINE_WORDS] = state.memory64[first : first + _LINE_WORDS]

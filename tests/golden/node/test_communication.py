@@ -14,6 +14,7 @@ from d1_golden.memory_map import (
 )
 from d1_golden.node import GoldenNode, communication
 from d1_golden.node.communication import NO_CAUSE
+from d1_golden.node.ecc_state import inject
 from d1_golden.node.state import BARRIER_OPEN, NOT_WAITING, TRANSFER_LINE, WAITS_FOR_SEMAPHORE
 from d1_golden.packet import Opcode, refuse, write_requests
 from d1_golden.params import LINE_BYTES, preset
@@ -395,24 +396,24 @@ def test_links_lead_to_the_record_a_walk_over_the_bytes_finds(node: GoldenNode) 
             memory[record // 8 : record // 8 + 2] = following, record * 3
         steps = rng.randrange(25)
         expected = records[steps] if steps < len(records) else 0
-        assert communication.lwalk(U(records[0]), U(steps), memory) == (NO_CAUSE, expected)
+        assert communication.lwalk(U(records[0]), U(steps), node.state) == (NO_CAUSE, expected)
         key = rng.choice([*records, 1]) * 3
         expected = key // 3 if key != 3 else 0
-        assert communication.lfind(U(records[0]), U(key), memory) == (NO_CAUSE, expected)
+        assert communication.lfind(U(records[0]), U(key), node.state) == (NO_CAUSE, expected)
 
 
 def test_links_fault_where_a_record_is_not_and_stop_after_65536(node: GoldenNode) -> None:
     memory, end = node.state.memory64, TINY.sram_bytes
     for walk, operand in ((communication.lwalk, U(1)), (communication.lfind, U(1))):
-        assert walk(U(12), operand, memory) == (Cause.LOAD_MISALIGNED, 12)
-        assert walk(U(end), operand, memory) == (Cause.LOAD_ACCESS_FAULT, end)
-        assert walk(U(0), operand, memory) == (NO_CAUSE, 0)
-    assert communication.lfind(U(end - 8), U(1), memory) == (Cause.LOAD_ACCESS_FAULT, end)
-    assert communication.lwalk(U(12), U(0), memory) == (NO_CAUSE, 12)
+        assert walk(U(12), operand, node.state) == (Cause.LOAD_MISALIGNED, 12)
+        assert walk(U(end), operand, node.state) == (Cause.LOAD_ACCESS_FAULT, end)
+        assert walk(U(0), operand, node.state) == (NO_CAUSE, 0)
+    assert communication.lfind(U(end - 8), U(1), node.state) == (Cause.LOAD_ACCESS_FAULT, end)
+    assert communication.lwalk(U(12), U(0), node.state) == (NO_CAUSE, 12)
     memory[2:4] = 16, 0
-    assert communication.lwalk(U(16), U(MAX_HOPS), memory) == (NO_CAUSE, 16)
-    assert communication.lwalk(U(16), U(MAX_HOPS + 1), memory) == (Cause.LOAD_ACCESS_FAULT, 16)
-    assert communication.lfind(U(16), U(1), memory) == (Cause.LOAD_ACCESS_FAULT, 16)
+    assert communication.lwalk(U(16), U(MAX_HOPS), node.state) == (NO_CAUSE, 16)
+    assert communication.lwalk(U(16), U(MAX_HOPS + 1), node.state) == (Cause.LOAD_ACCESS_FAULT, 16)
+    assert communication.lfind(U(16), U(1), node.state) == (Cause.LOAD_ACCESS_FAULT, 16)
 
 
 def test_a_reset_forgets_what_was_under_way(node: GoldenNode) -> None:
@@ -421,3 +422,45 @@ def test_a_reset_forgets_what_was_under_way(node: GoldenNode) -> None:
     node.reset()
     assert fence(node) and not node.take_outgoing().size
     assert node.thread_register(ThreadRegister.STATUS) == 0
+
+
+def flip_two_bits(node: GoldenNode, address: int) -> None:
+    inject(node.state.ecc, node.state.memory64, address // 8, U(0b101), np.uint8(0))
+
+
+def test_lines_that_cannot_be_corrected_are_not_sent(
+    node: GoldenNode, neighbour: GoldenNode
+) -> None:
+    before = neighbour.memory.copy()
+    flip_two_bits(node, 64 + 8)
+    transfer(node, "push", 0, remote(THERE, 4096), 3)
+    node.run(0)
+    assert fence(node)
+    assert status(node) == [0, 1, TransferFault.UNCORRECTABLE, 64]
+    for n, expected in enumerate((line(node, 0), before[4160:4224].tobytes(), line(node, 2))):
+        assert line(neighbour, 64 + n) == expected
+    put(node, 640, descriptor(TransferOp.POST, remote=remote(THERE, 0), arrival=1))
+    flip_two_bits(node, 640)
+    transfer(node, "xlist", 640)
+    assert fence(node) and not neighbour.state.semaphore.any()
+    assert status(node)[1] == 2
+    # A line that is pulled is whole again.
+    transfer(node, "pull", 64, remote(THERE, 0), 1)
+    node.run(0)
+    transfer(node, "push", 64, remote(THERE, 64), 1)
+    assert status(node)[1] == 2
+
+
+def test_a_record_that_cannot_be_corrected_is_a_hardware_error(node: GoldenNode) -> None:
+    memory = node.state.memory64
+    memory[8:10] = 128 + 56, 3
+    memory[23:25] = 0, 4
+    flip_two_bits(node, 80)  # beside the record
+    assert communication.lwalk(U(64), U(2), node.state) == (NO_CAUSE, 0)
+    flip_two_bits(node, 192)
+    assert communication.lwalk(U(64), U(2), node.state) == (NO_CAUSE, 0)
+    assert communication.lfind(U(64), U(4), node.state) == (Cause.HARDWARE_ERROR, 192)
+    flip_two_bits(node, 64)
+    assert communication.lwalk(U(64), U(1), node.state) == (Cause.HARDWARE_ERROR, 64)
+    assert communication.lfind(U(64), U(3), node.state) == (NO_CAUSE, 64)
+    assert communication.lfind(U(64), U(4), node.state) == (Cause.HARDWARE_ERROR, 64)
