@@ -49,6 +49,10 @@ class Model {
   std::vector<Port> ports;  // clk is the first
   uint64_t cycle() const { return cycle_; }
 
+  // Let cycles pass in which the clock stands still; not while a waveform is written.
+  bool can_skip() const { return !tracing_; }
+  void skip(uint64_t cycles) { cycle_ += cycles; }
+
  private:
   uint8_t& clk() { return *static_cast<uint8_t*>(ports[0].storage); }
   void finish_trace();

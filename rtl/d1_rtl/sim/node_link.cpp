@@ -152,14 +152,21 @@ class NodeLink {
     }
   }
 
+  // A node that stays idle and gets nothing is not evaluated: its clock stands still.
   void advance(uint64_t cycles) {
-    for (uint64_t i = 0; i < cycles; ++i) cycle();
+    bool rested = false;
+    for (uint64_t i = 0; i < cycles; ++i) {
+      begin();
+      if (rested && rests() && model_->can_skip()) return model_->skip(cycles - i);
+      rested = rests();
+      finish();
+    }
   }
 
   Outcome run(uint64_t limit) {
     for (uint64_t i = 0;; ++i) {
       begin();
-      if (port(ports_.idle).bit() && looping_.empty() && answers_.empty()) return kDone;
+      if (rests()) return kDone;
       if (i == limit) return kNotIdle;
       finish();
     }
@@ -199,6 +206,12 @@ class NodeLink {
 
  private:
   d1::Port& port(uint32_t index) { return model_->ports[index]; }
+
+  // The node is idle, and nobody offers it anything.
+  bool rests() {
+    return port(ports_.idle).bit() && offer_ == Offer::kNobody && looping_.empty() &&
+           answers_.empty();
+  }
 
   // The generator is xorshift64*; the stall rate is in parts of 2^32.
   bool stalls() {

@@ -173,6 +173,16 @@ def test_run_waits_until_the_node_is_idle(link):
     assert link.run(2000) == 0
 
 
+def test_a_node_that_rests_costs_nothing_and_loses_no_cycle(link):
+    link.exchange(line(SIZE - 64, tag=100), 100)
+    before = link.cycles
+    link.advance(10**15)  # a clock that ran would take years
+    assert link.cycles - before == 10**15
+    link.exchange(line(SIZE - 64, tag=1000), 100)
+    link.advance(500)
+    assert link.run(2000) == 500 - DRAIN_CYCLES
+
+
 def test_run_gives_up_after_its_limit(link):
     link.exchange(line(SIZE - 64, tag=1000), 100)
     with pytest.raises(TimeoutError, match="waited 50 cycles for line_memory to become idle"):
