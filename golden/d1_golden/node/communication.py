@@ -118,7 +118,7 @@ _READ_TAG, _ACK_TAG = np.uint64(1 << 15), np.uint64(1 << 14)
 _NOBODY = np.uint64(1 << 13)
 #: Columns of `TransferState.reads`.
 _READ_BUSY, _READ_CONTEXT, _READ_LOCAL = range(3)
-#: Elements of `TransferState.count`.
+#: Elements of `TransferState.counts`.
 _OUTGOING_COUNT, _NEXT_READ, _LIST_COUNT = range(3)
 #: Elements of `TransferState.list`: the list that runs ...
 _STEP, _THREAD, _ADDRESS, _LEFT, _FAULTED = range(5)
@@ -364,8 +364,8 @@ def _send(state):
     if request[0] & np.uint64(0xFF) == _BROADCAST:
         own, others = is_between(node, place, request[2]), request[2] != place or place != node
     if others:
-        transfer.outgoing[transfer.count[_OUTGOING_COUNT]] = request
-        transfer.count[_OUTGOING_COUNT] += 1
+        transfer.outgoing[transfer.counts[_OUTGOING_COUNT]] = request
+        transfer.counts[_OUTGOING_COUNT] += 1
     if own and serve_request(request, reply, state):
         _accept(reply, state)
 
@@ -414,8 +414,8 @@ def _send_line(op, context, local, remote, corner, post, last, state):
             return
         post = _ZERO
     if op == _PULL:
-        number = transfer.count[_NEXT_READ]
-        transfer.count[_NEXT_READ] = (number + 1) % READS
+        number = transfer.counts[_NEXT_READ]
+        transfer.counts[_NEXT_READ] = (number + 1) % READS
         transfer.reads[number] = _ONE, who, local
         request[0] = _header(_READ, _ZERO, _READ_TAG | np.uint64(number), state)
         _expect(context, 1, state)
@@ -445,10 +445,10 @@ def _send_line(op, context, local, remote, corner, post, last, state):
 def _has_room(state):
     """Return whether the requests of one instruction can be held."""
     transfer = state.transfer
-    if transfer.count[_OUTGOING_COUNT] + MAX_LINES > OUTGOING:
+    if transfer.counts[_OUTGOING_COUNT] + MAX_LINES > OUTGOING:
         return False
     # Numbers of READs are given in turn, and the last of those needed may still be under way.
-    number = transfer.count[_NEXT_READ]
+    number = transfer.counts[_NEXT_READ]
     for n in range(MAX_LINES):
         if transfer.reads[(number + n) % READS, _READ_BUSY]:
             return False
@@ -458,7 +458,7 @@ def _has_room(state):
 @njit
 def transfers_wait(thread, waiting, state):
     """Return True and let the thread wait if a transfer instruction cannot be begun now."""
-    if _has_room(state) and state.transfer.count[_LIST_COUNT] < LISTS:
+    if _has_room(state) and state.transfer.counts[_LIST_COUNT] < LISTS:
         waiting[thread] = np.uint64(NOT_WAITING)
         return False
     waiting[thread] = np.uint64(WAITS_FOR_TRANSFER)
@@ -513,8 +513,8 @@ def xlist(x1, thread, state):
     cause, value = transfer_fault(_XLIST, x1, _ZERO, _ZERO, np.uint64(state.memory8.size))
     if cause == NO_CAUSE:
         transfer = state.transfer
-        transfer.lists[transfer.count[_LIST_COUNT]] = x1, np.uint64(thread)
-        transfer.count[_LIST_COUNT] += 1
+        transfer.lists[transfer.counts[_LIST_COUNT]] = x1, np.uint64(thread)
+        transfer.counts[_LIST_COUNT] += 1
         _advance_lists(state)
     return cause, value
 
@@ -537,7 +537,7 @@ def _is_pending(thread, state):
         return True
     if transfer.list[_STEP] != _NO_LIST and transfer.list[_THREAD] == np.uint64(thread):
         return True
-    for n in range(transfer.count[_LIST_COUNT]):
+    for n in range(transfer.counts[_LIST_COUNT]):
         if transfer.lists[n, 1] == np.uint64(thread):
             return True
     return False
@@ -640,7 +640,7 @@ def _send_descriptor(state):
 def _advance_lists(state):
     """Go on with the lists until they are done or have to wait."""
     transfer = state.transfer
-    running, count = transfer.list, transfer.count
+    running, count = transfer.list, transfer.counts
     while True:
         if running[_STEP] == _NO_LIST:
             if count[_LIST_COUNT] == 0:
@@ -694,8 +694,8 @@ def accept_replies(replies, state):
 def take_outgoing(requests, state):
     """Move requests to other nodes, oldest first, to uint64[n, 11]; return how many there were."""
     transfer = state.transfer
-    count = transfer.count[_OUTGOING_COUNT]
+    count = transfer.counts[_OUTGOING_COUNT]
     requests[:count] = transfer.outgoing[:count]
-    transfer.count[_OUTGOING_COUNT] = 0
+    transfer.counts[_OUTGOING_COUNT] = 0
     after_packets(state)
     return count

@@ -45,7 +45,7 @@ class TransferState(NamedTuple):
         Lists that wait: address of the first descriptor, thread.
     list : uint64[16]
         The list that runs.
-    count : int64[3]
+    counts : int64[3]
         Requests in `outgoing`, number of the next READ, lists in `lists`.
     packet : uint64[2, 11]
         Scratch: a request and its reply.
@@ -56,7 +56,7 @@ class TransferState(NamedTuple):
     outstanding: NDArray[np.int64]
     lists: NDArray[np.uint64]
     list: NDArray[np.uint64]
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
     packet: NDArray[np.uint64]
 
 
@@ -68,6 +68,6 @@ def new_transfer_state() -> TransferState:
         outstanding=np.zeros(CONTEXTS, np.int64),
         lists=np.zeros((LISTS, 2), np.uint64),
         list=np.zeros(16, np.uint64),
-        count=np.zeros(3, np.int64),
+        counts=np.zeros(3, np.int64),
         packet=np.zeros((2, _WORDS), np.uint64),
     )

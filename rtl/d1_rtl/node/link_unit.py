@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from amaranth.hdl import Module, Signal, Value
@@ -101,30 +102,7 @@ class LinkUnit(wiring.Component):
         result = self.o.payload
         m.d.comb += [result.thread.eq(operation.thread), result.rd.eq(operation.rd)]
 
-        def end(value: Value) -> None:
-            m.d.sync += [result.fault.eq(0), result.value.eq(value)]
-            m.next = "RESULT"
-
-        def fault(cause: TrapCause, address: Value) -> None:
-            m.d.sync += [result.fault.eq(1), result.cause.eq(cause), result.address.eq(address)]
-            m.next = "RESULT"
-
-        def go_on(link: Value, corrupt: Value) -> None:
-            with m.If(corrupt):
-                fault(TrapCause.HARDWARE_ERROR, record)
-            with m.Else():
-                m.d.sync += [record.eq(link), links.eq(links - 1), hops.eq(hops + 1)]
-                m.next = "RECORD"
-
-        def compare(key: Value, bad_key: Value, link: Value, corrupt: Value) -> None:
-            with m.If(bad_key):
-                fault(TrapCause.HARDWARE_ERROR, record + _KEY)
-            with m.Elif(key == operation.x2):
-                end(record)
-            with m.Else():
-                go_on(link, corrupt)
-
-        key_outside = record == self._params.sram_bytes - _KEY
+        end, fault, compare, go_on = self._outcomes(m, operation, record, links, hops)
         m.d.comb += request.payload.eq(record[_OFFSET_BITS:])
         with m.FSM():
             with m.State("IDLE"):
@@ -140,13 +118,13 @@ class LinkUnit(wiring.Component):
             with m.State("RECORD"):
                 with m.If((record == 0) | (~finds & (links == 0))):
                     end(record)
-                with m.Elif((record >= self._params.sram_bytes) | (hops == MAX_HOPS)):
+                with m.Elif(hops == MAX_HOPS):
                     fault(TrapCause.LOAD_ACCESS_FAULT, record)
-                    with m.If(record[:_WORD_BITS].any() & (hops != MAX_HOPS)):
-                        m.d.sync += result.cause.eq(TrapCause.LOAD_MISALIGNED)
                 with m.Elif(record[:_WORD_BITS].any()):
                     fault(TrapCause.LOAD_MISALIGNED, record)
-                with m.Elif(finds & key_outside):
+                with m.Elif(self._outside(record)):
+                    fault(TrapCause.LOAD_ACCESS_FAULT, record)
+                with m.Elif(finds & self._outside(record + _KEY)):
                     fault(TrapCause.LOAD_ACCESS_FAULT, record + _KEY)
                 with m.Else():
                     m.d.comb += request.valid.eq(1)
@@ -178,3 +156,41 @@ class LinkUnit(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "IDLE"
         return m
+
+    def _outside(self, address: Value) -> Value:
+        """Return whether an address is not in SRAM."""
+        return address >= self._params.sram_bytes
+
+    def _outcomes(
+        self, m: Module, operation: Any, record: Signal, links: Signal, hops: Signal
+    ) -> tuple[Callable, Callable, Callable, Callable]:
+        """Return what ends an instruction, with a value or a fault, and what goes on with it.
+
+        Each is a function that adds its statements to the current state.
+        """
+        result = self.o.payload
+
+        def end(value: Value) -> None:
+            m.d.sync += [result.fault.eq(0), result.value.eq(value)]
+            m.next = "RESULT"
+
+        def fault(cause: TrapCause, address: Value) -> None:
+            m.d.sync += [result.fault.eq(1), result.cause.eq(cause), result.address.eq(address)]
+            m.next = "RESULT"
+
+        def go_on(link: Value, corrupt: Value) -> None:
+            with m.If(corrupt):
+                fault(TrapCause.HARDWARE_ERROR, record)
+            with m.Else():
+                m.d.sync += [record.eq(link), links.eq(links - 1), hops.eq(hops + 1)]
+                m.next = "RECORD"
+
+        def compare(key: Value, bad_key: Value, link: Value, corrupt: Value) -> None:
+            with m.If(bad_key):
+                fault(TrapCause.HARDWARE_ERROR, record + _KEY)
+            with m.Elif(key == operation.x2):
+                end(record)
+            with m.Else():
+                go_on(link, corrupt)
+
+        return end, fault, compare, go_on
