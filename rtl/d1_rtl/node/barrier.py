@@ -59,7 +59,5 @@ class Barrier(wiring.Component):
                 arrival.valid & (other == mask)
                 for arrival, other in zip(self.arrive, masks, strict=True)
             )
-            m.d.comb += self.release[thread].eq(
-                self.arrive[thread].valid & (mask & ~together == 0)
-            )
+            m.d.comb += self.release[thread].eq(self.arrive[thread].valid & (mask & ~together == 0))
         return m

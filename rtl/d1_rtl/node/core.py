@@ -212,9 +212,7 @@ class Core(wiring.Component):
                 barrier.arrive[index].mask.eq(issue.thread_mask[index]),
             ]
 
-    def _report(
-        self, m: Module, issue: Issue, execute: Execute, vector_unit: VectorUnit
-    ) -> None:
+    def _report(self, m: Module, issue: Issue, execute: Execute, vector_unit: VectorUnit) -> None:
         """Drive the events that are counted."""
         events = self.events
         m.d.comb += [

@@ -85,8 +85,8 @@ def _operand_a(row: Instruction) -> OperandA:
 class Decoder(wiring.Component):
     """Turn an instruction word into a micro-operation; golden twin: `d1_golden.isa.decode`.
 
-    A word that is not in the table, or names an accumulator, a part, a lane that the preset does not
-    have, decodes to unit NONE. CSR numbers are checked where the CSRs are. Combinational.
+    A word that is not in the table, or names an accumulator, a part or a lane that the preset does
+    not have, decodes to unit NONE. CSR numbers are checked where the CSRs are. Combinational.
 
     Parameters
     ----------

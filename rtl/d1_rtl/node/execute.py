@@ -295,7 +295,8 @@ class Execute(wiring.Component):
             trap_unit.fault_pc.eq(Array(self.fault_pc)[self.alus[0].thread]),
         ]
         for index, (slot, alu) in enumerate(zip(self.alus, alus, strict=True)):
-            trap, raised = Signal(Trap, name=f"trap_{index}"), Signal(name=f"raised_alu_{index}")
+            trap: Any = Signal(Trap, name=f"trap_{index}")
+            raised = Signal(name=f"raised_alu_{index}")
             m.d.comb += [
                 raised.eq(alu.misaligned),
                 trap.pc.eq(slot.pc),
@@ -488,7 +489,8 @@ class Execute(wiring.Component):
         addressed = list(zip(self.addresses, units, commits[len(self.alus) :], strict=False))
         draws: list[list[Value]] = [[] for _ in csr_files]
         for group, (port, slot) in enumerate(zip(self.vector, self.vectors, strict=True)):
-            operation, chosen = port.payload, Signal(slot_layout(), name=f"operation_{group}")
+            operation = port.payload
+            chosen: Any = Signal(slot_layout(), name=f"operation_{group}")
             m.d.comb += [
                 chosen.eq(slot),
                 port.valid.eq(commits[len(self.alus) + len(self.addresses) + group]),
@@ -550,7 +552,8 @@ class Execute(wiring.Component):
                     blocking[slot.thread].insn.eq(slot.insn),
                 ]
         record: Any = Signal(RetiredSlot, name="blocking_record")
-        fault, trap = Signal(), Signal(Trap, name="blocking_trap")
+        fault = Signal()
+        trap: Any = Signal(Trap, name="blocking_trap")
         vector, link = self.vector_blocking, self.link_result
         finished = Signal()
         m.d.comb += vector.ready.eq(~(link.valid & link.ready))

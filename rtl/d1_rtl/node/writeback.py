@@ -77,9 +77,7 @@ class Writeback(wiring.Component):
             self.result.rd.eq(load.rd),
             self.result.value.eq(loaded),
             self.error.valid.eq(
-                load.valid
-                & ~load.control
-                & self.uncorrectable.bit_select(load.address[3:6], 1)
+                load.valid & ~load.control & self.uncorrectable.bit_select(load.address[3:6], 1)
             ),
             self.error.thread.eq(load.thread),
             self.error.pc.eq(load.pc),
