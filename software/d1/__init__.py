@@ -15,7 +15,7 @@ from d1.device import Device, ThreadState, open_device
 from d1.device import open_device as open
 from d1.errors import AccessError, CycleLimitError, DeviceError, KernelFault, SramOverflowError
 from d1.operands import Cfp8Array
-from d1.operators import matmul
+from d1.operators import matmul, sgemm
 
 __all__ = [
     "AccessError",
@@ -31,4 +31,5 @@ __all__ = [
     "matmul",
     "open",
     "open_device",
+    "sgemm",
 ]

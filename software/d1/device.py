@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
@@ -188,7 +188,7 @@ class Device:
         """
         self._run(max_cycles)
         state = self.status(thread)
-        self._require_success(state, max_cycles)
+        self._require_success({thread: state}, max_cycles)
         return state
 
     def counters(self) -> dict[CounterRegister, int]:
@@ -201,6 +201,7 @@ class Device:
         program: bytes,
         arg: int = 0,
         *,
+        threads: int = 1,
         inputs: Sequence[tuple[int, NDArray[np.generic]]] = (),
         outputs: Iterable[tuple[int, int]] = (),
         max_cycles: int,
@@ -216,7 +217,9 @@ class Device:
         program
             Machine code; starts at its first byte and ends with `ecall`.
         arg
-            In a0 at the start.
+            In a0 at the start of every thread.
+        threads
+            How many threads run it, from thread 0 on; mhartid tells them apart.
         inputs
             Address and contents of what to write before.
         outputs
@@ -227,7 +230,8 @@ class Device:
         Raises
         ------
         CycleLimitError, KernelFault, SramOverflowError, AccessError
-            It did not end, faulted, does not fit, or an address is bad.
+            It did not end, faulted, does not fit, or an address is bad. The message names the
+            thread; where several failed, the first that faulted.
 
         """
         ranges = list(outputs)
@@ -237,12 +241,17 @@ class Device:
         with self.lock:
             pc, requests = self._place(program)
             requests += [write_requests(address, payload) for address, payload in payloads]
-            requests.append(self._start_request(pc, arg, 0))
+            requests += [self._start_request(pc, arg, thread) for thread in range(threads)]
             try:
                 self._exchange(requests)
                 self._run(max_cycles)
-                state, *results = self._exchange([], [self._thread_line(0), *ranges])
-                self._require_success(_thread_state(state), max_cycles)
+                lines = [self._thread_line(thread) for thread in range(threads)]
+                replies = self._exchange([], [*lines, *ranges])
+                states, results = replies[:threads], replies[threads:]
+                self._require_success(
+                    {thread: _thread_state(state) for thread, state in enumerate(states)},
+                    max_cycles,
+                )
             except BaseException:
                 self.reset()
                 raise
@@ -318,18 +327,23 @@ class Device:
         with suppress(TimeoutError):  # the thread's status says so too, and more
             self.link.run(max_cycles)
 
-    def _require_success(self, state: ThreadState, max_cycles: int) -> None:
-        if state.status is ThreadStatus.RUNNING:
-            raise CycleLimitError(
-                f"thread must stop within {max_cycles} cycles, not be {state} on {self!r}"
-            )
-        if state.status is ThreadStatus.FAULTED:
-            raise KernelFault(
-                f"thread must end with ecall, not {state} on {self!r}",
-                cause=state.cause,
-                pc=state.fault_pc,
-                value=state.fault_value,
-            )
+    def _require_success(self, states: Mapping[int, ThreadState], max_cycles: int) -> None:
+        """Refuse threads that faulted, then those that still run."""
+        for thread, state in states.items():
+            if state.status is ThreadStatus.FAULTED:
+                raise KernelFault(
+                    f"thread {thread} must end with ecall, not {state} on {self!r}",
+                    thread=thread,
+                    cause=state.cause,
+                    pc=state.fault_pc,
+                    value=state.fault_value,
+                )
+        for thread, state in states.items():
+            if state.status is ThreadStatus.RUNNING:
+                raise CycleLimitError(
+                    f"thread {thread} must stop within {max_cycles} cycles, not be {state} on "
+                    f"{self!r}"
+                )
 
 
 def _bytes(data: bytes | NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -28,6 +28,8 @@ class KernelFault(DeviceError):
     ----------
     message
         The sentence for the user.
+    thread
+        Number of the thread.
     cause
         Exception code: `d1_golden.csr.Cause`.
     pc
@@ -37,8 +39,9 @@ class KernelFault(DeviceError):
 
     """
 
-    def __init__(self, message: str, *, cause: int, pc: int, value: int) -> None:
+    def __init__(self, message: str, *, thread: int, cause: int, pc: int, value: int) -> None:
         super().__init__(message)
+        self.thread = thread
         self.cause = cause
         self.pc = pc
         self.value = value

@@ -12,7 +12,7 @@ from d1_golden.numerics import Cfp8Config
 from d1_golden.numerics.convert import cfp8_to_fp32_array, fp32_to_cfp8_array
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Cfp8Array", "Operand", "is_torch_tensor", "operand"]
+__all__ = ["Cfp8Array", "Operand", "fp32_operand", "is_torch_tensor", "operand"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Cfp8Array:
 
 @dataclass(frozen=True)
 class Operand:
-    """Codes of a matrix or a batch of them: uint16 are BF16, uint8 are CFP8 of `config`."""
+    """Codes of a matrix or a batch: uint32 are FP32, uint16 BF16, uint8 CFP8 of `config`."""
 
     codes: NDArray[np.generic]
     config: Cfp8Config | None = None
@@ -107,6 +107,45 @@ def operand(name: str, value: Any) -> Operand:
             f"{name} must be of bfloat16 (numpy with ml_dtypes, or torch) or a Cfp8Array, "
             f"not {found}"
         )
-    if not result.codes.size:
-        raise ValueError(f"{name} must not be empty, not of shape {result.codes.shape}")
+    _require_elements(name, result)
     return result
+
+
+def fp32_operand(name: str, value: Any) -> Operand:
+    """Return the codes of an operand that is FP32 already.
+
+    Parameters
+    ----------
+    name
+        What the error message calls it.
+    value
+        numpy array of float32 or PyTorch tensor of float32 on the CPU.
+
+    Raises
+    ------
+    TypeError
+        It is something else, or a tensor that requires grad.
+    ValueError
+        It has no elements.
+
+    """
+    if isinstance(value, np.ndarray) and value.dtype == np.float32:
+        codes = value
+    elif is_torch_tensor(value) and str(value.dtype) == "torch.float32":
+        if value.device.type != "cpu" or value.requires_grad:
+            raise TypeError(
+                f"{name} must be on the cpu and not require grad, not be on {value.device} with "
+                f"requires_grad={value.requires_grad}"
+            )
+        codes = value.numpy()
+    else:
+        found = getattr(value, "dtype", None) or f"a {type(value).__name__}"
+        raise TypeError(f"{name} must be of float32 (numpy or torch), not {found}")
+    result = Operand(codes.view(np.uint32))
+    _require_elements(name, result)
+    return result
+
+
+def _require_elements(name: str, value: Operand) -> None:
+    if not value.codes.size:
+        raise ValueError(f"{name} must not be empty, not of shape {value.codes.shape}")

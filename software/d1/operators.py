@@ -6,19 +6,17 @@ import sys
 from typing import Any
 
 import numpy as np
+from d1_golden.numerics import BF16, FP32
 from numpy.typing import NDArray
 
-from d1.compiler.cache import program
-from d1.compiler.layout import pack_operand, unpack_result
-from d1.compiler.schedule import OperandFormats
+from d1.compiler.layout import unpack_result
+from d1.compiler.tile import OperandFormats
 from d1.compiler.tiling import Piece, Product, choose_tiling
 from d1.device import Device, shared_device
-from d1.operands import Operand, is_torch_tensor, operand
+from d1.launch import launch
+from d1.operands import Operand, fp32_operand, is_torch_tensor, operand
 
-__all__ = ["matmul", "multiply"]
-
-#: A program gets so many cycles for each instruction, and so many more, before it is given up.
-_CYCLES_PER_INSTRUCTION, _EXTRA_CYCLES = 20, 10_000
+__all__ = ["matmul", "multiply", "sgemm"]
 
 
 def matmul(a: Any, b: Any, *, device: str | Device = "rtl", preset: str = "d1") -> Any:
@@ -61,6 +59,34 @@ def matmul(a: Any, b: Any, *, device: str | Device = "rtl", preset: str = "d1") 
     return sys.modules["torch"].from_numpy(result) if tensors else result
 
 
+def sgemm(a: Any, b: Any, *, device: str | Device = "rtl", preset: str = "d1") -> Any:
+    """Return the matrix product of `a` and `b` in FP32, computed by the vector lanes of a device.
+
+    Every element starts at +0 and takes the terms of k in order, each with one fused multiply-add
+    (`d1_golden.numerics.fp32.fma`): exact products, one rounding to FP32 behind each addition.
+    Nothing is rounded on the way to the device, and the matrix unit takes no part. Shapes, the
+    device and errors are those of `matmul`.
+
+    Parameters
+    ----------
+    a, b
+        numpy arrays of float32 or torch tensors of float32 on the CPU, without gradients.
+    device, preset
+        As for `matmul`.
+
+    Returns
+    -------
+    array or tensor of float32
+        A torch tensor where an operand is one.
+
+    """
+    left, right = fp32_operand("a", a), fp32_operand("b", b)
+    node = device if isinstance(device, Device) else shared_device(device, preset)
+    result = multiply(node, left, right)
+    tensors = is_torch_tensor(a) or is_torch_tensor(b)
+    return sys.modules["torch"].from_numpy(result) if tensors else result
+
+
 def _differentiable(a: Any, b: Any, device: str | Device, preset: str) -> Any:
     """Multiply tensors that need gradients: the torch operator knows how."""
     if not isinstance(device, str):
@@ -100,11 +126,13 @@ def multiply(device: Device, a: Operand, b: Operand) -> NDArray[np.float32]:
 def _formats(a: Operand, b: Operand) -> OperandFormats:
     if a.config and b.config:
         return a.config, b.config
+    if a.codes.dtype == b.codes.dtype == np.uint32:
+        return FP32
     if a.config or b.config:
         raise TypeError(
             f"a and b must both be of bfloat16 or both CFP8, not {_name(a)} and {_name(b)}"
         )
-    return None
+    return BF16
 
 
 def _name(value: Operand) -> str:
@@ -166,21 +194,10 @@ def _call(
     """Run one piece; return its part of the result once it is complete."""
     schedule = piece.schedule
     sides = (columns, rows) if piece.swapped else (rows, columns)
-    lanes = device.params.matrix_rows
-    groups = (schedule.register_groups, schedule.memory_groups)
-    operands = [pack_operand(s, g, lanes) for s, g in zip(sides, groups, strict=True)]
-    with device.data.scratch(schedule.data_bytes) as base:
-        wanted = [(base, schedule.output_bytes)] if piece.last else []
-        outputs = device.call(
-            program(schedule),
-            base,
-            inputs=[(base + schedule.output_bytes, np.concatenate(operands))],
-            outputs=wanted,
-            max_cycles=_EXTRA_CYCLES + _CYCLES_PER_INSTRUCTION * schedule.instructions,
-        )
-    if not piece.last:
+    result = launch(device, schedule, sides, read=piece.last)
+    if result is None:
         return None
-    part = unpack_result(outputs[0], schedule)
+    part = unpack_result(result, schedule)
     if piece.swapped:
         part = part.transpose(0, 2, 1)
     return part[:, : rows.shape[1], : columns.shape[1]]

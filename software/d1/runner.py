@@ -117,6 +117,7 @@ def run_program(
             if state.status is ThreadStatus.FAULTED:
                 raise KernelFault(
                     f"the program must report its end, not stop: {_of(thread, threads)}{state}",
+                    thread=thread,
                     cause=state.cause,
                     pc=state.fault_pc,
                     value=state.fault_value,

@@ -17,7 +17,7 @@ from pathlib import Path
 from d1_golden import assembler, csr, isa
 from d1_golden.cache import cache_root
 
-from d1.compiler import emitter, gemm, schedule
+from d1.compiler import block, emitter, kernel, lane_block, matrix_block, schedule, tile
 from d1.compiler.schedule import Schedule
 
 __all__ = ["kernel_cache_dir", "program"]
@@ -30,7 +30,8 @@ def kernel_cache_dir() -> Path:
 
 @cache
 def _generator_hash() -> bytes:
-    sources = (emitter, gemm, schedule, assembler, csr, isa)
+    generator = (block, emitter, kernel, lane_block, matrix_block, schedule, tile)
+    sources = (*generator, assembler, csr, isa)
     return hashlib.sha256("".join(map(inspect.getsource, sources)).encode()).digest()
 
 
@@ -46,7 +47,7 @@ def program(wanted: Schedule) -> bytes:
     digest, code = contents[:32], contents[32:]
     if code and hashlib.sha256(code).digest() == digest:
         return code
-    code = gemm.generate(wanted)
+    code = kernel.generate(wanted)
     _write(path, hashlib.sha256(code).digest() + code)
     return code
 

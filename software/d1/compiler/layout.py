@@ -1,11 +1,11 @@
-"""Arrange matrices as the programs of `gemm` read and write them.
+"""Arrange matrices as the programs of `kernel` read and write them.
 
 An operand is given as ``[batch, lines, k]`` codes, where a line is a row of the left operand or a
-column of the right one. Eight bytes of a line (four BF16 or eight CFP8) are what one of the R (or
-C) lanes of a tile holds in one vector, so the arranging moves whole 64-bit words:
+column of the right one. A vector holds a word of each line of a tile: eight bytes (four BF16 or
+eight CFP8) or one FP32. So the arranging moves whole words:
 
-    operand    [batch][group][vector along k][tile of the group][lane]      64-bit words
-    result     [batch][memory group][register group][register tile][memory tile][R][C]      FP32
+    operand    [batch][group][vector along k][tile of the group][line]      words
+    result     [batch][memory group][register group][register tile][memory tile][line][line]   FP32
 
 Lines and k are padded with zeros. Padded lines only reach padded lines of the result, which are
 dropped; padded terms of k are zeros of both operands, which a fused dot product ignores. Whole
@@ -19,33 +19,33 @@ from numpy.typing import NDArray
 
 from d1.compiler.schedule import Groups, Schedule
 
-__all__ = ["WORD_BYTES", "pack_operand", "unpack_result"]
-
-#: Bytes of k that one lane of a vector holds.
-WORD_BYTES = 8
+__all__ = ["pack_operand", "unpack_result"]
 
 
 def pack_operand(
-    codes: NDArray[np.generic], groups: tuple[Groups, ...], lanes: int
-) -> NDArray[np.uint64]:
+    codes: NDArray[np.generic], groups: tuple[Groups, ...], lanes: int, word_bytes: int
+) -> NDArray[np.unsignedinteger]:
     """Return an operand as the program reads it.
 
     Parameters
     ----------
-    codes : uint16[batch, lines, k] or uint8[batch, lines, k]
-        BF16 or CFP8 codes.
+    codes : uint8, uint16 or uint32[batch, lines, k]
+        CFP8, BF16 or FP32 codes.
     groups
         How the operand's tiles are grouped: `Schedule.register_groups` or `memory_groups`.
     lanes
-        Lines of a tile: R or C.
+        Lines of a tile: `Tile.register_lines` or `Tile.memory_lines`.
+    word_bytes
+        `Tile.word_bytes`.
 
     Returns
     -------
-    uint64[words]
+    uint32[words] or uint64[words]
 
     """
     batch, lines, k = codes.shape
-    per_word = WORD_BYTES // codes.itemsize
+    word = np.dtype(f"<u{word_bytes}")
+    per_word = word_bytes // codes.itemsize
     tiles = groups[-1].first + groups[-1].count * groups[-1].size
     vectors = -(-k // per_word)
     if (lines, k) == (tiles * lanes, vectors * per_word):
@@ -53,8 +53,8 @@ def pack_operand(
     else:
         padded = np.zeros((batch, tiles * lanes, vectors * per_word), codes.dtype)
         padded[:, :lines, :k] = codes
-    words = padded.view(np.uint64).reshape(batch, tiles, lanes, vectors)
-    packed = np.empty((batch, tiles * lanes * vectors), np.uint64)
+    words = padded.view(word).reshape(batch, tiles, lanes, vectors)
+    packed = np.empty((batch, tiles * lanes * vectors), word)
     for group in groups:
         first, stop = group.first, group.first + group.count * group.size
         source = words[:, first:stop].reshape(batch, group.count, group.size, lanes, vectors)
@@ -81,7 +81,7 @@ def unpack_result(result: NDArray[np.uint8], schedule: Schedule) -> NDArray[np.f
         Padding included.
 
     """
-    rows, columns = schedule.params.matrix_rows, schedule.params.matrix_cols
+    rows, columns = schedule.tile.register_lines, schedule.tile.memory_lines
     tiles = (schedule.register_tiles, schedule.memory_tiles)
     matrix = np.empty((schedule.batch, tiles[0] * rows, tiles[1] * columns), np.float32)
     # Tile by tile: [batch, register tile, row, memory tile, column]. Below, axes are only split, so

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 
+from d1_golden.numerics import BF16
 from d1_golden.params import LINE_BYTES, NodeParams
 
-from d1.compiler.schedule import OperandFormats, Schedule, ceil_div, choose_schedule
+from d1.compiler.choice import choose_schedule
+from d1.compiler.schedule import PASS_BYTES, Schedule
+from d1.compiler.tile import OperandFormats, Tile, ceil_div
 from d1.errors import SramOverflowError
 
 __all__ = ["Piece", "Product", "Tiling", "choose_tiling"]
@@ -34,7 +37,7 @@ class Product:
     batch, m, n, k
         Sizes in elements.
     formats
-        CFP8 of the left and the right operand; None: BF16.
+        BF16, FP32, or CFP8 of the left and the right operand.
 
     """
 
@@ -43,33 +46,45 @@ class Product:
     m: int
     n: int
     k: int
-    formats: OperandFormats = None
+    formats: OperandFormats = BF16
+
+    @cached_property
+    def tile(self) -> Tile:
+        """A tile of the result."""
+        return Tile(self.params, self.formats)
 
     @property
     def row_tiles(self) -> int:
         """Tiles of the result from top to bottom."""
-        return ceil_div(self.m, self.params.matrix_rows)
+        return ceil_div(self.m, self.tile.register_lines)
 
     @property
     def column_tiles(self) -> int:
         """Tiles of the result from left to right."""
-        return ceil_div(self.n, self.params.matrix_cols)
+        return ceil_div(self.n, self.tile.memory_lines)
 
     @property
     def steps(self) -> int:
-        """Matrix steps that sum up one tile."""
-        return ceil_div(self.k, self.params.matrix_depth)
-
-    @property
-    def steps_per_vector(self) -> int:
-        """Matrix steps that one vector holds operands for."""
-        return 2 if self.formats else 1
+        """Steps that sum up one tile."""
+        return ceil_div(self.k, self.tile.terms)
 
     def data_bytes(self, row_tiles: int, column_tiles: int, steps: int) -> int:
-        """Return the bytes of both operands and the result of a piece of so many tiles."""
-        panel = ceil_div(steps, self.steps_per_vector) * self.params.vector_bytes
-        result = row_tiles * column_tiles * self.params.accumulator_bytes
-        return (row_tiles + column_tiles) * panel + result
+        """Return at most how many bytes a product of so many tiles takes beside `fixed_bytes`.
+
+        Its passes, at most two for each tile along the longer side, are in the table.
+        """
+        tile = self.tile
+        vectors = ceil_div(steps, tile.halves)
+        operands = (row_tiles * tile.register_bytes + column_tiles * tile.memory_bytes) * vectors
+        passes = 2 * max(row_tiles, column_tiles) * PASS_BYTES
+        return row_tiles * column_tiles * tile.result_bytes + operands + passes
+
+    @property
+    def fixed_bytes(self) -> int:
+        """Bytes of a piece that do not depend on its size: the rest of the table, loading ahead."""
+        params = self.params
+        ahead = max(max(block) for block in self.tile.block_sizes()) + 1
+        return ahead * params.vector_bytes + 5 * params.threads * PASS_BYTES
 
 
 @dataclass(frozen=True)
@@ -109,38 +124,39 @@ class Tiling:
 
     def pieces(self) -> Iterator[Piece]:
         """Return the pieces in the order in which they must run."""
-        whole, params = self.whole, self.whole.params
+        whole, tile = self.whole, self.whole.tile
         for batch, rows, columns in product(
             _parts(whole.batch, self.batch),
-            _parts(whole.m, self.row_tiles * params.matrix_rows),
-            _parts(whole.n, self.column_tiles * params.matrix_cols),
+            _parts(whole.m, self.row_tiles * tile.register_lines),
+            _parts(whole.n, self.column_tiles * tile.memory_lines),
         ):
             first, swapped = choose_schedule(
-                params,
+                whole.params,
                 batch.stop - batch.start,
-                ceil_div(rows.stop - rows.start, params.matrix_rows),
-                ceil_div(columns.stop - columns.start, params.matrix_cols),
+                ceil_div(rows.stop - rows.start, tile.register_lines),
+                ceil_div(columns.stop - columns.start, tile.memory_lines),
                 min(self.steps, whole.steps),
                 whole.formats,
             )
-            for k in _parts(whole.k, self.steps * params.matrix_depth):
-                steps = ceil_div(k.stop - k.start, params.matrix_depth)
+            for k in _parts(whole.k, self.steps * tile.terms):
+                steps = ceil_div(k.stop - k.start, tile.terms)
                 schedule = replace(first, steps=steps, accumulate=k.start > 0)
                 yield Piece(batch, rows, columns, k, schedule, swapped, k.stop == whole.k)
 
     @property
     def cost(self) -> float:
         """Cycles that the cuts cost: operands moved in more than once, sums carried, calls."""
-        whole, params = self.whole, self.whole.params
+        whole, tile = self.whole, self.whole.tile
         row_cuts = ceil_div(whole.row_tiles, self.row_tiles)
         column_cuts = ceil_div(whole.column_tiles, self.column_tiles)
         step_cuts = ceil_div(whole.steps, self.steps)
-        panels = whole.row_tiles * column_cuts + whole.column_tiles * row_cuts
-        panel = ceil_div(whole.steps, whole.steps_per_vector) * params.vector_bytes
+        rows = whole.row_tiles * tile.register_bytes * column_cuts
+        columns = whole.column_tiles * tile.memory_bytes * row_cuts
+        moved = (rows + columns) * ceil_div(whole.steps, tile.halves)
         tiles = whole.row_tiles * whole.column_tiles
-        carried = 2 * tiles * params.accumulator_parts * (step_cuts - 1)
+        carried = 2 * tiles * tile.result_vectors * (step_cuts - 1)
         calls = row_cuts * column_cuts * step_cuts * ceil_div(whole.batch, self.batch)
-        return panels * panel / LINE_BYTES + carried + calls * _CALL_CYCLES
+        return moved / LINE_BYTES + carried + calls * _CALL_CYCLES
 
 
 def _parts(size: int, part: int) -> Iterator[slice]:
@@ -170,8 +186,7 @@ def choose_tiling(whole: Product, capacity: int) -> Tiling:
         Not even one step of one tile fits.
 
     """
-    # The most that a schedule loads ahead past its data.
-    available = capacity - whole.params.accumulators * whole.params.vector_bytes
+    available = capacity - whole.fixed_bytes
     one = whole.data_bytes(whole.row_tiles, whole.column_tiles, whole.steps)
     if one <= available:
         batch = min(whole.batch, available // one)
@@ -180,11 +195,11 @@ def choose_tiling(whole: Product, capacity: int) -> Tiling:
         Tiling(whole, 1, rows, columns, steps)
         for rows in _part_sizes(whole.row_tiles)
         for columns in _part_sizes(whole.column_tiles)
-        for steps in _part_sizes(whole.steps, whole.steps_per_vector)
+        for steps in _part_sizes(whole.steps, whole.tile.halves)
         if whole.data_bytes(rows, columns, steps) <= available
     ]
     if not tilings:
-        least = capacity - available + whole.data_bytes(1, 1, whole.steps_per_vector)
+        least = whole.fixed_bytes + whole.data_bytes(1, 1, whole.tile.halves)
         raise SramOverflowError(
             f"one step of one tile must fit in the {capacity} bytes free for data "
             f"(SRAM: {whole.params.sram_bytes} bytes), not need {least} bytes"

@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
-from d1.compiler import cache, gemm
-from d1.compiler.schedule import Schedule, choose_schedule
+from d1.compiler import cache, kernel
+from d1.compiler.choice import choose_schedule
+from d1.compiler.schedule import Schedule
+from d1_golden.numerics import BF16
 from d1_golden.params import PRESETS
 
 
@@ -10,7 +12,7 @@ from d1_golden.params import PRESETS
 def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Schedule:
     monkeypatch.setenv("D1_CACHE", str(tmp_path))
     cache.program.cache_clear()
-    return choose_schedule(PRESETS["tiny"], 1, 3, 4, 5)[0]
+    return choose_schedule(PRESETS["tiny"], 1, 3, 4, 5, BF16)[0]
 
 
 def files() -> list[Path]:
@@ -20,7 +22,7 @@ def files() -> list[Path]:
 def test_a_program_is_generated_once_and_then_read_from_disk(wanted, monkeypatch):
     generated = []
     monkeypatch.setattr(
-        gemm, "generate", lambda s, make=gemm.generate: generated.append(s) or make(s)
+        kernel, "generate", lambda s, make=kernel.generate: generated.append(s) or make(s)
     )
     first = cache.program(wanted)
     cache.program.cache_clear()
@@ -39,7 +41,7 @@ def test_a_damaged_file_is_generated_again(wanted):
 
 
 def test_schedules_have_files_of_their_own(wanted):
-    other = choose_schedule(PRESETS["tiny"], 1, 3, 4, 6)[0]
+    other = choose_schedule(PRESETS["tiny"], 1, 3, 4, 6, BF16)[0]
     assert cache.program(wanted) != cache.program(other)
     assert len(files()) == 2
 
@@ -48,4 +50,4 @@ def test_without_a_folder_to_write_to_programs_are_still_generated(wanted, tmp_p
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     monkeypatch.setenv("D1_CACHE", str(blocked))
-    assert cache.program(wanted) == gemm.generate(wanted)
+    assert cache.program(wanted) == kernel.generate(wanted)

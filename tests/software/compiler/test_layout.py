@@ -5,15 +5,15 @@ from d1.compiler.schedule import Groups, Schedule
 from d1_golden.params import PRESETS
 
 
-@pytest.mark.parametrize("dtype", [np.uint16, np.uint8])
+@pytest.mark.parametrize("dtype,word_bytes", [(np.uint16, 8), (np.uint8, 8), (np.uint32, 4)])
 @pytest.mark.parametrize("lines,k,size", [(16, 8, 1), (17, 9, 2), (1, 1, 3), (40, 33, 3)])
-def test_every_lane_of_a_vector_holds_eight_bytes_of_its_line(dtype, lines, k, size):
+def test_every_lane_of_a_vector_holds_a_word_of_its_line(dtype, word_bytes, lines, k, size):
     lanes, batch = 4, 2
     codes = np.random.default_rng(1).integers(1, 200, (batch, lines, k)).astype(dtype)
     tiles = -(-lines // lanes)
-    per_word = 8 // codes.itemsize
+    per_word = word_bytes // codes.itemsize
     vectors = -(-k // per_word)
-    words = iter(pack_operand(codes, Groups.cover(tiles, size), lanes))
+    words = iter(pack_operand(codes, Groups.cover(tiles, size), lanes, word_bytes))
     for b in range(batch):
         for group in Groups.cover(tiles, size):
             for g in range(group.count):
@@ -25,7 +25,7 @@ def test_every_lane_of_a_vector_holds_eight_bytes_of_its_line(dtype, lines, k, s
                             if line < lines:
                                 part = codes[b, line, vector * per_word :][:per_word]
                                 expected[: len(part)] = part
-                            assert next(words) == expected.view(np.uint64)[0]
+                            assert next(words) == expected.view(f"<u{word_bytes}")[0]
     assert next(words, None) is None
 
 

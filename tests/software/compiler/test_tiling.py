@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from d1 import SramOverflowError
 from d1.compiler.tiling import Product, choose_tiling
-from d1_golden.numerics import Cfp8Config, Cfp8Format
+from d1_golden.numerics import BF16, FP32, Cfp8Config, Cfp8Format
 from d1_golden.params import PRESETS
 
 CFP8 = (Cfp8Config(Cfp8Format.CFP8_1_4_3, 7),) * 2
@@ -12,7 +12,7 @@ def product(**sizes) -> Product:
     return Product(params=PRESETS["tiny"], **{"batch": 1, "m": 8, "n": 8, "k": 8} | sizes)
 
 
-@pytest.mark.parametrize("formats", [None, CFP8])
+@pytest.mark.parametrize("formats", [BF16, CFP8, FP32])
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -58,6 +58,6 @@ def test_small_products_of_a_batch_share_a_call():
 def test_no_room_for_a_single_step_is_an_overflow_that_says_how_much_is_needed():
     with pytest.raises(
         SramOverflowError,
-        match=r"must fit in the 64 bytes free for data \(SRAM: 65536 bytes\), not need 176 bytes",
+        match=r"must fit in the 64 bytes free for data \(SRAM: 65536 bytes\), not need 632 bytes",
     ):
         choose_tiling(product(m=100), 64)
