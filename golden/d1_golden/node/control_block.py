@@ -12,19 +12,23 @@ from d1_golden.memory_map import (
     CONTROL_BASE,
     SEMAPHORE_BITS,
     Command,
+    EccRegister,
     ThreadRegister,
     ThreadStatus,
     TransferRegister,
 )
 from d1_golden.params import LINE_BYTES
 
-from .state import NOT_WAITING, SEMAPHORE_LINE, THREAD_LINE, TRANSFER_LINE
+from .ecc_state import write_register
+from .state import ECC_LINE, NOT_WAITING, SEMAPHORE_LINE, THREAD_LINE, TRANSFER_LINE
 
 _PC, _ARG = int(ThreadRegister.PC), int(ThreadRegister.ARG)
 _COMMAND, _STATUS = int(ThreadRegister.COMMAND), int(ThreadRegister.STATUS)
 _START, _STOP = np.uint64(Command.START), np.uint64(Command.STOP)
 _IDLE, _RUNNING = np.uint64(ThreadStatus.IDLE), np.uint64(ThreadStatus.RUNNING)
 _FAULTS = int(TransferRegister.FAULTS)
+_INJECT_ADDRESS = int(EccRegister.INJECT_ADDRESS)
+_LINE_INSTRUCTIONS = np.uint64(LINE_BYTES // 4)
 
 
 @njit
@@ -43,8 +47,19 @@ def write_control(line, register, value, state):
         _write_thread(line - THREAD_LINE, register, value, state)
     elif line >= SEMAPHORE_LINE:
         state.control[line, register] = value & np.uint64((1 << SEMAPHORE_BITS) - 1)
+    elif line == ECC_LINE:
+        write_register(state.ecc, state.memory64, register, value)
+        if register == _INJECT_ADDRESS and value < np.uint64(state.memory8.size):
+            _forget_decoded(value // np.uint64(LINE_BYTES), state)
     elif line == TRANSFER_LINE and register == _FAULTS:
         state.control[line, _FAULTS:] = 0
+
+
+@njit
+def _forget_decoded(line, state):
+    """Make the next fetch from a line look at its words, and at whether they can be corrected."""
+    for word in range(line * _LINE_INSTRUCTIONS, (line + np.uint64(1)) * _LINE_INSTRUCTIONS):
+        state.tag[word] = ~state.memory32[word]
 
 
 @njit

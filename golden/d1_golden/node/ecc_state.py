@@ -30,8 +30,6 @@ __all__ = [
     "check_line",
     "inject",
     "new_ecc_state",
-    "read_fails",
-    "reset",
     "scrub",
     "store",
     "write_register",
@@ -84,11 +82,6 @@ def new_ecc_state(params: NodeParams, registers: NDArray[np.uint64] | None = Non
     )
 
 
-def reset(ecc: EccState) -> None:
-    """Clear the registers; SRAM keeps what it holds, wrong or not."""
-    ecc.registers[:] = 0
-
-
 @njit(cache=True)
 def _set_syndrome(ecc, word, syndrome):
     ecc.wrong[0] += np.int64(syndrome != 0) - np.int64(ecc.syndromes[word] != 0)
@@ -110,6 +103,7 @@ def check_line(ecc, line):
         A bit for each word of the line that cannot be corrected.
     """
     uncorrectable = 0
+    line = np.int64(line)
     registers = ecc.registers
     for place in range(_LINE_WORDS):
         word = line * _LINE_WORDS + place
@@ -129,18 +123,6 @@ def check_line(ecc, line):
 
 
 @njit(cache=True)
-def read_fails(ecc, address, size):
-    """Return whether a read of `size` bytes of one line meets a word that cannot be corrected.
-
-    The line is counted and logged as one that is read.
-    """
-    address = np.int64(address)
-    uncorrectable = check_line(ecc, address // LINE_BYTES)
-    first, last = address % LINE_BYTES // 8, (address + size - 1) % LINE_BYTES // 8
-    return uncorrectable >> first & ((2 << (last - first)) - 1) != 0
-
-
-@njit(cache=True)
 def store(ecc, line, mask):
     """Follow a write of the bytes of a line whose bit in `mask` is set.
 
@@ -148,7 +130,7 @@ def store(ecc, line, mask):
     part of it. One that could not be corrected stays wrong. The line counts as read if part of
     any word is written.
     """
-    mask = np.uint64(mask)
+    mask, line = np.uint64(mask), np.int64(line)
     partial = False
     for place in range(_LINE_WORDS):
         lanes = mask >> np.uint64(8 * place) & np.uint64(0xFF)

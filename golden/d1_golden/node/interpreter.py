@@ -32,7 +32,7 @@ from types import ModuleType
 import numba
 
 from d1_golden import csr as csr_module
-from d1_golden import memory_map, packet, params, transfer
+from d1_golden import ecc, memory_map, packet, params, transfer
 from d1_golden.cache import cache_root
 from d1_golden.csr import CSR_BY_NAME, CSRS, MSTATUS_RESET, Cause
 from d1_golden.isa import INSTRUCTIONS, Instruction, Operand, OperandKind, Unit
@@ -47,6 +47,8 @@ from d1_golden.numerics import convert, dot_product, elementary, formats, fp32, 
 from . import (
     communication,
     control_block,
+    ecc_accesses,
+    ecc_state,
     packet_door,
     schedule,
     state,
@@ -74,6 +76,7 @@ _CONSTANTS = {
 _ALWAYS_WRITE_CSR = ("csrrw", "csrrwi")
 _SCALAR_UNITS = {Unit.LOAD: "LOAD", Unit.STORE: "STORE"}
 _VECTOR_UNITS = (Unit.VECTOR_LOAD, Unit.VECTOR_STORE, Unit.MATRIX_MEMORY)
+_STORE_UNITS = (Unit.STORE, Unit.VECTOR_STORE)
 _LANE_UNITS = (Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER)
 #: After instructions of these another thread may have its turn.
 _LETS_GO = (Unit.SEMAPHORE, Unit.TRANSFER)
@@ -400,7 +403,21 @@ def _checked(row: Instruction) -> Iterator[str]:
         else:
             yield f"    cause = uint64({int(Cause[f'{kind}_ACCESS_FAULT'])})"
             yield "    fault_value = addr"
-    yield "else:"
+    size = str(row.access_bytes or "int64(vector_bytes)")
+    if row.unit in _STORE_UNITS:
+        yield "else:"
+        yield "    if wrong[0] != 0:"
+        masked = any(operand.name == "ms" for operand in row.operands)
+        yield (
+            f"        store_masked(ecc, int64(addr), {size}, mask[imm])"
+            if masked
+            else f"        store_bytes(ecc, int64(addr), {size})"
+        )
+    else:
+        yield f"elif wrong[0] != 0 and read_fails(ecc, addr, {size}):"
+        yield f"    cause = uint64({int(Cause.HARDWARE_ERROR)})"
+        yield "    fault_value = addr"
+        yield "else:"
     yield from (f"    {line}" for line in (*body, *commit))
 
 
@@ -412,7 +429,17 @@ def _lane_checked(row: Instruction) -> Iterator[str]:
     yield "if bad_lane >= 0:"
     yield f"    cause = uint64({int(Cause.VECTOR_FAULT)})"
     yield "    fault_value = lane_address(x[s], vector[t], bad_lane)"
-    yield "else:"
+    if row.unit is Unit.VECTOR_GATHER:
+        yield "elif wrong[0] != 0:"
+        yield f"    bad_lane = first_failing_lane(ecc, x[s], vector[t], {lanes})"
+        yield "    if bad_lane >= 0:"
+        yield f"        cause = uint64({int(Cause.HARDWARE_ERROR)})"
+        yield "        fault_value = lane_address(x[s], vector[t], bad_lane)"
+        yield "if cause == NO_CAUSE:"
+    else:
+        yield "else:"
+        yield "    if wrong[0] != 0:"
+        yield f"        store_lanes(ecc, x[s], vector[t], {lanes})"
     yield from (f"    {line}" for line in _Semantics(row).statements(row.semantics))
 
 
@@ -423,6 +450,14 @@ from numba import njit
 from numpy import int64, uint8, uint16, uint32, uint64
 
 from d1_golden.node.control_block import control_line, write_control
+from d1_golden.node.ecc_accesses import (
+    first_failing_lane,
+    read_fails,
+    store_bytes,
+    store_lanes,
+    store_masked,
+)
+from d1_golden.node.ecc_state import check_line
 from d1_golden.node.packet_door import serve
 from d1_golden.node.schedule import is_alone, take_turn
 from d1_golden.numerics.dot_product import matrix_step
@@ -462,6 +497,7 @@ def run(state, limit, retired):
     barrier_arrived, cfp8_bf16 = state.barrier_arrived, state.cfp8_bf16
     vector_result, step_scratch = state.vector_result, state.step_scratch
     tile_a, tile_b = state.tile_a, state.tile_b
+    ecc, wrong = state.ecc, state.ecc.wrong
     sram_bytes = uint64(memory8.size)
     vector_words = uint64(state.vector.shape[2])
     vector_bytes = uint64(8) * vector_words
@@ -507,18 +543,22 @@ def run(state, limit, retired):
             else:
                 place = pc >> uint64(2)
                 word = memory32[place]
-                if tag[place] != word:
+                # Where bits were flipped the tag is another word.
+                if tag[place] != word and wrong[0] != 0 and check_line(ecc, pc >> uint64(6)) != 0:
+                    cause = HARDWARE_ERROR
+                    fault_value = pc
+                elif tag[place] != word:
                     tag[place] = word
                     decoded[place] = decode(
                         int64(word), int64(vector_bytes), accumulators, parts, threads
                     )
-                fields = decoded[place]
+                fields = decoded[place] if cause == NO_CAUSE else uint64(0)
                 op = int64(fields & uint64(0xFF))
                 d = fields >> uint64(8) & uint64(0xFF)
                 s = fields >> uint64(16) & uint64(0xFF)
                 t = fields >> uint64(24) & uint64(0xFF)
                 imm = uint64(int64(fields) >> int64(32))
-                if op == 0:
+                if op == 0 and cause == NO_CAUSE:
                     cause = ILLEGAL_INSTRUCTION
                     fault_value = uint64(word)
 
@@ -542,7 +582,7 @@ _RUN_TAIL = """
             left -= 1
             if cause != NO_CAUSE:
                 trapped += 1
-                if csr[MTVEC] == uint64(0) or cause == VECTOR_FAULT:
+                if csr[MTVEC] == uint64(0) or cause == VECTOR_FAULT or cause == HARDWARE_ERROR:
                     own[STATUS] = HALTED if cause == ENVIRONMENT_CALL else FAULTED
                     own[CAUSE] = cause
                     own[FAULT_PC] = pc
@@ -665,8 +705,18 @@ def _cache_key(source: str) -> str:
     """Return a hash of everything that the compiled interpreter depends on."""
     digest = hashlib.sha256(f"{numba.__version__}\n{source}".encode())
     modules: tuple[ModuleType, ...] = (*_VOCABULARIES, packet_door, transfer_state, transfer)
-    modules += (control_block, schedule, state, memory_map, packet, params)
-    modules += (csr_module, convert, dot_product, elementary, formats, fp32, lanes, random)
+    modules += (
+        control_block,
+        ecc_accesses,
+        ecc_state,
+        ecc,
+        schedule,
+        state,
+        memory_map,
+        packet,
+        params,
+    )
+    modules += (params, csr_module, convert, dot_product, elementary, formats, fp32, lanes, random)
     for module in modules:
         digest.update(Path(module.__file__ or "").read_bytes())
     return digest.hexdigest()[:16]

@@ -14,6 +14,7 @@ from d1_golden.packet import ACK_FLAG, POST_FLAG, SEMAPHORE_FLAGS, Opcode
 from d1_golden.params import LINE_BYTES
 
 from .control_block import control_line, write_control
+from .ecc_state import check_line, store
 from .state import IDENTITY_LINE
 
 __all__ = ["is_between", "post", "serve", "serve_request"]
@@ -24,6 +25,7 @@ _ALL_BYTES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _LOCAL = np.uint64((1 << LOCAL_BITS) - 1)
 _LOCAL_SHIFT = np.uint64(LOCAL_BITS)
 _IN_LINE = np.uint64(LINE_BYTES - 1)
+_LINE_SHIFT = np.uint64((LINE_BYTES - 1).bit_length())
 _REQUESTS, _REPLIES = int(CounterRegister.REQUESTS), int(CounterRegister.REPLIES)
 _FAULT_REPLIES = int(CounterRegister.FAULT_REPLIES)
 _READ, _WRITE, _POST = np.uint64(Opcode.READ), np.uint64(Opcode.WRITE), np.uint64(Opcode.POST)
@@ -110,6 +112,8 @@ def _write(target, request, mask, state):
     """Write what `mask` covers of the line to SRAM or to the control block."""
     if target == _SRAM:
         first = request[1] & _LOCAL
+        if state.ecc.wrong[0] != 0:
+            store(state.ecc, first >> _LINE_SHIFT, mask)
         if mask == _ALL_BYTES:
             state.memory64[first >> np.uint64(3) :][:_LINE_WORDS] = request[3:]
             return
@@ -156,6 +160,10 @@ def serve_request(request, reply, state):
         state.counter[_FAULT_REPLIES] += np.uint64(1)
     elif opcode == _READ:
         answer = _READ_REPLY
+        if target == _SRAM and state.ecc.wrong[0] != 0:
+            if check_line(state.ecc, (address & _LOCAL) >> _LINE_SHIFT):
+                answer = _FAULT_REPLY
+                state.counter[_FAULT_REPLIES] += np.uint64(1)
     else:
         if target != _SEMAPHORE_ONLY:
             mask = _ALL_BYTES if opcode == _BROADCAST else request[2]

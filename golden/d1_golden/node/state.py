@@ -24,6 +24,7 @@ from d1_golden.numerics.convert import cfp8_to_bf16_array
 from d1_golden.numerics.formats import Cfp8Config, Cfp8Format
 from d1_golden.params import LINE_BYTES, NodeParams
 
+from .ecc_state import EccState, new_ecc_state
 from .transfer_state import TransferState, new_transfer_state
 
 __all__ = [
@@ -119,6 +120,8 @@ class NodeState(NamedTuple):
         While a thread waits for a barrier, the threads that are to come to it, a bit each.
     turn : int64[3]
         The thread that executes, and how long it may; see `schedule`.
+    ecc : EccState
+        Words with flipped bits, and the registers about them; part of `control`.
     transfer : TransferState
         Transfers to other nodes and lists under way.
     cfp8_bf16 : uint16[128, 256]
@@ -150,6 +153,7 @@ class NodeState(NamedTuple):
     waiting: NDArray[np.uint64]
     barrier_arrived: NDArray[np.uint64]
     turn: NDArray[np.int64]
+    ecc: EccState
     transfer: TransferState
     cfp8_bf16: NDArray[np.uint16]
     vector_result: NDArray[np.uint64]
@@ -227,6 +231,7 @@ def new_state(params: NodeParams, node_id: int) -> NodeState:
         waiting=np.zeros(threads, np.uint64),
         barrier_arrived=np.zeros(threads, np.uint64),
         turn=np.zeros(3, np.int64),
+        ecc=new_ecc_state(params, control[ECC_LINE]),
         transfer=new_transfer_state(),
         cfp8_bf16=_cfp8_table(),
         vector_result=np.zeros(params.vector_bytes // 8, np.uint64),

@@ -1,0 +1,72 @@
+"""How the accesses of a program meet words with flipped bits, compiled.
+
+The interpreter calls these only while `EccState.wrong` is not zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from d1_golden.params import LINE_BYTES
+
+from .ecc_state import check_line, store
+from .vocabulary import lane_address
+
+__all__ = ["first_failing_lane", "read_fails", "store_bytes", "store_lanes", "store_masked"]
+
+
+@njit(cache=True)
+def read_fails(ecc, address, size):
+    """Return whether a read of `size` bytes of one line meets a word that cannot be corrected.
+
+    The line is counted and logged as one that is read.
+    """
+    address = np.int64(address)
+    uncorrectable = check_line(ecc, address // LINE_BYTES)
+    first, last = address % LINE_BYTES // 8, (address + size - 1) % LINE_BYTES // 8
+    return uncorrectable >> first & ((2 << (last - first)) - 1) != 0
+
+
+@njit(cache=True)
+def store_bytes(ecc, address, size):
+    """Follow a write of `size` bytes of one line."""
+    lanes = ~np.uint64(0) >> np.uint64(LINE_BYTES - size)
+    store(ecc, address // LINE_BYTES, lanes << np.uint64(address % LINE_BYTES))
+
+
+@njit(cache=True)
+def first_failing_lane(ecc, base, offsets, lanes):
+    """Return the first of some lanes whose word cannot be corrected, -1 if all can be.
+
+    Parameters
+    ----------
+    ecc : EccState
+    base, offsets
+        As of a gather, checked before.
+    lanes
+        A bit for each lane.
+    """
+    for lane in range(2 * offsets.size):
+        if lanes >> np.uint64(lane) & np.uint64(1):
+            if read_fails(ecc, lane_address(base, offsets, lane), 4):
+                return lane
+    return -1
+
+
+@njit(cache=True)
+def store_lanes(ecc, base, offsets, lanes):
+    """Follow a scatter of the words of some lanes."""
+    for lane in range(2 * offsets.size):
+        if lanes >> np.uint64(lane) & np.uint64(1):
+            store_bytes(ecc, np.int64(lane_address(base, offsets, lane)), 4)
+
+
+@njit(cache=True)
+def store_masked(ecc, address, size, lanes):
+    """Follow a write of some 32-bit lanes of a vector of `size` bytes."""
+    mask = np.uint64(0)
+    for lane in range(size // 4):
+        if lanes >> np.uint64(lane) & np.uint64(1):
+            mask |= np.uint64(0xF) << np.uint64(4 * lane)
+    store(ecc, address // LINE_BYTES, mask << np.uint64(address % LINE_BYTES))
