@@ -14,7 +14,7 @@ N ?= 20
 PRESET ?= tiny
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench regression formal verilog docs lock clean
+.PHONY: help demo test lint format bench regression coverage formal verilog docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +52,9 @@ bench: $(INSTALLED) ## measure; writes build/bench.json, docs/benchmarks.md and 
 
 regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET= WAVES=
 	$(BIN)/d1 regression --seed $(SEED) --count $(N) --preset $(PRESET) $(if $(WAVES),--waves $(WAVES))
+
+coverage: $(INSTALLED) ## lines of the RTL that the regression reaches: SEED= N= PRESET=; writes build/coverage.txt
+	$(BIN)/python tools/coverage.py --seed $(SEED) --count $(N) --preset $(PRESET)
 
 formal: $(INSTALLED) ## prove what tests/formal claims: about 2 minutes
 	$(BIN)/python tools/formal.py

@@ -53,6 +53,7 @@ __all__ = [
     "NativeNode",
     "Regression",
     "TrafficError",
+    "check_case",
     "main",
     "run_cases",
     "unseen_instructions",
@@ -78,19 +79,23 @@ class NativeNode:
         The node.
     waves
         Whether waveforms can be written; this is a slower build of its own.
+    coverage
+        Whether branches are counted; this is a slower build of its own.
 
     """
 
-    def __init__(self, params: NodeParams, *, waves: bool = False) -> None:
+    def __init__(self, params: NodeParams, *, waves: bool = False, coverage: bool = False) -> None:
         #: Parameters of the node.
         self.params = params
         #: Thread-cycles without issue, by cause, of all runs.
         self.stalls: Counter[StallCause] = Counter()
-        self._link = NodeLink(
+        #: The simulated node behind its packet door.
+        self.link = NodeLink(
             Node(params),
             name=f"node_{params.name}",
             design_key=repr(params),
             trace=waves,
+            coverage=coverage,
             retire_capacity=1 << 20,
             stall_probability=0.1,
         )
@@ -114,7 +119,7 @@ class NativeNode:
             File, first and last cycle of a waveform.
 
         """
-        link, limit = self._link, CYCLES_PER_INSTRUCTION * workload.max_instructions
+        link, limit = self.link, CYCLES_PER_INSTRUCTION * workload.max_instructions
         link.reset()
         link.take_retired()
         start = link.cycles
@@ -134,7 +139,7 @@ class NativeNode:
         return Outcome(retired, thread_states(link, workload), memory_image(link, workload.end))
 
     def _count_stalls(self) -> None:
-        lines = self._link.exchange(read_requests(COUNTER_BASE, COUNTER_LINES * LINE_BYTES), 1000)
+        lines = self.link.exchange(read_requests(COUNTER_BASE, COUNTER_LINES * LINE_BYTES), 1000)
         counters = lines["data"].reshape(-1).view(np.uint64)
         assert counters[CounterRegister.CYCLES], "a workload must take cycles"
         for cause in StallCause:
@@ -148,9 +153,9 @@ class NativeNode:
         rng = random.Random(workload.seed)
         first, lines = workload.end // LINE_BYTES, self.params.sram_bytes // LINE_BYTES
         scratch = np.zeros((_SCRATCH_LINES, LINE_BYTES), np.uint8)
-        self._link.exchange(write_requests(workload.end, scratch), limit)
-        deadline = self._link.cycles + limit
-        while not self._link.get("idle") and self._link.cycles < deadline:
+        self.link.exchange(write_requests(workload.end, scratch), limit)
+        deadline = self.link.cycles + limit
+        while not self.link.get("idle") and self.link.cycles < deadline:
             count = rng.randint(1, 24)
             packets = np.zeros(count, PACKET_DTYPE)
             packets["tag"] = np.arange(count)
@@ -169,8 +174,8 @@ class NativeNode:
                     written = np.unpackbits(packet["mask"].reshape(1).view("u1"), bitorder="little")
                     np.copyto(scratch[place], packet["data"], where=written != 0)
                 packet["address"] = line * LINE_BYTES
-            self._compare_replies(self._link.exchange(packets, 10_000), expected)
-            self._link.advance(rng.randrange(30))
+            self._compare_replies(self.link.exchange(packets, 10_000), expected)
+            self.link.advance(rng.randrange(30))
 
     @staticmethod
     def _compare_replies(replies: NDArray[np.void], expected: list[bytes | None]) -> None:
@@ -185,7 +190,7 @@ class NativeNode:
 
     def close(self) -> None:
         """Free the simulation."""
-        self._link.close()
+        self.link.close()
 
 
 def _difference(
@@ -201,7 +206,8 @@ def _difference(
         return Mismatch(str(error))
 
 
-def _check(case: Case, node: NativeNode, counts: Counter[str]) -> Mismatch | None:
+def check_case(case: Case, node: NativeNode, counts: Counter[str]) -> Mismatch | None:
+    """Run a case and compare; count the rows of the ISA table that retire."""
     workload = case.workload()
     golden = run_golden(workload)
     for word in golden.retired["insn"]:
@@ -308,7 +314,7 @@ def run_cases(params: NodeParams, seeds: Sequence[int], *, traffic: bool = True)
     results, failures = [], []
     for number, seed in enumerate(seeds, 1):
         case, begin, text = Case(params, seed, traffic=traffic), time.perf_counter(), ""
-        mismatch = _check(case, node, counts)
+        mismatch = check_case(case, node, counts)
         if mismatch is not None:
             text = _report_failure(case, node, mismatch)
             failures.append((case, mismatch))

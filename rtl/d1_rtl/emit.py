@@ -20,6 +20,8 @@ from amaranth.hdl import ClockDomain, Const, Fragment, Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
+from d1_rtl.source_lines import convert_fragment
+
 __all__ = ["Port", "component_ports", "emit"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
@@ -62,7 +64,13 @@ def component_ports(component: wiring.Component) -> list[Port]:
     ]
 
 
-def emit(component: wiring.Component, *, name: str, extra_sources: Sequence[Path] = ()) -> str:
+def emit(
+    component: wiring.Component,
+    *,
+    name: str,
+    extra_sources: Sequence[Path] = (),
+    source_lines: bool = False,
+) -> str:
     """Convert `component` to Verilog in which each distinct module appears once.
 
     The top module has the ports of `component_ports(component)`; `clk` and `rst` drive the `sync`
@@ -82,6 +90,8 @@ def emit(component: wiring.Component, *, name: str, extra_sources: Sequence[Path
     extra_sources
         Verilog files with the modules that `component` instantiates by name, appended to the
         text. The project's own cells (`d1_rtl/cells`) are appended when they are used.
+    source_lines
+        Whether branches name the lines of Python that they come from (`d1_rtl.source_lines`).
 
     Raises
     ------
@@ -91,7 +101,7 @@ def emit(component: wiring.Component, *, name: str, extra_sources: Sequence[Path
     """
     if not _IDENTIFIER.fullmatch(name):
         raise ValueError(f"name must be a Verilog identifier, not {name!r}")
-    text = _to_rtlil(component, name)
+    text = _to_rtlil(component, name, source_lines)
     unique, instantiated = _deduplicate(text)
     sources = [Path(source).read_text() for source in extra_sources]
     external = _resolve_external(instantiated, sources)
@@ -101,7 +111,7 @@ def emit(component: wiring.Component, *, name: str, extra_sources: Sequence[Path
     return "\n".join([_CONSTANT_BLOCK.sub(r"  always_comb\1", text), *external])
 
 
-def _to_rtlil(component: wiring.Component, name: str) -> str:
+def _to_rtlil(component: wiring.Component, name: str, lines: bool) -> str:
     sync: Any = ClockDomain("sync")  # whose clk and rst the stubs do not know
     ports = {
         "clk": (sync.clk, PortDirection.Input),
@@ -113,6 +123,8 @@ def _to_rtlil(component: wiring.Component, name: str) -> str:
         ports[port] = (value, PortDirection.Input if is_input else PortDirection.Output)
     fragment = Fragment.get(component, None)
     fragment.add_domains(sync)
+    if lines:
+        return convert_fragment(fragment, ports, name)
     text, _names = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
     return text
 

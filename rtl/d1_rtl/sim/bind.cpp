@@ -4,6 +4,9 @@
 #include "native.h"
 #include "ports.h"
 #include "verilated.h"
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
 #if VM_TRACE_FST
 #include "verilated_fst_c.h"
 using Trace = VerilatedFstC;
@@ -33,6 +36,13 @@ class Bound final : public d1::Model {
 
   void eval() override { top_.eval(); }
 
+  bool write_coverage([[maybe_unused]] const char* path) {
+#if VM_COVERAGE
+    context_.coveragep()->write(path);
+#endif
+    return VM_COVERAGE;
+  }
+
 #if VM_TRACE
   bool open_trace(const char* path) override {
     trace_ = std::make_unique<Trace>();
@@ -58,4 +68,12 @@ class Bound final : public d1::Model {
 
 }  // namespace
 
-extern "C" d1::Model* d1_new() { return new Bound; }
+extern "C" {
+
+d1::Model* d1_new() { return new Bound; }
+
+int d1_write_coverage(d1::Model* model, const char* path) {
+  return static_cast<Bound*>(model)->write_coverage(path);
+}
+
+}  // extern "C"

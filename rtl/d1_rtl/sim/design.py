@@ -48,6 +48,7 @@ class Design:
         name: str,
         extra_sources: Sequence[Path] = (),
         design_key: str | None = None,
+        source_lines: bool = False,
     ) -> "Design":
         """Convert a component, or find the Verilog of an equal one in the cache.
 
@@ -58,7 +59,7 @@ class Design:
         ----------
         component
             The component; it may be elaborated, so it must be a fresh one.
-        name, extra_sources
+        name, extra_sources, source_lines
             As in `emit`.
         design_key
             What tells this component from others of its class, such as `repr` of all its
@@ -74,16 +75,21 @@ class Design:
         if design_key is not None and not kind.__module__.startswith("d1_rtl."):
             raise ValueError(f"design_key must be None for a component of {kind.__module__}")
         source = _source_hash()
+
+        def convert() -> str:
+            return emit(
+                component, name=name, extra_sources=extra_sources, source_lines=source_lines
+            )
+
         if design_key is None or source is None:
-            text = emit(component, name=name, extra_sources=extra_sources)
-            return cls(name=name, verilog=text, ports=ports)
+            return cls(name=name, verilog=convert(), ports=ports)
 
         def make(folder: Path) -> None:
             print(f"elaborating {name} (first time; cached afterwards)", file=sys.stderr)
-            text = emit(component, name=name, extra_sources=extra_sources)
-            (folder / "design.v").write_text(text)
+            (folder / "design.v").write_text(convert())
 
         parts = [source, kind.__module__, kind.__qualname__, name, design_key, repr(ports)]
+        parts += ["source_lines"] if source_lines else []
         extra = [path.read_bytes() for path in extra_sources]
         component._MustUse__used = True  # type: ignore[attr-defined]  # else Amaranth warns
         entry = build_cache.build("verilog", name, [*parts, *extra], make)

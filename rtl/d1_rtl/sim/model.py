@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -29,6 +29,8 @@ _CXXFLAGS = "-fPIC -fno-semantic-interposition -fno-gnu-unique"
 # Measured on the node of preset d1: -O1 is a fifth slower to run and a fifth faster to compile; -O3
 # and -march=native gain nothing; code that runs once (OPT_SLOW) is a tenth of the compile time.
 _OPTIMISE = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
+# A coverage build runs for about as long as it takes to compile.
+_OPTIMISE_COVERAGE = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 _VERILATOR_FLAGS = (
     *("--cc", "--vpi", "-O3", "--threads", "1", "--no-assert", "--no-timing"),
     *("--x-assign", "fast", "--x-initial", "fast"),
@@ -63,6 +65,8 @@ class VerilatedModel:
         Where `libverilated.a` and `libnative.a` are.
     trace
         `vcd`, `fst` or `none`.
+    coverage
+        Whether it counts how often each branch is taken.
     """
 
     name: str
@@ -70,6 +74,7 @@ class VerilatedModel:
     folder: Path
     runtime: Path
     trace: str
+    coverage: bool
 
     @property
     def libraries(self) -> list[Path]:
@@ -98,7 +103,7 @@ def trace_format() -> str:
     return "fst" if probe.returncode == 0 else "vcd"
 
 
-def verilate(design: Design, *, trace: bool = False) -> VerilatedModel:
+def verilate(design: Design, *, trace: bool = False, coverage: bool = False) -> VerilatedModel:
     """Compile a design, or find it compiled in the cache.
 
     Only the ports are public, so Verilator may optimise everything behind them.
@@ -109,6 +114,8 @@ def verilate(design: Design, *, trace: bool = False) -> VerilatedModel:
         What to compile.
     trace
         Whether waveforms can be written; slows the model down even when none is.
+    coverage
+        Whether to count how often each branch is taken; about halves the speed.
 
     Raises
     ------
@@ -122,16 +129,18 @@ def verilate(design: Design, *, trace: bool = False) -> VerilatedModel:
     verilator = find_verilator()
     form = trace_format() if trace else "none"
     flags = [*_VERILATOR_FLAGS, *(() if form == "none" else (f"--trace-{form}", "--trace-structs"))]
+    flags += ["--coverage-line"] if coverage else []
     public = "`verilator_config\n" + "".join(
         f'public_flat_rw -module "{name}" -var "{port.name}"\n' for port in ports
     )
-    tools = [verilator.version, compiler, " ".join(flags), _CXXFLAGS, *_OPTIMISE]
+    optimise = _OPTIMISE_COVERAGE if coverage else _OPTIMISE
+    tools = [verilator.version, compiler, " ".join(flags), _CXXFLAGS, *optimise]
 
     def make(folder: Path) -> None:
         (folder / f"{name}.v").write_text(design.verilog)
         (folder / "public.vlt").write_text(public)
         _run_verilator(verilator, folder, [*flags, "public.vlt", f"{name}.v"], name)
-        _run_make(verilator, folder, f"lib{_PREFIX}.a", name)
+        _run_make(verilator, folder, f"lib{_PREFIX}.a", name, optimise)
         for product in [*folder.glob("*.o"), *folder.glob("*.cpp"), *folder.glob("*.gch")]:
             product.unlink()
 
@@ -141,6 +150,7 @@ def verilate(design: Design, *, trace: bool = False) -> VerilatedModel:
         runtime=_runtime(verilator, flags, tools, form),
         folder=build_cache.build("model", name, [design.verilog, public, name, *tools], make),
         trace=form,
+        coverage=coverage,
     )
 
 
@@ -151,7 +161,7 @@ def _runtime(verilator: Verilator, flags: list[str], tools: list[str], form: str
     def make(folder: Path) -> None:
         (folder / "empty.v").write_text(_EMPTY_DESIGN)
         _run_verilator(verilator, folder, [*flags, "empty.v"], "empty")
-        _run_make(verilator, folder, "libverilated.a", "simulation runtime")
+        _run_make(verilator, folder, "libverilated.a", "simulation runtime", _OPTIMISE)
         for name, content in (sources | headers).items():
             (folder / name).write_bytes(content)
         objects = []
@@ -194,7 +204,8 @@ def link_driver(
         *("g++", "-std=gnu++20", "-O2", *_CXXFLAGS.split(), "-o", output, next(iter(sources))),
         *("-I", str(model.folder), "-I", str(model.runtime)),
         *("-isystem", str(include), "-isystem", str(include / "vltstd")),
-        *("-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_SAIF=0"),
+        *(f"-DVM_COVERAGE={model.coverage:d}", "-DVM_SC=0", "-DVM_TIMING=0"),
+        "-DVM_TRACE_SAIF=0",
         f"-DVM_TRACE={int(any(trace.values()))}",
         *(f"-DVM_TRACE_{form.upper()}={used}" for form, used in trace.items()),
         *map(str, model.libraries),
@@ -215,7 +226,9 @@ def _run_verilator(verilator: Verilator, folder: Path, args: list[str], top: str
     _run([*command, "-Mdir", ".", "-CFLAGS", _CXXFLAGS, *args], folder, verilator.environment())
 
 
-def _run_make(verilator: Verilator, folder: Path, target: str, name: str) -> None:
+def _run_make(
+    verilator: Verilator, folder: Path, target: str, name: str, optimise: Sequence[str]
+) -> None:
     """Run make and show its progress."""
     parallel = "VM_PARALLEL_BUILDS = 1" in (folder / f"{_PREFIX}_classes.mk").read_text()
     sources = list(folder.glob("*.cpp"))
@@ -224,7 +237,7 @@ def _run_make(verilator: Verilator, folder: Path, target: str, name: str) -> Non
         sources = [verilator.include / f"verilated{part}.cpp" for part in ("", "_vpi", "_threads")]
         objects = len(sources)
     jobs = len(os.sched_getaffinity(0))
-    command = ["make", "-f", f"{_PREFIX}.mk", f"-j{jobs}", *_OPTIMISE, target]
+    command = ["make", "-f", f"{_PREFIX}.mk", f"-j{jobs}", *optimise, target]
     progress = build_cache.BuildProgress(name, sum(source.stat().st_size for source in sources))
     with (folder / "make.log").open("w+") as log:
         process = subprocess.Popen(

@@ -46,6 +46,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64),
     ),
     "d1_stop_trace": (None, (ctypes.c_void_p,)),
+    "d1_write_coverage": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_char_p)),
 }
 
 
@@ -83,6 +84,8 @@ class NativeModel:
         Name of the top module, of the cache entry and in messages.
     trace
         Whether `trace` can be used. This is a build of its own, and slower.
+    coverage
+        Whether `write_coverage` can be used. This is a build of its own, and slower.
     extra_sources, design_key
         As in `Design.of`.
 
@@ -100,12 +103,20 @@ class NativeModel:
         *,
         name: str,
         trace: bool = False,
+        coverage: bool = False,
         extra_sources: Sequence[Path] = (),
         design_key: str | None = None,
     ) -> None:
         check_compiler()  # says what is missing before the design takes its time
-        design = Design.of(component, name=name, extra_sources=extra_sources, design_key=design_key)
-        self._open(verilate(design, trace=trace))
+        design = Design.of(
+            component,
+            name=name,
+            extra_sources=extra_sources,
+            design_key=design_key,
+            source_lines=coverage,
+        )
+        self._design = design
+        self._open(verilate(design, trace=trace, coverage=coverage))
 
     def _open(self, model: VerilatedModel) -> None:
         self.name = model.name
@@ -284,6 +295,21 @@ class NativeModel:
             raise ValueError(f"stop must be after start {start}, not {stop!r}")
         if not self._library.d1_start_trace(self._model, str(path).encode(), start, stop):
             raise OSError(f"the waveform file must be writable, not {path}")
+
+    def write_coverage(self, path: Path | str) -> None:
+        """Write how often each branch was taken since the model was made.
+
+        Beside it goes the Verilog whose lines it speaks of, with the ending `.v`.
+        `d1_rtl.sim.coverage` reads both.
+
+        Raises
+        ------
+        ValueError
+            When the model was not made with `coverage=True`.
+        """
+        if not self._library.d1_write_coverage(self._model, str(path).encode()):
+            raise ValueError(f"model {self.name} must be made with coverage=True to write {path}")
+        Path(path).with_suffix(".v").write_text(self._design.verilog)
 
     def close(self) -> None:
         """Free the model and finish its waveform. Nothing else can be called afterwards."""

@@ -99,6 +99,8 @@ class NodeLink(NativeModel):
         Name of the top module, of the cache entry and in messages.
     trace
         Whether `trace` can be used. This is a build of its own, and slower.
+    coverage
+        Whether `write_coverage` can be used. This is a build of its own, and slower.
     extra_sources, design_key
         As in `Design.of`.
     stall_probability
@@ -123,6 +125,7 @@ class NodeLink(NativeModel):
         *,
         name: str,
         trace: bool = False,
+        coverage: bool = False,
         extra_sources: Sequence[Path] = (),
         design_key: str | None = None,
         stall_probability: float = 0.0,
@@ -144,6 +147,7 @@ class NodeLink(NativeModel):
             component,
             name=name,
             trace=trace,
+            coverage=coverage,
             extra_sources=extra_sources,
             design_key=design_key,
         )

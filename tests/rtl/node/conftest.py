@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,12 +41,13 @@ class Machine:
     Programs run on both; `run` fails when they retire differently or end differently.
     """
 
-    def __init__(self, params: NodeParams) -> None:
+    def __init__(self, params: NodeParams, *, coverage: bool = False) -> None:
         self.params = params
         self.link = NodeLink(
             Node(params),
             name=f"node_{params.name}",
             design_key=repr(params),
+            coverage=coverage,
             retire_capacity=1 << 16,
         )
         self.golden = GoldenNode(params)
@@ -130,18 +132,29 @@ class Machine:
         return self.run(base, arg)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make coverage` count what the tests of this folder reach."""
+    parser.addoption(
+        "--branch-coverage", type=Path, help="write what `machine` has reached to this file"
+    )
+
+
 @pytest.fixture(scope="session")
-def _machines() -> Iterator[dict[str, Machine]]:
+def _machines(request: pytest.FixtureRequest) -> Iterator[dict[str, Machine]]:
     machines: dict[str, Machine] = {}
     yield machines
+    path = request.config.getoption("--branch-coverage", default=None)
     for machine in machines.values():
+        if path is not None:
+            machine.link.write_coverage(path)
         machine.link.close()
 
 
 @pytest.fixture
-def machine(_machines: dict[str, Machine]) -> Machine:
+def machine(request: pytest.FixtureRequest, _machines: dict[str, Machine]) -> Machine:
     """Return a node of the preset `tiny` with everything zero."""
     if "tiny" not in _machines:
-        _machines["tiny"] = Machine(preset("tiny"))
+        coverage = request.config.getoption("--branch-coverage", default=None) is not None
+        _machines["tiny"] = Machine(preset("tiny"), coverage=coverage)
     _machines["tiny"].reset()
     return _machines["tiny"]
