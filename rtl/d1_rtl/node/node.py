@@ -75,7 +75,7 @@ class Node(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        sram: Any = Sram(self._params)
+        sram: Any = Sram(self._params, gated=self._gated)
         m.submodules.sram = sram
         m.submodules.network = network = NetworkInterface(self._params)
         m.submodules.control = control = ControlBlock(self._params, gated=self._gated)
