@@ -14,7 +14,7 @@ from .micro_op import MulDivOp
 
 __all__ = ["Divider", "MulDiv", "Multiplier", "muldiv_layout", "muldiv_result_layout"]
 
-#: Multiplications that may be on their way or wait for `o`: three in the multiplier, and five that
+#: Multiplications that may be on their way or wait for `o`: two in the multiplier, and six that
 #: allow for an operation between the look at `multiplier_free` and its transfer.
 _PRODUCTS = 8
 _DIVISIONS = (MulDivOp.DIV, MulDivOp.DIVU, MulDivOp.REM, MulDivOp.REMU)
@@ -36,10 +36,10 @@ def muldiv_result_layout() -> data.StructLayout:
 
 
 class Multiplier(wiring.Component):
-    """Multiply two 64-bit numbers in three steps; golden twin: `mul*` of `d1_golden.isa`.
+    """Multiply two 64-bit numbers in two steps; golden twin: `mul*` of `d1_golden.isa`.
 
-    `product` holds the full product of the operands of three cycles before: four partial products
-    of half words, their sum, the correction of signs. One multiplication can enter per cycle. Only
+    `product` holds the full product of the operands of two cycles before: four partial products of
+    half words, their sum with the correction of signs. One multiplication can enter per cycle. Only
     cycles with `enable` count.
 
     Members
@@ -50,7 +50,7 @@ class Multiplier(wiring.Component):
     product : Out(128)
     """
 
-    #: All three steps advance.
+    #: Both steps advance.
     enable: In(1)
     #: Operands.
     a: In(64)
@@ -58,17 +58,17 @@ class Multiplier(wiring.Component):
     #: Whether an operand is signed.
     a_signed: In(1)
     b_signed: In(1)
-    #: The product, three cycles later.
+    #: The product, two cycles later.
     product: Out(128)
 
     #: Steps.
-    LATENCY = 3
+    LATENCY = 2
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         low = [Signal(64, name=f"partial_{n}") for n in range(4)]
-        correction, correction_1 = Signal(64), Signal(64)
-        total = Signal(128)
+        correction, total = Signal(64), Signal(128)
+        m.d.comb += total.eq(Cat(low[0], low[3]) + ((low[1] + low[2]) << 32))
         halves_a, halves_b = (self.a[:32], self.a[32:]), (self.b[:32], self.b[32:])
         with m.If(self.enable):
             m.d.sync += [
@@ -80,9 +80,7 @@ class Multiplier(wiring.Component):
                     Mux(self.a_signed & self.a[63], self.b, 0)
                     + Mux(self.b_signed & self.b[63], self.a, 0)
                 ),
-                correction_1.eq(correction),
-                total.eq(Cat(low[0], low[3]) + ((low[1] + low[2]) << 32)),
-                self.product.eq(Cat(total[:64], (total[64:] - correction_1)[:64])),
+                self.product.eq(Cat(total[:64], (total[64:] - correction)[:64])),
             ]
         return m
 
@@ -174,7 +172,7 @@ class Divider(wiring.Component):
 class MulDiv(wiring.Component):
     """Execute RV64M for all threads; golden twin: the `Unit.MULDIV` rows of `d1_golden.isa`.
 
-    A multiplication that is transferred in cycle t has its result on `o` in t + 3, one a cycle. A
+    A multiplication that is transferred in cycle t has its result on `o` in t + 2, one a cycle. A
     division has its result there in t + 4 + D // 2, with D the bits of the dividend's magnitude
     less those of the divisor's (zero has one), 0 at least: in 4..35 cycles, 19 at most when of 32
     bits. There is one division at a time; multiplications pass it. Its result goes first where it

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from d1_rtl.node.micro_op import MulDivOp
-from d1_rtl.node.muldiv import MulDiv, muldiv_layout, muldiv_result_layout
+from d1_rtl.node.muldiv import MulDiv, Multiplier, muldiv_layout, muldiv_result_layout
 from d1_rtl.sim.native import NativeModel
 
 from testbench.gated import GatedUnit
@@ -56,7 +56,7 @@ def _expected(op: MulDivOp, word: bool, a: int, b: int) -> int:
 def _latency(op: MulDivOp, word: bool, a: int, b: int) -> int:
     """Return the cycles from an operation to its result, when nothing is in the way."""
     if op in _MULTIPLY:
-        return 3
+        return Multiplier.LATENCY
     bits = 32 if word else 64
     if op in (MulDivOp.DIV, MulDivOp.REM):
         magnitudes = [abs(_signed(value, bits)) for value in (a, b)]
@@ -164,7 +164,7 @@ def test_a_division_takes_4_to_35_cycles_and_of_32_bits_at_most_19(model):
         assert driver.execute(operation)[1] == expected
 
 
-def test_a_multiplication_enters_every_cycle_and_leaves_three_cycles_later(model):
+def test_a_multiplication_enters_every_cycle_and_leaves_two_cycles_later(model):
     rng = random.Random(_SEED)
     driver = _Driver(model)
     operations = [
@@ -172,11 +172,11 @@ def test_a_multiplication_enters_every_cycle_and_leaves_three_cycles_later(model
         for n in range(32)
     ]
     results = []
-    for operation in [*operations, None, None, None]:
+    for operation in [*operations, None, None]:
         taken, result = driver.cycle(operation)
         assert taken == (operation is not None)
         results.append(result)
-    assert results == [None] * 3 + [operation.result for operation in operations]
+    assert results == [None] * 2 + [operation.result for operation in operations]
 
 
 def test_multiplications_pass_a_division_whose_result_then_goes_first(model):
@@ -192,7 +192,7 @@ def test_multiplications_pass_a_division_whose_result_then_goes_first(model):
         results.append(result)
     assert results[latency - 1] == division.result
     del results[latency - 1]
-    assert results == [None] * 3 + [operation.result for operation in multiplications[: 32 - 4]]
+    assert results == [None] * 2 + [operation.result for operation in multiplications[: 32 - 3]]
 
 
 def test_a_second_division_waits_until_the_result_of_the_first_has_left(model):
