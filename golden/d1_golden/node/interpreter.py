@@ -742,7 +742,7 @@ def load_interpreter() -> ModuleType:
     folder = cache_root() / "golden"
     path = folder / f"{name}.py"
     if not path.exists():
-        print("compiling the golden node: about 20 s, once", file=sys.stderr)
+        print("compiling the golden node: about 90 s, once", file=sys.stderr)
         folder.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed, so that another process never sees half a file.
         with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False) as file:

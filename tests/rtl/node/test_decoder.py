@@ -15,6 +15,9 @@ _SEED = 20
 _FIELDS = micro_op_layout()
 
 
+_MASKED = ("vld.m", "vst.m", "vgather.m", "vscatter.m")
+
+
 def _decoded(params: NodeParams, words: list[int]) -> list[dict[str, int]]:
     """Return the micro-operation of each word, field by field."""
     with NativeModel(Decoder(params), name=f"decoder_{params.name}") as model:
@@ -24,12 +27,16 @@ def _decoded(params: NodeParams, words: list[int]) -> list[dict[str, int]]:
 
 
 def _is_legal(row: Instruction, word: int, params: NodeParams) -> bool:
-    """Tell whether a preset has the accumulator and the part that a word names."""
-    limits = {OperandKind.ACCUMULATOR: params.accumulators}
+    """Tell whether a preset has what a word names."""
+    limits = {
+        OperandKind.ACCUMULATOR: params.accumulators,
+        OperandKind.PART: params.accumulator_parts,
+        OperandKind.LANE: params.vector_bytes // 4,
+        OperandKind.SLIDE: params.vector_bytes // 4 + 1,
+        OperandKind.THREADS: 1 << params.threads,
+    }
     if row.unit is Unit.VECTOR_CONVERT:
         limits[OperandKind.PART] = 2 if "bf16" in row.name else 4
-    else:
-        limits[OperandKind.PART] = params.accumulator_parts
     return all(o.extract(word) < limits.get(o.kind, 1 << 32) for o in row.operands)
 
 
@@ -55,8 +62,16 @@ def _expected(row: Instruction, word: int, params: NodeParams) -> dict[str, int]
         "reads_vs1": int("vs1" in operands),
         "reads_vs2": int("vs2" in operands),
         "writes_vd": int("vd" in operands),
+        "reads_m": int("ms" in operands),
+        "reads_m1": int("ms1" in operands),
+        "reads_m2": int("ms2" in operands),
+        "writes_m": int("md" in operands),
+        "broadcast": int(row.name == "vldb"),
+        "masked": int(row.name in _MASKED),
         "reads_vd": int(
-            row.name in ("vcvt.bf16.f32", "vcvt.cfp8.f32", "vfmadd.f32", "vfnmadd.f32")
+            "vs3" in operands
+            or row.name in ("vcvt.bf16.f32", "vcvt.cfp8.f32", "vfmadd.f32", "vfnmadd.f32")
+            or row.name in ("vld.m", "vgather.m")
         ),
     }
 

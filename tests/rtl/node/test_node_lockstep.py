@@ -1,8 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """Random programs on the RTL node and the golden node: same trace, same end, same memory."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from d1_golden.memory_map import Command, ThreadRegister, ThreadStatus, register_address
@@ -11,7 +9,6 @@ from d1_golden.node.random_programs import SCALAR_MIX, ProgramOptions, random_pr
 from d1_golden.node.trace import explain_difference
 from d1_golden.packet import read_requests, write_requests
 from d1_golden.params import LINE_BYTES, preset
-from d1_rtl.node.core import Core
 from d1_rtl.node.node import Node
 from d1_rtl.sim.node_link import NodeLink
 
@@ -85,8 +82,3 @@ def test_a_node_without_gated_clocks_does_the_same():
         Node(_PARAMS, gated=False), name="node_tiny_ungated", retire_capacity=1 << 16
     ) as link:
         assert _run(link, _OPTIONS["everything"], 200) > 100
-
-
-def test_a_core_of_several_threads_is_refused():
-    with pytest.raises(ValueError, match="threads must be 1 in this core, not 2"):
-        Core(replace(_PARAMS, threads=2))
