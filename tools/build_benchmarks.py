@@ -19,7 +19,9 @@ from d1_golden.memory_map import (
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "software" / "d1" / "benchmarks"
 #: LLVM has no model of this core; Rocket's is of an in-order core with the same latency of loads.
-_SCHEDULE = "-mcpu=rocket_rv64+m"
+#: Like for other cores that issue in order, instructions are scheduled once more behind the
+#: allocation of registers.
+_SCHEDULE = ("-mcpu=rocket_rv64+m", "-mllvm", "-enable-post-misched")
 _THREAD_BASE = register_address(ThreadRegister.PC)
 _MACROS = {
     "THREAD_BASE": _THREAD_BASE,
@@ -38,6 +40,7 @@ def build(folder: Path) -> list[Path]:
     macros = [f"-D{name}={int(value):#x}" for name, value in _MACROS.items()]
     options = [
         *RV64IM,
+        *_SCHEDULE,
         "-g0",
         "-Wall",
         "-Werror",
