@@ -5,10 +5,12 @@ With --check nothing is written, and the exit code is 1 if a file is out of date
 """
 
 import argparse
+import ast
 import enum
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -203,6 +205,67 @@ def _presets() -> str:
     return table(head, rows)
 
 
+@dataclass
+class _Component:
+    """A component of the RTL: where it is, what its docstring promises, and what it consists of."""
+
+    path: Path
+    summary: str
+    parts: list[str]
+
+
+def components(folder: Path) -> dict[str, _Component]:
+    """Return the public components of the RTL by name; parts of private ones are their users'."""
+    found: dict[str, _Component] = {}
+    called: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                called[node.name] = _calls(node)
+                if any(ast.unparse(base).endswith("Component") for base in node.bases):
+                    summary = (ast.get_docstring(node) or "").split("\n\n")[0]
+                    summary = re.split(r"\.(?:\s|$)|; golden twin", " ".join(summary.split()))[0]
+                    found[node.name] = _Component(path, summary, [])
+
+    def parts(name: str) -> Iterator[str]:
+        for part in called[name]:
+            if part in found and not part.startswith("_"):
+                yield part
+            elif part in called:
+                yield from parts(part)
+
+    for name, component in found.items():
+        component.parts = list(dict.fromkeys(parts(name)))
+    return {name: c for name, c in found.items() if not name.startswith("_")}
+
+
+def _calls(tree: ast.AST) -> list[str]:
+    """Return the names that are called somewhere in a tree, in the order of the text."""
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    calls.sort(key=lambda call: (call.lineno, call.col_offset))
+    return [call.func.id for call in calls if isinstance(call.func, ast.Name)]
+
+
+def _component_tree() -> str:
+    """Return what a node consists of, and then what it uses in several places, as lists."""
+    found = components(ROOT / "rtl" / "d1_rtl")
+    users = {name: [c for c in found.values() if name in c.parts] for name in found}
+
+    def lines(name: str, depth: int) -> Iterator[str]:
+        component = found[name]
+        link = f"[`{name}`](../{component.path.relative_to(ROOT)})"
+        if depth and len(users[name]) > 1:
+            yield f"{'  ' * depth}- {link}, see below"
+            return
+        yield f"{'  ' * depth}- {link}: {component.summary}"
+        for part in component.parts:
+            yield from lines(part, depth + 1)
+
+    shared = sorted(name for name in found if len(users[name]) > 1)
+    below = (line for name in shared for line in lines(name, 0))
+    return "\n".join([*lines("Node", 0), "", "Used in several places:", "", *below, ""])
+
+
 #: What each generated section holds.
 SECTIONS: dict[str, Callable[[], str]] = {
     "packet fields": _packet_fields,
@@ -215,6 +278,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "csrs": _csrs,
     "causes": _causes,
     "presets": _presets,
+    "components": _component_tree,
 }
 SECTIONS |= {
     f"instructions {extension.name.lower()}": _of_extension(extension)

@@ -240,6 +240,27 @@ def test_every_page_is_in_the_index() -> None:
     assert [name for name in sorted(names) if f"]({name})" not in index] == []
 
 
+def test_every_file_of_the_node_is_on_its_page() -> None:
+    page = (ROOT / "docs" / "node.md").read_text()
+    linked = set(re.findall(r"\]\(\.\./rtl/d1_rtl/node/(\w+\.py)\)", page))
+    files = {path.name for path in (ROOT / "rtl" / "d1_rtl" / "node").glob("*.py")}
+    assert len(files) > 50
+    assert linked == files - {"__init__.py"}
+
+
+def test_every_box_in_the_picture_of_the_node_is_a_component(write_docs) -> None:
+    page = (ROOT / "docs" / "node.md").read_text()
+    picture = re.search(r"^```mermaid\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert picture is not None
+    drawn = set(re.findall(r"\b[A-Z]\w+", re.sub(r"\|[^|]*\|", " ", picture[1]))) - {"LR"}
+    found = write_docs.components(ROOT / "rtl" / "d1_rtl")
+    assert {"Node", "Sram", "MatrixUnit"} <= drawn
+    assert sorted(drawn - set(found)) == []
+    for whole in ("Node", "Core", "NetworkInterface"):
+        parts = {name for name in found[whole].parts if not name.startswith("Shared")}
+        assert sorted(parts - drawn) == [], f"parts of {whole}"
+
+
 def test_every_page_that_a_source_speaks_of_exists() -> None:
     spoken = {
         (name, page)
