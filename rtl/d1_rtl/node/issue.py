@@ -378,9 +378,12 @@ class Issue(wiring.Component):
         groups: list[IssueGroup],
         goes: Value,
     ) -> None:
-        """Say for each thread that issues nothing why, and who issued nothing though chosen."""
+        """Say for each thread that issues nothing why, and what that means for the next choice."""
         tired = Signal(self._params.threads)
-        m.d.comb += chooser.tired.eq(tired)
+        m.d.comb += [
+            chooser.tired.eq(tired),
+            chooser.keep.eq(~goes[0] & (groups[0].cause == StallCause.SLOT)),
+        ]
         m.d.sync += tired.eq(0)
         for thread, stall in enumerate(self.stall):
             m.d.comb += [
@@ -398,5 +401,5 @@ class Issue(wiring.Component):
                     m.d.comb += stall.cause.eq(group.cause)
                     with m.If(goes[index * WINDOW]):
                         m.d.comb += stall.valid.eq(0)
-                    with m.Else():
+                    with m.Elif(group.cause != StallCause.SLOT):
                         m.d.sync += tired[thread].eq(1)

@@ -25,10 +25,12 @@ class ChosenThread(data.Struct):
 class ThreadChooser(wiring.Component):
     """Choose two threads a cycle, in turn; golden twin: none, threads do not order each other.
 
-    The first choice moves on by one thread every cycle. Threads in `tired`, which could issue
-    nothing in the cycle before, come after the others; as a thread that is not chosen is not tired
-    in the next cycle, none waits for more than `2 * threads` cycles. Combinational but for the
-    turn.
+    The turn passes to the thread behind the first choice, unless `keep` says that this one waits
+    for what others have taken: it is first again until it gets that, in whatever rhythm it becomes
+    free. Threads in `tired`, which issued nothing in the cycle before for a reason of their own,
+    come after the others; a thread that is not chosen is not tired in the next cycle. So one whose
+    reasons are gone is first after at most `threads` turns of others, and nobody starves.
+    Combinational but for the turn.
 
     Parameters
     ----------
@@ -38,12 +40,15 @@ class ThreadChooser(wiring.Component):
     Members
     -------
     eligible, tired : In(threads)
+    keep : In(1)
+        The first choice keeps its turn. May depend on `chosen`.
     chosen : Out(ChosenThread).array(2)
         Different threads; the second is valid only if the first is.
     """
 
     eligible: Signal
     tired: Signal
+    keep: Signal
     chosen: Any
 
     def __init__(self, params: NodeParams):
@@ -52,6 +57,7 @@ class ThreadChooser(wiring.Component):
             {
                 "eligible": In(params.threads),
                 "tired": In(params.threads),
+                "keep": In(1),
                 "chosen": Out(ChosenThread).array(GROUPS),
             }
         )
@@ -60,8 +66,12 @@ class ThreadChooser(wiring.Component):
         m = Module()
         turn = Signal(range(self._threads))
         if self._threads > 1:
-            with m.If(self.eligible.any()):
-                m.d.sync += turn.eq(Mux(turn == self._threads - 1, 0, turn + 1))
+            first = self.chosen[0]
+            with m.If(first.valid & self.keep):
+                m.d.sync += turn.eq(first.thread)
+            with m.Elif(first.valid):
+                after = Mux(first.thread == self._threads - 1, 0, first.thread + 1)
+                m.d.sync += turn.eq(after)
         left: Value = self.eligible
         for group, chosen in enumerate(self.chosen):
             fresh = Signal(self._threads, name=f"fresh_{group}")
@@ -74,11 +84,11 @@ class ThreadChooser(wiring.Component):
                 taken.eq(Mux(chosen.valid, 1 << chosen.thread, 0)),
             ]
             with m.Switch(turn):
-                for first in range(self._threads):
-                    with m.Case(first):
+                for start in range(self._threads):
+                    with m.Case(start):
                         # The last assignment holds, so the first in turn comes last.
                         for step in reversed(range(self._threads)):
-                            thread = (first + step) % self._threads
+                            thread = (start + step) % self._threads
                             with m.If(wanted[thread]):
                                 m.d.comb += chosen.thread.eq(thread)
             left = left & ~taken

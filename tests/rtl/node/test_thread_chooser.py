@@ -31,6 +31,7 @@ def test_two_different_eligible_threads_are_chosen_and_nobody_waits_long(threads
                 {
                     "eligible": eligible[n : n + 1],
                     "tired": np.array([tired], np.uint32),
+                    "keep": np.array([0], np.uint32),
                 },
                 ["chosen__0", "chosen__1"],
             )
@@ -48,3 +49,28 @@ def test_two_different_eligible_threads_are_chosen_and_nobody_waits_long(threads
             tired = sum(1 << t for t in threads_now if rng.random() < 0.5)
     waits = [n for n, chosen in enumerate(history) if steady in chosen]
     assert max(np.diff([-1, *waits])) <= 2 * threads
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4])
+@pytest.mark.parametrize("period", [2, 3, 4, 6, 8])
+def test_what_becomes_free_in_any_rhythm_is_given_to_all_threads_in_turn(threads, period):
+    everyone = np.array([(1 << threads) - 1], np.uint32)
+    chooser = ThreadChooser(replace(preset("tiny"), threads=threads))
+    winners = []
+    with NativeModel(chooser, name=f"thread_chooser_{threads}") as model:
+        model.reset()
+        for n in range(period * threads * 10):
+            free = n % period == 0
+            outputs = model.play(
+                {
+                    "eligible": everyone,
+                    "tired": np.array([0], np.uint32),
+                    "keep": np.array([not free], np.uint32),
+                },
+                ["chosen__0"],
+            )
+            first = ChosenThread.from_bits(int(outputs["chosen__0"][0, 0]))
+            assert first.valid
+            if free:
+                winners.append(int(first.thread))
+    assert winners == [n % threads for n in range(10 * threads)]
