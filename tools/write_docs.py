@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 from d1.c_header import HEADER, c_header
-from d1_golden import packet, transfer
+from d1_golden import isa, packet, transfer
 from d1_golden.csr import CSRS, Cause
 from d1_golden.isa import INSTRUCTIONS, OPERANDS, Extension, Instruction, Operand, Unit
 from d1_golden.memory_map import REGISTERS, Command, ThreadStatus
@@ -174,8 +174,62 @@ def _csrs() -> str:
     return table(("number", "name", "reset", "writable bits", "meaning"), rows)
 
 
+#: When an exception is raised, and what mtval or FAULT_VALUE then is.
+CAUSES: dict[Cause, tuple[str, str]] = {
+    Cause.INSTRUCTION_MISALIGNED: (
+        "a jump or taken branch to no multiple of 4, which writes no rd; a start of a thread there",
+        "where to",
+    ),
+    Cause.INSTRUCTION_ACCESS_FAULT: ("the pc is outside SRAM", "the pc"),
+    Cause.ILLEGAL_INSTRUCTION: (
+        "no row, a number that the preset does not have, no such CSR, a write to a read-only CSR",
+        "the word",
+    ),
+    Cause.BREAKPOINT: ("`ebreak`", "its address"),
+    Cause.LOAD_MISALIGNED: (
+        "a load not at a multiple of its size, a link not of 8, what a transfer reads not of 64",
+        "the address, of a transfer the operand",
+    ),
+    Cause.LOAD_ACCESS_FAULT: (
+        "the same outside SRAM, but for an `ld` of the control block; links without end",
+        "likewise",
+    ),
+    Cause.STORE_MISALIGNED: (
+        "a store not at a multiple of its size, what a transfer writes not of 64",
+        "likewise",
+    ),
+    Cause.STORE_ACCESS_FAULT: (
+        "the same outside SRAM, but for an `sd` to the control block",
+        "likewise",
+    ),
+    Cause.ENVIRONMENT_CALL: ("`ecall`", "0"),
+    Cause.HARDWARE_ERROR: (
+        "a word that cannot be [corrected](ecc.md), in a fetch, load, link or vector operand",
+        "the address",
+    ),
+    Cause.VECTOR_FAULT: (
+        "a vector or matrix operand that is misaligned or not in SRAM",
+        "its address, of a gather or scatter that of the first such lane",
+    ),
+}
+
+
 def _causes() -> str:
-    return _enumeration(Cause)
+    rows = ((cause.value, cause.name, *CAUSES[cause]) for cause in Cause)
+    return table(("value", "name", "raised by", "mtval"), rows)
+
+
+def _vocabulary() -> str:
+    """Return the table in the docstring of the instruction table's module."""
+    _, lines, _ = re.split(r"^=+ =+\n", isa.__doc__ or "", maxsplit=2, flags=re.MULTILINE)
+    rows: list[list[str]] = []
+    for line in lines.splitlines():
+        word, meaning = line[:26].strip(), line[26:].strip()
+        if word:
+            rows.append([word, meaning])
+        else:
+            rows[-1][1] += f" {meaning}"
+    return table(("word", "meaning"), rows)
 
 
 def _presets() -> str:
@@ -277,6 +331,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "operands": _operands,
     "csrs": _csrs,
     "causes": _causes,
+    "vocabulary": _vocabulary,
     "presets": _presets,
     "components": _component_tree,
 }

@@ -4,21 +4,26 @@ Decoder, assembler, disassembler, interpreter, random-program generator and the 
 documentation are all derived from :data:`INSTRUCTIONS`.
 
 Semantics are statements in a small Python vocabulary which the golden interpreter compiles as they
-stand. All values are unsigned 64-bit:
+stand. All values are unsigned 64-bit. Words that are not here are named after their instruction, or
+in docs/isa.md:
 
 ========================= ========================================================================
 `x[n]`                    scalar register n; x[0] reads 0 and drops what is written to it
 `a`, `b`                  x[rs1], x[rs2]
 `imm`                     the immediate, sign-extended where its operand is signed
 `pc`, `next_pc`           address of this instruction, and of the next: pc + 4 if not assigned
-`addr`                    for memory instructions the effective address; see `Unit`
+`addr`                    of instructions with access to memory the address: a and the offset
 `load(addr, n)`           n bytes, little endian, zero-extended; `store(addr, n, value)` likewise
 `sext(v, n)`              the low n bits of v, sign-extended; `zext(v, n)` zero-extended
 `lt(p, q)`                1 if p < q as signed numbers, else 0; `ltu` as unsigned numbers
 `sra(v, n)`               arithmetic shift right
+`mulh`, `mulhsu`, `mulhu` bits 127..64 of the product of two signed, a signed and an unsigned, or
+                          two unsigned numbers
+`div`, `rem`              quotient toward zero and remainder of signed numbers, `divu`, `remu` of
+                          unsigned ones; by zero all ones and the dividend; -2^63 by -1: -2^63 and 0
 `csr(n)`                  CSR n before this instruction; `set_csr(n, v)` writes it
+`trap(cause, value)`      the exception `cause`, with `value` for mtval
 `v[n]`, `acc[n]`, `m[n]`  vector register n, accumulator n, mask register n (bit i is lane i)
-`vload`, `vstore`, ...    one vector register from or to memory; the rest is in docs/isa.md
 `LANES`                   32-bit lanes of a vector register
 ========================= ========================================================================
 
@@ -412,9 +417,9 @@ def _system() -> list[Instruction]:
         csr("csrrsi", 6, "rd, csr, imm_z", "old | imm", no_write.format("imm = 0")),
         csr("csrrci", 7, "rd, csr, imm_z", "old & ~imm", no_write.format("imm = 0")),
         special("fence", Extension.RV64I, 0x0000_000F, "fence()",
-                "waits until all earlier memory accesses and transfers of the thread are done"),
+                "waits until all earlier memory accesses and all transfers of the thread are done"),
         special("fence.i", Extension.ZIFENCEI, 0x0000_100F, "pass",
-                "later instructions are fetched after earlier stores"),
+                "later instructions of the thread are fetched after its earlier stores"),
         special("ecall", Extension.RV64I, 0x0000_0073, "trap(ENVIRONMENT_CALL, 0)",
                 "with mtvec = 0: the thread halts"),
         special("ebreak", Extension.RV64I, 0x0010_0073, "trap(BREAKPOINT, pc)", ""),
@@ -504,19 +509,20 @@ def _simd() -> list[Instruction]:
         two(4, 2, "vfmul.f32", "vs1 x vs2"),
         fused(3, "vfmadd.f32", "vs1 x vs2 + vd, rounded once"),
         fused(4, "vfnmadd.f32", "-(vs1 x vs2) + vd, rounded once"),
-        two(4, 5, "vfmin.f32", "the lesser number; -0 is less than +0, a NaN is no number"),
-        two(4, 6, "vfmax.f32", "the greater number, likewise"),
-        one(4, 7, "vfrcp.f32", "about 1 / vs1"),
-        one(4, 8, "vfrsqrt.f32", "about 1 / the square root of vs1"),
-        one(4, 9, "vfexp2.f32", "about 2 to the power of vs1"),
+        two(4, 5, "vfmin.f32", "the lesser; -0 is less than +0; of a number and a NaN the number"),
+        two(4, 6, "vfmax.f32", "the greater, likewise"),
+        one(4, 7, "vfrcp.f32", "1 / vs1, approximately"),
+        one(4, 8, "vfrsqrt.f32", "1 / the square root of vs1, approximately"),
+        one(4, 9, "vfexp2.f32", "2 to the power of vs1, approximately"),
         two(4, 16, "vfeq.f32", "lanes where vs1 = vs2; never with a NaN", "md"),
         two(4, 17, "vflt.f32", "lanes where vs1 < vs2; never with a NaN", "md"),
         two(4, 18, "vfle.f32", "lanes where vs1 <= vs2; never with a NaN", "md"),
         one(4, 24, "vfredsum.f32", f"sum of vs1's lanes, {tree}"),
         one(4, 25, "vfredmin.f32", f"least of vs1's lanes, {tree}"),
         one(4, 26, "vfredmax.f32", f"greatest of vs1's lanes, {tree}"),
-        one(4, 32, "vcvt.i32.f32", "FP32 to integer: to nearest even, clamped to the range"),
-        one(4, 33, "vcvt.f32.i32", "integer to FP32, to nearest even"),
+        one(4, 32, "vcvt.i32.f32",
+            "to signed integer, nearest even, clamped to the range; a NaN to the greatest"),
+        one(4, 33, "vcvt.f32.i32", "signed integer to FP32, to nearest even"),
         two(5, 0, "vadd.i32", "vs1 + vs2"),
         two(5, 1, "vsub.i32", "vs1 - vs2"),
         two(5, 2, "vmul.i32", "low 32 bits of vs1 x vs2"),
@@ -524,8 +530,8 @@ def _simd() -> list[Instruction]:
         two(5, 4, "vor.i32", "vs1 | vs2"),
         two(5, 5, "vxor.i32", "vs1 ^ vs2"),
         two(5, 6, "vsll.i32", "vs1 shifted left by bits 4..0 of vs2"),
-        two(5, 7, "vsrl.i32", "vs1 shifted right, zeros enter"),
-        two(5, 8, "vsra.i32", "vs1 shifted right, the sign enters"),
+        two(5, 7, "vsrl.i32", "vs1 shifted right by bits 4..0 of vs2, zeros enter"),
+        two(5, 8, "vsra.i32", "the same, the sign enters"),
         two(5, 9, "vmin.i32", f"the lesser of {signed}"),
         two(5, 10, "vmax.i32", f"the greater of {signed}"),
         two(5, 11, "vminu.i32", f"the lesser of {unsigned}"),
@@ -569,8 +575,8 @@ def _moves() -> list[Instruction]:
         masks(2, "mor", "lanes in either mask"),
         masks(3, "mxor", "lanes in one mask but not in both"),
         masks(4, "mandn", "lanes in ms1 but not in ms2"),
-        by_op4(5, "vmv.m.x", "md, rs1", "m[md] = vmv_m_x(a, LANES)", "low bits of rs1"),
-        by_op4(6, "vmv.x.m", "rd, ms1", "x[rd] = vmv_x_m(m[ms1])", "zero-extended"),
+        by_op4(5, "vmv.m.x", "md, rs1", "m[md] = vmv_m_x(a, LANES)", "bit i of rs1 for lane i"),
+        by_op4(6, "vmv.x.m", "rd, ms1", "x[rd] = vmv_x_m(m[ms1])", "lane i to bit i, the rest 0"),
         permute(0, "vtrans.b8", "transpose 8 x R elements of 8 bits to R x 8"),
         permute(1, "vtrans.b16", "transpose 4 x R elements of 16 bits to R x 4"),
         permute(2, "vtrans.b32", "transpose P x Q elements of 32 bits to Q x P"),
@@ -608,15 +614,15 @@ def _communication() -> list[Instruction]:
         row(2, "bcast", Unit.TRANSFER, "rs1, rs2, imm_lines", "bcast(a, b, imm)",
             f"write {lines} from local rs1 to a rectangle of nodes, rs2"),
         row(3, "post", Unit.TRANSFER, "rs1, imm_post", "post(a, imm)",
-            "add 1 to a semaphore of the node whose address is rs1"),
+            "add 1 to a semaphore of the node in which the global address rs1 is"),
         row(4, "xlist", Unit.TRANSFER, "rs1", "xlist(a)",
             "start the list of transfers at local rs1"),
         row(5, "spost", Unit.SEMAPHORE, "imm_sem", "spost(imm)",
-            "add 1 to a semaphore of the own node"),
+            "add 1 to a semaphore of the own node; 65535 stays"),
         row(6, "swait", Unit.SEMAPHORE, "imm_sem", "swait(imm)",
             "wait until a semaphore is not 0, then subtract 1"),
         row(7, "barrier", Unit.SEMAPHORE, "imm_threads", "barrier(imm)",
-            "wait until every thread of the set (0: of the node) waits here"),
+            "wait until every thread of the set (0: of the node) waits for the same set"),
         row(8, "lwalk", Unit.LINK, "rd, rs1, rs2", "x[rd] = lwalk(a, b)",
             "from p = rs1 follow rs2 links p = load(p, 8), or as many as there are before p = 0"),
         row(9, "lfind", Unit.LINK, "rd, rs1, rs2", "x[rd] = lfind(a, b)",

@@ -180,7 +180,7 @@
         d1_result_; \
     })
 
-/* fence: waits until all earlier memory accesses and transfers of the thread are done */
+/* fence: waits until all earlier memory accesses and all transfers of the thread are done */
 #define d1_fence() \
     do { \
         __asm__ volatile(".insn r 0x0f, 0, 0, x0, x0, x0" \
@@ -189,7 +189,7 @@
             : "memory"); \
     } while (0)
 
-/* fence.i: later instructions are fetched after earlier stores */
+/* fence.i: later instructions of the thread are fetched after its earlier stores */
 #define d1_fence_i() \
     do { \
         __asm__ volatile(".insn r 0x0f, 1, 0, x0, x0, x0" \
@@ -401,7 +401,7 @@
             : [d] "i"(vd), [s] "i"(vs1), [t] "i"(vs2)); \
     } while (0)
 
-/* vfmin.f32 vd, vs1, vs2: the lesser number; -0 is less than +0, a NaN is no number */
+/* vfmin.f32 vd, vs1, vs2: the lesser; -0 is less than +0; of a number and a NaN the number */
 #define d1_vfmin_f32(vd, vs1, vs2) \
     do { \
         D1_RANGE_("vd", vd, 0, 31); \
@@ -412,7 +412,7 @@
             : [d] "i"(vd), [s] "i"(vs1), [t] "i"(vs2)); \
     } while (0)
 
-/* vfmax.f32 vd, vs1, vs2: the greater number, likewise */
+/* vfmax.f32 vd, vs1, vs2: the greater, likewise */
 #define d1_vfmax_f32(vd, vs1, vs2) \
     do { \
         D1_RANGE_("vd", vd, 0, 31); \
@@ -423,7 +423,7 @@
             : [d] "i"(vd), [s] "i"(vs1), [t] "i"(vs2)); \
     } while (0)
 
-/* vfrcp.f32 vd, vs1: about 1 / vs1 */
+/* vfrcp.f32 vd, vs1: 1 / vs1, approximately */
 #define d1_vfrcp_f32(vd, vs1) \
     do { \
         D1_RANGE_("vd", vd, 0, 31); \
@@ -433,7 +433,7 @@
             : [d] "i"(vd), [s] "i"(vs1)); \
     } while (0)
 
-/* vfrsqrt.f32 vd, vs1: about 1 / the square root of vs1 */
+/* vfrsqrt.f32 vd, vs1: 1 / the square root of vs1, approximately */
 #define d1_vfrsqrt_f32(vd, vs1) \
     do { \
         D1_RANGE_("vd", vd, 0, 31); \
@@ -443,7 +443,7 @@
             : [d] "i"(vd), [s] "i"(vs1)); \
     } while (0)
 
-/* vfexp2.f32 vd, vs1: about 2 to the power of vs1 */
+/* vfexp2.f32 vd, vs1: 2 to the power of vs1, approximately */
 #define d1_vfexp2_f32(vd, vs1) \
     do { \
         D1_RANGE_("vd", vd, 0, 31); \
@@ -517,7 +517,8 @@
             : [d] "i"(vd), [s] "i"(vs1)); \
     } while (0)
 
-/* vcvt.i32.f32 vd, vs1: FP32 to integer: to nearest even, clamped to the range */
+/* vcvt.i32.f32 vd, vs1: to signed integer, nearest even, clamped to the range; a NaN to the
+   greatest */
 #define d1_vcvt_i32_f32(vd, vs1) \
     do { \
         D1_RANGE_("vd", vd, 0, 31); \
@@ -527,7 +528,7 @@
             : [d] "i"(vd), [s] "i"(vs1)); \
     } while (0)
 
-/* vcvt.f32.i32 vd, vs1: integer to FP32, to nearest even */
+/* vcvt.f32.i32 vd, vs1: signed integer to FP32, to nearest even */
 #define d1_vcvt_f32_i32(vd, vs1) \
     do { \
         D1_RANGE_("vd", vd, 0, 31); \
@@ -614,7 +615,7 @@
             : [d] "i"(vd), [s] "i"(vs1), [t] "i"(vs2)); \
     } while (0)
 
-/* vsrl.i32 vd, vs1, vs2: vs1 shifted right, zeros enter */
+/* vsrl.i32 vd, vs1, vs2: vs1 shifted right by bits 4..0 of vs2, zeros enter */
 #define d1_vsrl_i32(vd, vs1, vs2) \
     do { \
         D1_RANGE_("vd", vd, 0, 31); \
@@ -625,7 +626,7 @@
             : [d] "i"(vd), [s] "i"(vs1), [t] "i"(vs2)); \
     } while (0)
 
-/* vsra.i32 vd, vs1, vs2: vs1 shifted right, the sign enters */
+/* vsra.i32 vd, vs1, vs2: the same, the sign enters */
 #define d1_vsra_i32(vd, vs1, vs2) \
     do { \
         D1_RANGE_("vd", vd, 0, 31); \
@@ -819,7 +820,7 @@
             : [d] "i"(md), [s] "i"(ms1), [t] "i"(ms2)); \
     } while (0)
 
-/* vmv.m.x md, rs1: low bits of rs1 */
+/* vmv.m.x md, rs1: bit i of rs1 for lane i */
 #define d1_vmv_m_x(md, rs1) \
     do { \
         D1_RANGE_("md", md, 0, 7); \
@@ -828,7 +829,7 @@
             : [d] "i"(md), [s] D1_SCALAR_(rs1)); \
     } while (0)
 
-/* vmv.x.m rd, ms1: zero-extended */
+/* vmv.x.m rd, ms1: lane i to bit i, the rest 0 */
 #define d1_vmv_x_m(ms1) \
     __extension__({ \
         D1_RANGE_("ms1", ms1, 0, 7); \
@@ -1180,7 +1181,7 @@
             : "memory"); \
     } while (0)
 
-/* post rs1, imm_post: add 1 to a semaphore of the node whose address is rs1 */
+/* post rs1, imm_post: add 1 to a semaphore of the node in which the global address rs1 is */
 #define d1_post(rs1, imm) \
     do { \
         D1_RANGE_("imm", imm, 0, 31); \
@@ -1199,7 +1200,7 @@
             : "memory"); \
     } while (0)
 
-/* spost imm_sem: add 1 to a semaphore of the own node */
+/* spost imm_sem: add 1 to a semaphore of the own node; 65535 stays */
 #define d1_spost(imm) \
     do { \
         D1_RANGE_("imm", imm, 0, 31); \
@@ -1219,7 +1220,8 @@
             : "memory"); \
     } while (0)
 
-/* barrier imm_threads: wait until every thread of the set (0: of the node) waits here */
+/* barrier imm_threads: wait until every thread of the set (0: of the node) waits for the same
+   set */
 #define d1_barrier(imm) \
     do { \
         D1_RANGE_("imm", imm, 0, 31); \
