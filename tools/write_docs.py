@@ -21,6 +21,8 @@ from d1_golden.isa import INSTRUCTIONS, OPERANDS, Extension, Instruction, Operan
 from d1_golden.memory_map import REGISTERS, Command, ThreadStatus
 from d1_golden.params import PRESETS
 
+from testbench import core_timing
+
 ROOT = Path(__file__).parents[1]
 #: The tables of Xd1's meanings, by what executes an instruction.
 XD1_FAMILIES: dict[str, tuple[Unit, ...]] = {
@@ -334,6 +336,12 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "vocabulary": _vocabulary,
     "presets": _presets,
     "components": _component_tree,
+    "latencies": lambda: table(
+        ("result of", "used by", "cycles, preset d1"), core_timing.latency_rows(PRESETS["d1"])
+    ),
+    "rates": lambda: table(
+        ("instructions", "cycles each, one thread", "four threads"), core_timing.rate_rows()
+    ),
 }
 SECTIONS |= {
     f"instructions {extension.name.lower()}": _of_extension(extension)

@@ -1,151 +1,228 @@
-"""Cycles: the throughput and the latencies that docs/pipeline.md promises."""
+"""Cycles: the latencies and throughputs that docs/pipeline.md shows, instruction by instruction."""
 
+import numpy as np
 import pytest
+from d1_golden.assembler import assemble
+from d1_golden.memory_map import (
+    Command,
+    ThreadRegister,
+    ThreadStatus,
+    register_address,
+)
+from d1_golden.packet import read_requests, write_requests
+from d1_golden.params import LINE_BYTES
 
-_DATA = "li a1, 0x4000\nli a2, 0x800000\nli a3, 3\n"
-#: The line of the code is fetched beside the accesses: a bank is taken now and then.
-_FETCH_SHARE = 1 / 16
+from testbench.core_timing import (
+    ACCUMULATOR_RESULTS,
+    ACCUMULATOR_USERS,
+    GATHER,
+    MASK_RESULTS,
+    MASK_USERS,
+    PREAMBLE,
+    RATES,
+    SCALAR_RESULTS,
+    SCALAR_USERS,
+    STORE_TO_LOAD,
+    VECTOR_RESULTS,
+    VECTOR_USERS,
+    Rate,
+    Result,
+    User,
+)
+
+_BASE = 0x400
+_MAX_CYCLES = 20_000
+#: Rounds of a loop; the first ones fill the instruction store and teach the branch predictor.
+_ROUNDS, _WARM = 8, 3
+#: Cycles in which nothing of the round before is left: the slowest result takes 30.
+_QUIET = "nop\n" * 64
 
 
-def _cycles(machine, text: str) -> int:
-    """Return the CYCLES register after a program."""
-    return machine.execute(f"{_DATA}{text}\necall").cycles
+def _run(machine, text: str, threads: int = 1) -> tuple[dict[str, int], np.ndarray]:
+    """Run a program on some threads of the RTL; return its labels and what retired."""
+    program = assemble(text, _BASE)
+    link = machine.link
+    link.exchange(write_requests(_BASE, program.code), _MAX_CYCLES)
+    link.take_retired()
+    for thread in range(threads):
+        line = b"".join(v.to_bytes(8, "little") for v in (_BASE, 0, Command.START))
+        address = register_address(ThreadRegister.PC, thread)
+        link.exchange(write_requests(address, line), _MAX_CYCLES)
+    link.run(_MAX_CYCLES)
+    for thread in range(threads):
+        address = register_address(ThreadRegister.PC, thread)
+        (reply,) = link.exchange(read_requests(address, LINE_BYTES), _MAX_CYCLES)
+        state = reply["data"].view("<u8").tolist()
+        assert state[ThreadRegister.STATUS] == ThreadStatus.HALTED, state
+    retired, dropped = link.take_retired()
+    assert dropped == 0
+    return program.labels, retired
 
 
-def _cycles_of(machine, body: str, repeats: int = 32) -> float:
-    """Return the cycles of one round of straight-line code, without start, stop and fetch."""
-    return (
-        _cycles(machine, f"{body}\n" * 2 * repeats) - _cycles(machine, f"{body}\n" * repeats)
-    ) / repeats
+def _times(retired: np.ndarray, pc: int, thread: int = 0) -> np.ndarray:
+    """Return the cycles in which a thread executed the instruction at an address."""
+    chosen = (retired["pc"] == pc) & (retired["thread"] == thread)
+    return retired["cycle"][chosen].astype(np.int64)
 
 
-def _loop_cycles(machine, body: str) -> float:
-    """Return the cycles of one round of a loop whose code is buffered: body, addi, bnez."""
+def _distance(machine, code: str) -> int:
+    """Return the cycles from the instruction labelled `first` to that labelled `last`.
 
-    def run(rounds: int) -> int:
-        return _cycles(machine, f"li t6, {rounds}\nagain: {body}\naddi t6, t6, -1\nbnez t6, again")
+    They are taken in a loop whose code is in the instruction store and whose branch is predicted.
+    """
+    text = f"""{PREAMBLE}
+        li s11, {_ROUNDS}
+        j again
+        .align 6
+        again:
+        {_QUIET}
+        {code}
+        addi s11, s11, -1
+        bnez s11, again
+        ecall
+    """
+    labels, retired = _run(machine, text)
+    first, last = (_times(retired, labels[name])[_WARM:-1] for name in ("first", "last"))
+    distances = set((last - first).tolist())
+    assert len(distances) == 1, f"every round must take the same time, not {distances}"
+    return distances.pop()
 
-    return (run(60) - run(20)) / 40
+
+def _pair(result: Result, user: User) -> str:
+    """Return code that makes a result and uses it."""
+    *before, last = f"{user.code}\n{user.tail}".strip().split("\n")
+    return "\n".join([f"first: {result.code}", *before, f"last: {last}"])
 
 
-def _rotating(count: int, template: str) -> str:
-    return "\n".join(template.format(n=n, m=n + 8) for n in range(count))
+def _by_name(results: tuple[Result, ...]) -> list[object]:
+    return [pytest.param(result, id=result.name) for result in results]
+
+
+def _check(machine, result: Result, users: dict[str, User]) -> None:
+    latency = result.cycles(machine.params)
+    measured = {
+        name: _distance(machine, _pair(result, user)) - user.cycles for name, user in users.items()
+    }
+    assert measured == dict.fromkeys(users, latency)
+
+
+@pytest.mark.parametrize("result", _by_name(SCALAR_RESULTS))
+def test_a_scalar_result_takes_the_documented_time_to_every_user(machine, result):
+    _check(machine, result, SCALAR_USERS)
+
+
+@pytest.mark.parametrize("result", _by_name(VECTOR_RESULTS))
+def test_a_vector_takes_the_documented_time_to_every_user(machine, result):
+    _check(machine, result, VECTOR_USERS)
+
+
+@pytest.mark.parametrize("result", _by_name(MASK_RESULTS))
+def test_a_mask_takes_the_documented_time_to_every_user(machine, result):
+    _check(machine, result, MASK_USERS)
+
+
+@pytest.mark.parametrize("result", _by_name(ACCUMULATOR_RESULTS))
+def test_an_accumulator_takes_the_documented_time_to_every_user(machine, result):
+    _check(machine, result, ACCUMULATOR_USERS)
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("code", "cycles"),
     [
-        pytest.param("addi t0, t1, 1\nxor t2, t3, t4", id="independent ALU"),
-        pytest.param("addi t0, t0, 1", id="dependent ALU"),
-        pytest.param("csrrw t0, mscratch, t0", id="CSR"),
-        pytest.param("ld t0, 0(a1)\nld t1, 64(a1)", id="scalar loads"),
-        pytest.param("sd t0, 64(a1)\nsd t1, 0(a1)", id="scalar stores"),
-        pytest.param("sd t0, 64(a1)\nld t1, 64(a1)", id="load after store"),
-        pytest.param(_rotating(8, "vld v{n}, {n}(a1)"), id="vld"),
-        pytest.param(_rotating(8, "vst v{n}, {n}(a1)"), id="vst"),
-        pytest.param(_rotating(8, "mmac.bf16.vv acc{n}, v1, v2"), id="mmac.vv"),
-        pytest.param(_rotating(3, "mmac.bf16.vv acc{n}, v1, v2"), id="mmac.vv on three"),
-        pytest.param(_rotating(8, "mmac.bf16.vm acc{n}, v1, {n}(a1)"), id="mmac.vm"),
-        pytest.param(_rotating(8, "mmac.cfp8.lo.vm acc{n}, v1, {n}(a1)"), id="mmac.cfp8.vm"),
-        pytest.param(_rotating(8, "mmul.bf16.vv acc0, v{n}, v2"), id="mmul on one"),
-        pytest.param(_rotating(8, "vcvt.bf16.f32 v{m}, v{n}, 0"), id="vcvt"),
-        pytest.param(_rotating(8, "vfadd.f32 v{m}, v{n}, v0"), id="vfadd"),
-        pytest.param(_rotating(5, "vfmadd.f32 v{n}, v8, v9"), id="vfmadd on five"),
-        pytest.param(_rotating(8, "mrd v{n}, acc{n}, 0"), id="mrd"),
-        pytest.param(_rotating(8, "mwr acc{n}, v{n}, 0"), id="mwr"),
-        pytest.param(
-            _rotating(8, "mrd v{m}, acc{n}, 0") + "\n" + _rotating(8, "vst v{m}, {n}(a1)"),
-            id="read-out",
-        ),
-        pytest.param(
-            "mrd v8, acc0, 0\nmrd v9, acc1, 0\nmrd v10, acc2, 0\n"
-            + "\n".join(
-                f"mrd v{8 + n % 4}, acc{n % 8}, 0\nvst v{8 + (n - 3) % 4}, {n}(a1)"
-                for n in range(3, 19)
-            )
-            + "\nvst v8, 20(a1)\nvst v9, 21(a1)\nvst v10, 22(a1)",
-            id="read-out, interleaved",
-        ),
+        pytest.param("first: remu t0, t1, t2\nlast: remu a3, t1, t2", 6, id="two divisions"),
+        pytest.param("first: div t0, t1, t2\nlast: mul a3, t1, t2", 1, id="division, mul"),
+        pytest.param("first: sd t1, 0(a1)\nld t0, 0(a1)\nlast: mv a3, t0", 3, id="store, load"),
+        pytest.param("first: ld t0, 0(a1)\nsd t1, 0(a1)\nlast: mv a3, t0", 2, id="load, store"),
+        pytest.param("first: sd t1, 64(a1)\nlast: ld t0, 0(a1)", 0, id="store, load elsewhere"),
+        pytest.param("first: sw t1, 0(a1)\nlast: sd t1, 64(a1)", 2, id="word, next store"),
+        pytest.param("first: vst v3, 0(a1)\nlast: ld t0, 0(a1)", STORE_TO_LOAD, id="vst, load"),
+        pytest.param("first: vst v3, 0(a1)\nlast: sd t1, 64(a1)", STORE_TO_LOAD, id="vst, store"),
+        pytest.param("first: vld v3, 0(a1)\nlast: sd t1, 64(a1)", 3, id="vld, store"),
+        pytest.param("first: vst v3, 0(a1)\nlast: fence", STORE_TO_LOAD, id="vst, fence"),
+        pytest.param("first: vgather v1, (a1), v8\nlast: nop", 2, id="gather, next"),
+        pytest.param("first: ld t0, 0(a1)\nlast: csrr t3, mscratch", 1, id="alone"),
+        pytest.param("csrr t0, mscratch\nfirst: csrr t0, mscratch\nlast: nop", 1, id="alone too"),
     ],
 )
-def test_straight_line_code_takes_one_cycle_an_instruction(machine, body):
-    per_instruction = _cycles_of(machine, body) / (body.count("\n") + 1)
-    assert 1 <= per_instruction <= 1 + _FETCH_SHARE
+def test_order_and_units_cost_what_the_page_says(machine, code, cycles):
+    assert _distance(machine, code) == cycles
 
 
-def test_a_block_of_loads_and_matrix_steps_takes_one_cycle_an_instruction(machine):
-    # The inner loop of a matrix product: one operand tile loaded ahead, eight steps from memory.
-    body = "\n".join(
-        f"vld v{1 + (k + 1) % 2}, {32 + k}(a1)\n"
-        + _rotating(8, "mmac.bf16.vm acc{n}, v" + str(1 + k % 2) + ", {n}(a1)")
-        for k in range(2)
-    )
-    assert 9 <= _cycles_of(machine, body, 16) / 2 <= 9 * (1 + _FETCH_SHARE)
+def test_a_predicted_branch_costs_nothing_but_the_end_of_its_group(machine):
+    assert _distance(machine, "first: beq x0, x0, over\nnop\nover:\nlast: nop") == 1
+    assert _distance(machine, "first: bne x0, x0, over\nlast: nop\nover: nop") == 1
 
 
 @pytest.mark.parametrize(
-    ("body", "cycles"),
-    [
-        pytest.param("mul t0, t1, t2", 4, id="mul"),
-        pytest.param("divu t0, t1, a3", 68, id="div"),
-        pytest.param("remw t0, t1, a3", 68, id="remw"),
-        pytest.param("ld t0, 0(a2)", 2, id="control load"),
-        pytest.param("ld t0, 0(a1)\naddi t1, t0, 1", 3, id="load, use"),
-        pytest.param("ld t0, 0(a1)\nnop\naddi t1, t0, 1", 3, id="load, other, use"),
-        pytest.param("mul t0, t1, t2\naddi t3, t0, 1", 5, id="mul, use"),
-        pytest.param("j 8\nnop", 3, id="jump within the buffered lines"),
-        pytest.param("beq x0, x0, 8\nnop", 3, id="taken branch"),
-        pytest.param("bne x0, x0, 8\nnop", 2, id="untaken branch"),
-        pytest.param("vld v1, 0(a1)\nmmul.bf16.vv acc0, v1, v2", 2, id="vld, matrix"),
-        pytest.param("vld v1, 0(a1)\nvst v1, 5(a1)", 3, id="vld, vst"),
-        pytest.param("mmac.bf16.vv acc0, v1, v2", 3, id="accumulate on one"),
-        pytest.param("mmul.bf16.vv acc0, v1, v2\nmrd v3, acc0, 0", 4, id="step, mrd"),
-        pytest.param("mrd v1, acc0, 0\nmmul.bf16.vv acc1, v1, v2", 4, id="mrd, matrix"),
-        pytest.param("mrd v1, acc0, 0\nvst v1, 0(a1)", 5, id="mrd, vst"),
-        pytest.param("vcvt.f32.bf16 v1, v2, 0\nmmul.bf16.vv acc1, v1, v2", 4, id="vcvt, matrix"),
-        pytest.param("vcvt.bf16.f32 v1, v2, 0\nvst v1, 0(a1)", 5, id="vcvt, vst"),
-        pytest.param("vfadd.f32 v1, v2, v3\nmmul.bf16.vv acc1, v1, v2", 6, id="vfadd, matrix"),
-        pytest.param("vfmul.f32 v1, v2, v3\nvst v1, 0(a1)", 7, id="vfmul, vst"),
-        pytest.param("vfmadd.f32 v1, v2, v3", 5, id="vfmadd on one"),
-        pytest.param("vfmin.f32 v1, v2, v3\nvcvt.f32.bf16 v2, v1, 0", 8, id="vfmin, vcvt, vfmin"),
-        pytest.param(
-            "vfadd.f32 v1, v2, v3\nmmul.bf16.vv acc1, v4, v5\nvcvt.f32.bf16 v6, v4, 0\n"
-            "mmul.bf16.vv acc2, v4, v5\nmmul.bf16.vv acc3, v4, v5",
-            6,
-            id="vcvt two after vfadd",
-        ),
-        pytest.param(
-            "vfadd.f32 v1, v2, v3\nmmul.bf16.vv acc1, v4, v5\nmrd v6, acc0, 0\n"
-            "mmul.bf16.vv acc2, v4, v5\nmmul.bf16.vv acc3, v4, v5",
-            6,
-            id="mrd two after vfadd",
-        ),
-        pytest.param(
-            "vfadd.f32 v1, v2, v3\nmmul.bf16.vv acc1, v4, v5\nmmul.bf16.vv acc2, v4, v5\n"
-            "mmul.bf16.vv acc3, v4, v5\nvld v6, 0(a1)",
-            6,
-            id="vld four after vfadd",
-        ),
-        pytest.param("mmac.bf16.vv acc0, v1, v2\nmzero acc0", 4, id="step, mzero, step"),
-        pytest.param("mwr acc0, v1, 0\nmrd v3, acc0, 0", 3, id="mwr, mrd"),
-    ],
+    ("target", "cycles"),
+    [("nop\nlast: nop", 3), (".align 9\nlast: nop", 6)],
+    ids=["in the instruction store", "not there"],
 )
-def test_latencies_are_the_documented_ones(machine, body, cycles):
-    # Fetch takes banks from loads and stores in at most one cycle of a line of code.
-    share = _FETCH_SHARE * (body.count("\n") + 1)
-    assert cycles <= _cycles_of(machine, body) <= cycles + share
+def test_a_wrong_prediction_costs_a_fetch(machine, target, cycles):
+    # Executed once, so that nothing is known of the branch; fetch has run ahead by then and rests.
+    divide = "li t4, -1\nli t5, 1\ndivu t0, t4, t5"
+    text = f"{divide}\nfirst: bne t0, x0, last\n{target}\necall"
+    labels, retired = _run(machine, text)
+    (first,), (last,) = (_times(retired, labels[name]) for name in ("first", "last"))
+    assert last - first == cycles
 
 
-def test_a_small_loop_pays_two_cycles_for_its_taken_branch(machine):
-    assert _loop_cycles(machine, "nop\nnop\nnop\nnop") == 6 + 2
+def test_a_gather_is_done_a_cycle_later_for_each_further_line(machine):
+    table = machine.params.fp32_lanes * 4
+    offsets = "".join(f"sw {'t5' if n else 'x0'}, {n * 4}(a4)\n" for n in range(table // 4))
+    spread = f"li a4, 0x5000\nli t5, {LINE_BYTES}\n{offsets}fence\nvld v9, 0(a4)\n"
+    one = _distance(machine, "first: fence\nlast: vgather v1, (a1), v8")
+    code = f"{spread}{_QUIET}first: fence\nlast: vgather v1, (a1), v9"
+    assert one == 1 + GATHER
+    assert _distance(machine, code) == one + 1
 
 
-def test_a_loop_that_fits_the_line_buffers_is_not_fetched_again(machine):
-    assert _loop_cycles(machine, "\n".join(["nop"] * 30)) == 32 + 2
+_RATE_PREAMBLE = """
+    csrr t0, mhartid
+    slli t0, t0, 6
+    li a1, 0x4000
+    add a1, a1, t0
+    xori t0, t0, 64
+    li a2, 0x5000
+    add a2, a2, t0
+    li a3, 3
+    li t1, 0x800000
+    vbc.x v0, x0
+"""
 
 
-def test_a_jump_to_a_line_that_is_not_buffered_pays_four_cycles(machine):
-    far = "".join(f"j at{n}\n.align 9\nat{n}: nop\n" for n in range(20))
-    near = "".join(f"j at{n}\nnop\nat{n}: nop\n" for n in range(20))
-    jumps = (_cycles(machine, far) - _cycles(machine, near)) / 20
-    assert 2 <= jumps <= 2.5, "beside the two cycles of every taken branch"
+def _round(machine, rate: Rate, threads: int) -> list[float]:
+    """Return the cycles of a round of each thread when some execute a loop at once."""
+    text = f"""{_RATE_PREAMBLE}
+        li s0, {_ROUNDS}
+        barrier {(1 << threads) - 1}
+        j again
+        .align 6
+        again:
+        addi s0, s0, -1
+        {rate.code}
+        bnez s0, again
+        barrier {(1 << threads) - 1}
+        ecall
+    """
+    labels, retired = _run(machine, text, threads)
+    rounds = []
+    for thread in range(threads):
+        # The last rounds, in which some threads may be done, do not count.
+        times = _times(retired, labels["again"], thread)[_WARM : -_WARM + 1]
+        rounds.append(float(np.diff(times).mean()))
+    return rounds
+
+
+@pytest.mark.parametrize("rate", [pytest.param(rate, id=rate.name) for rate in RATES])
+def test_one_thread_executes_as_many_as_the_page_says(machine, rate):
+    assert _round(machine, rate, 1) == [rate.alone * rate.instructions + rate.rest]
+
+
+@pytest.mark.parametrize("rate", [pytest.param(rate, id=rate.name) for rate in RATES])
+def test_four_threads_execute_as_many_as_the_page_says_and_share_evenly(machine, rate):
+    threads = machine.params.threads
+    rounds = _round(machine, rate, threads)
+    best = threads * rate.together * rate.instructions
+    assert best <= min(rounds) and max(rounds) <= best + threads * max(rate.rest, 1)
+    assert max(rounds) <= 1.05 * min(rounds)
