@@ -1,7 +1,6 @@
 """Measures the models and the simulator against their bars.
 
-Every figure is wall-clock time on the machine at hand but `gemm_bf16_64_mac_per_cycle`, which is
-exact. A rate is the median of several runs after one that warms up.
+Every figure is wall-clock time on the machine at hand but those per cycle, which are exact. A rate is the median of several runs after one that warms up.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from rich.table import Table
 
 from d1.device import Device, open_device, shared_device
 from d1.errors import DeviceError
+from d1.ipc import SCALAR_MIX, TOTAL_MIX, integer_ipc, mix_ipc
 from d1.operators import matmul
 
 __all__ = [
@@ -141,6 +141,30 @@ METRICS: tuple[Metric, ...] = (
         lambda _: 128.0,
     ),
     Metric(
+        "ipc_scalar_1thread",
+        "instructions/cycle",
+        "RTL, independent ALU instructions, loads and stores on one thread; 4 at most",
+        lambda _: 3.8,
+    ),
+    Metric(
+        "ipc_total_4threads",
+        "instructions/cycle",
+        "RTL, scalar, SIMD and matrix work on four threads; 6 at most",
+        lambda _: 5.5,
+    ),
+    Metric(
+        "coremark_like_ipc_1thread",
+        "instructions/cycle",
+        "RTL, the integer benchmark in C on one thread, start to end",
+        lambda _: 1.2,
+    ),
+    Metric(
+        "coremark_like_ipc_4threads",
+        "instructions/cycle",
+        "the same on four threads",
+        lambda _: 2.5,
+    ),
+    Metric(
         "verilator_build_s",
         "s",
         f"RTL of preset {_PRESET} from Amaranth to a running model, nothing cached",
@@ -170,6 +194,10 @@ def measure(*, quick: bool = False) -> dict[str, float]:
         ("golden_gemm_mac_per_s", lambda: _gemm_mac_per_s("golden")),
         ("golden_mips", _golden_mips),
         ("gemm_bf16_64_mac_per_cycle", _mac_per_cycle),
+        ("ipc_scalar_1thread", lambda: _ipc(partial(mix_ipc, source=SCALAR_MIX, threads=1))),
+        ("ipc_total_4threads", lambda: _ipc(partial(mix_ipc, source=TOTAL_MIX, threads=4))),
+        ("coremark_like_ipc_1thread", lambda: _ipc(partial(integer_ipc, threads=1))),
+        ("coremark_like_ipc_4threads", lambda: _ipc(partial(integer_ipc, threads=4))),
         ("first_result_s", _first_result_s),
         ("verilator_build_s", _verilator_build_s),
     ]
@@ -315,6 +343,11 @@ def _mac_per_cycle() -> float:
     before = device.counters()[CounterRegister.CYCLES]
     matmul(a, b, device=device)
     return _GEMM_SIZE**3 / (device.counters()[CounterRegister.CYCLES] - before)
+
+
+def _ipc(rate: Callable[[Device], float]) -> float:
+    with open_device("rtl", _PRESET) as device:
+        return rate(device)
 
 
 def _time_process(program: str, environment: Mapping[str, str]) -> float:

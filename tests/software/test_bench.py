@@ -18,6 +18,10 @@ KEYS = [
     "golden_gemm_mac_per_s",
     "golden_mips",
     "gemm_bf16_64_mac_per_cycle",
+    "ipc_scalar_1thread",
+    "ipc_total_4threads",
+    "coremark_like_ipc_1thread",
+    "coremark_like_ipc_4threads",
     "verilator_build_s",
     "first_result_s",
 ]
@@ -28,6 +32,10 @@ GOOD = {
     "golden_gemm_mac_per_s": 2e8,
     "golden_mips": 20.0,
     "gemm_bf16_64_mac_per_cycle": 128.0,
+    "ipc_scalar_1thread": 3.8,
+    "ipc_total_4threads": 5.5,
+    "coremark_like_ipc_1thread": 1.2,
+    "coremark_like_ipc_4threads": 2.5,
     "verilator_build_s": 1e9,
     "first_result_s": 1e9,
 }
