@@ -12,8 +12,8 @@ PAGE = """\
 # Benchmarks
 
 `make bench` measures, writes `build/bench.json` (one flat object of name and number) and this
-page. Rates are medians of seven runs after a warm-up; `gemm_bf16_64_mac_per_cycle` is exact and the
-same everywhere, all else is wall-clock time and depends on the machine. `d1 bench --check` ends
+page. What is counted in cycles is exact and the same everywhere; all else is wall-clock time,
+depends on the machine, and rates are medians of seven runs after a warm-up. `d1 bench --check` ends
 with 1 where a bar is missed.
 
 <!-- benchmarks -->

@@ -1,6 +1,8 @@
 """Measures the models and the simulator against their bars.
 
-Every figure is wall-clock time on the machine at hand but those per cycle, which are exact. A rate is the median of several runs after one that warms up.
+Figures per cycle are exact, and of a node that was just reset; those of products last from the
+start of the first thread to the end of the last. Every other figure is wall-clock time on the
+machine at hand; a rate is the median of several runs after one that warms up.
 """
 
 from __future__ import annotations
@@ -23,14 +25,16 @@ import ml_dtypes
 import numpy as np
 from d1_golden.assembler import assemble
 from d1_golden.memory_map import CounterRegister, ThreadStatus
+from d1_golden.numerics import Cfp8Config, Cfp8Format
 from d1_golden.params import preset
 from rich.console import Console
 from rich.table import Table
 
-from d1.device import Device, open_device, shared_device
+from d1.device import Device, open_device
 from d1.errors import DeviceError
 from d1.ipc import SCALAR_MIX, TOTAL_MIX, integer_ipc, mix_ipc
-from d1.operators import matmul
+from d1.operands import Cfp8Array
+from d1.operators import matmul, sgemm
 
 __all__ = [
     "MATRIX_LOOP",
@@ -39,6 +43,7 @@ __all__ = [
     "Metric",
     "all_bars_met",
     "machine",
+    "macs_per_cycle",
     "measure",
     "print_table",
     "shown",
@@ -49,6 +54,7 @@ __all__ = [
 Results = Mapping[str, float]
 
 _PRESET = "d1"
+_CFP8 = Cfp8Config(Cfp8Format.CFP8_1_4_3, bias=7)
 _GEMM_SIZE = 64
 #: Rates are medians of so many runs.
 _RUNS = 7
@@ -108,6 +114,28 @@ class Metric:
 
 
 _GEMM = f"{_GEMM_SIZE} x {_GEMM_SIZE} x {_GEMM_SIZE} BF16"
+#: Products that are counted in cycles: operands, size, and the least multiply-adds per cycle.
+_PRODUCTS = {
+    "gemm_bf16_256_mac_per_cycle": ("bf16", 256, 243.0),
+    "gemm_bf16_64_mac_per_cycle": ("bf16", 64, 205.0),
+    "gemm_cfp8_256_mac_per_cycle": ("cfp8", 256, 243.0),
+    "gemm_cfp8_64_mac_per_cycle": ("cfp8", 64, 205.0),
+    "sgemm_fp32_128_fma_per_cycle": ("fp32", 128, 14.4),
+}
+
+
+def _product_metric(key: str) -> Metric:
+    kind, size, bar = _PRODUCTS[key]
+    fp32 = kind == "fp32"
+    unit = "FMA/cycle" if fp32 else "MAC/cycle"
+    most = preset(_PRESET).fp32_lanes if fp32 else preset(_PRESET).macs_per_step
+    return Metric(
+        key,
+        unit,
+        f"{size} x {size} x {size} {kind.upper()} on the RTL, SRAM to SRAM, of {most} at most",
+        lambda _: bar,
+    )
+
 
 METRICS: tuple[Metric, ...] = (
     Metric(
@@ -134,36 +162,26 @@ METRICS: tuple[Metric, ...] = (
         lambda _: 200e6,
     ),
     Metric("golden_mips", "MIPS", "golden model, a loop of scalar instructions", lambda _: 20.0),
-    Metric(
-        "gemm_bf16_64_mac_per_cycle",
-        "MAC/cycle",
-        f"{_GEMM} on the RTL, of {preset(_PRESET).macs_per_step} at most; thread start to end",
-        lambda _: 128.0,
-    ),
+    *map(_product_metric, _PRODUCTS),
     Metric(
         "ipc_scalar_1thread",
-        "instructions/cycle",
+        "IPC",
         "RTL, independent ALU instructions, loads and stores on one thread; 4 at most",
         lambda _: 3.8,
     ),
     Metric(
         "ipc_total_4threads",
-        "instructions/cycle",
+        "IPC",
         "RTL, scalar, SIMD and matrix work on four threads; 6 at most",
         lambda _: 5.5,
     ),
     Metric(
         "coremark_like_ipc_1thread",
-        "instructions/cycle",
+        "IPC",
         "RTL, the integer benchmark in C on one thread, start to end",
         lambda _: 1.2,
     ),
-    Metric(
-        "coremark_like_ipc_4threads",
-        "instructions/cycle",
-        "the same on four threads",
-        lambda _: 2.5,
-    ),
+    Metric("coremark_like_ipc_4threads", "IPC", "the same on four threads", lambda _: 2.5),
     Metric(
         "verilator_build_s",
         "s",
@@ -193,7 +211,7 @@ def measure(*, quick: bool = False) -> dict[str, float]:
         ("sim_gemm_mac_per_s", lambda: _gemm_mac_per_s("rtl")),
         ("golden_gemm_mac_per_s", lambda: _gemm_mac_per_s("golden")),
         ("golden_mips", _golden_mips),
-        ("gemm_bf16_64_mac_per_cycle", _mac_per_cycle),
+        *((key, partial(macs_per_cycle, key)) for key in _PRODUCTS),
         ("ipc_scalar_1thread", lambda: _ipc(partial(mix_ipc, source=SCALAR_MIX, threads=1))),
         ("ipc_total_4threads", lambda: _ipc(partial(mix_ipc, source=TOTAL_MIX, threads=4))),
         ("coremark_like_ipc_1thread", lambda: _ipc(partial(integer_ipc, threads=1))),
@@ -337,12 +355,18 @@ def _golden_mips() -> float:
         return rate / 1e6
 
 
-def _mac_per_cycle() -> float:
-    device = shared_device("rtl", _PRESET)
-    a, b = _operands()
-    before = device.counters()[CounterRegister.CYCLES]
-    matmul(a, b, device=device)
-    return _GEMM_SIZE**3 / (device.counters()[CounterRegister.CYCLES] - before)
+def macs_per_cycle(key: str) -> float:
+    """Return multiply-adds per cycle of the product that a metric is about."""
+    kind, size, _ = _PRODUCTS[key]
+    a, b = np.random.default_rng(1).standard_normal((2, size, size)).astype(np.float32)
+    with open_device("rtl", _PRESET) as device:
+        if kind == "fp32":
+            sgemm(a, b, device=device)
+        elif kind == "bf16":
+            matmul(a.astype(ml_dtypes.bfloat16), b.astype(ml_dtypes.bfloat16), device=device)
+        else:
+            matmul(Cfp8Array.from_float(a, _CFP8), Cfp8Array.from_float(b, _CFP8), device=device)
+        return size**3 / device.counters()[CounterRegister.CYCLES]
 
 
 def _ipc(rate: Callable[[Device], float]) -> float:

@@ -232,8 +232,12 @@ class Device:
         CycleLimitError, KernelFault, SramOverflowError, AccessError
             It did not end, faulted, does not fit, or an address is bad. The message names the
             thread; where several failed, the first that faulted.
+        ValueError
+            There are not so many threads.
 
         """
+        if not 1 <= threads <= self.params.threads:
+            raise ValueError(f"threads must be in 1..{self.params.threads}, not {threads!r}")
         ranges = list(outputs)
         payloads = [(address, _bytes(data)) for address, data in inputs]
         for address, size in [*((a, p.size) for a, p in payloads), *ranges]:

@@ -31,7 +31,11 @@ GOOD = {
     "sim_gemm_mac_per_s": 6e6,
     "golden_gemm_mac_per_s": 2e8,
     "golden_mips": 20.0,
-    "gemm_bf16_64_mac_per_cycle": 128.0,
+    "gemm_bf16_256_mac_per_cycle": 243.0,
+    "gemm_bf16_64_mac_per_cycle": 205.0,
+    "gemm_cfp8_256_mac_per_cycle": 243.0,
+    "gemm_cfp8_64_mac_per_cycle": 205.0,
+    "sgemm_fp32_128_fma_per_cycle": 14.4,
     "ipc_scalar_1thread": 3.8,
     "ipc_total_4threads": 5.5,
     "coremark_like_ipc_1thread": 1.2,
@@ -80,6 +84,12 @@ def test_figures_are_shown_with_four_digits(value: float, text: str) -> None:
 
 def test_the_machine_is_described_by_cores_and_versions() -> None:
     assert re.search(r", \d+ cores, \w+, Python 3\.\d+\.\d+.*, verilator 5\.", bench.machine())
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key.endswith("_per_cycle")])
+def test_products_reach_their_bars_in_cycles_of_the_rtl(key: str) -> None:
+    (metric,) = (metric for metric in bench.METRICS if metric.key == key)
+    assert bench.macs_per_cycle(key) >= metric.bar({})
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_program_larger_than_the_code_region_is_refused(device: Device):
 
 def test_a_program_that_never_ends_is_given_up_with_its_state(device: Device):
     with pytest.raises(
-        d1.CycleLimitError, match=r"thread must stop within 500 cycles, not be running"
+        d1.CycleLimitError, match=r"thread 0 must stop within 500 cycles, not be running"
     ):
         device.call(ENDLESS, max_cycles=500)
     (result,) = device.call(
@@ -154,6 +154,71 @@ def test_a_range_that_straddles_the_end_of_sram_is_refused_before_anything_is_se
     with pytest.raises(d1.AccessError, match=r"128 bytes at 0xffc0 must end within the SRAM of"):
         device.write(0xFFC0, bytes(128))
     assert np.array_equal(device.read(0xFFC0, 64), before)
+
+
+#: Thread n stores n + 1 at its place; thread `only` then goes on at `otherwise`.
+ON_EVERY_THREAD = """
+    csrr t0, mhartid
+    slli t1, t0, 3
+    add t1, t1, a0
+    addi t2, t0, 1
+    sd t2, 0(t1)
+    li t3, {only}
+    beq t0, t3, otherwise
+    ecall
+otherwise: {otherwise}
+"""
+
+
+def on_every_thread(only: int, otherwise: str) -> bytes:
+    return assemble(ON_EVERY_THREAD.format(only=only, otherwise=otherwise)).code
+
+
+@pytest.mark.parametrize("threads", [1, 3, 4])
+def test_a_call_runs_on_as_many_threads_as_it_says_and_waits_for_all(device: Device, threads: int):
+    base = device.data.base
+    # Thread 0 goes on when the others have ended.
+    wait = "li t4, 300\n again: addi t4, t4, -1\n bnez t4, again\n sd t4, 32(a0)\n ecall"
+    (result,) = device.call(
+        on_every_thread(0, wait),
+        base,
+        threads=threads,
+        inputs=[(base, np.full(5, 77, np.uint64))],
+        outputs=[(base, 40)],
+        max_cycles=5000,
+    )
+    stored = [thread + 1 if thread < threads else 77 for thread in range(4)]
+    assert result.view("<u8").tolist() == [*stored, 0]
+
+
+def test_a_fault_names_the_thread_that_faulted(device: Device):
+    program = on_every_thread(2, "lw t1, 1(a0)")
+    with pytest.raises(d1.KernelFault, match=r"thread 2 must end with ecall, not faulted") as fault:
+        device.call(program, device.data.base, threads=4, max_cycles=5000)
+    assert fault.value.thread == 2
+    assert fault.value.cause == Cause.LOAD_MISALIGNED
+
+
+def test_a_thread_that_faulted_is_named_before_those_that_still_run(device: Device):
+    program = on_every_thread(3, "lw t1, 1(a0)").replace(
+        assemble("ecall").code, assemble("loop: j loop").code
+    )
+    with pytest.raises(d1.KernelFault, match="thread 3 must end with ecall"):
+        device.call(program, device.data.base, threads=4, max_cycles=20_000)
+
+
+def test_the_thread_that_does_not_end_is_named(device: Device):
+    program = on_every_thread(1, "j otherwise")
+    with pytest.raises(d1.CycleLimitError, match="thread 1 must stop within 2000 cycles"):
+        device.call(program, device.data.base, threads=4, max_cycles=2000)
+
+
+def test_more_threads_than_there_are_are_refused_before_anything_is_sent(device: Device):
+    before = device.counters()[CounterRegister.REQUESTS]
+    with pytest.raises(ValueError, match=r"threads must be in 1\.\.4, not 5"):
+        device.call(STORE_DOUBLED, threads=5, max_cycles=10)
+    requests = device.counters()[CounterRegister.REQUESTS] - before
+    assert requests == COUNTER_LINES
 
 
 @pytest.mark.parametrize("thread", [-1, 4])

@@ -60,6 +60,34 @@ class Choice:
     leads: tuple[int, ...]
     unroll: int
 
+    def schedule(
+        self,
+        params: NodeParams,
+        batch: int,
+        row_tiles: int,
+        column_tiles: int,
+        steps: int,
+        formats: OperandFormats,
+    ) -> Schedule:
+        """Return the schedule of a product; parameters are those of `choose_schedule`."""
+        tiles = (row_tiles, column_tiles)
+        if self.swapped:
+            tiles = tiles[::-1]
+            formats = formats[::-1] if isinstance(formats, tuple) else formats
+        return Schedule(
+            params=params,
+            batch=batch,
+            register_tiles=tiles[0],
+            memory_tiles=tiles[1],
+            steps=steps,
+            register_group=self.register_group,
+            memory_group=self.memory_group,
+            formats=formats,
+            threads=self.threads,
+            leads=self.leads,
+            unroll=self.unroll,
+        )
+
 
 @dataclass(frozen=True)
 class BlockCost:
@@ -177,9 +205,9 @@ def choose_schedule(
     shape = (params, batch, row_tiles, column_tiles, steps, formats)
     measured = _measured().get(product_key(*shape))
     if measured:
-        return _schedule(measured, *shape), measured.swapped
+        return measured.schedule(*shape), measured.swapped
     chosen = min(
-        ((_schedule(choice, *shape), choice.swapped) for choice in candidates(*shape)),
+        ((choice.schedule(*shape), choice.swapped) for choice in candidates(*shape)),
         key=lambda pair: (estimate_cycles(pair[0]), instructions(pair[0])),
     )
     return chosen
@@ -205,33 +233,6 @@ def candidates(
 def spread(threads: int, q: int) -> tuple[int, ...]:
     """Return leads that let the threads finish their blocks at evenly spaced times."""
     return tuple((thread + 1) * q // threads % q for thread in range(threads))
-
-
-def _schedule(
-    choice: Choice,
-    params: NodeParams,
-    batch: int,
-    row_tiles: int,
-    column_tiles: int,
-    steps: int,
-    formats: OperandFormats,
-) -> Schedule:
-    tiles = (row_tiles, column_tiles)
-    swapped_formats = formats[::-1] if isinstance(formats, tuple) and choice.swapped else formats
-    register, memory = tiles[::-1] if choice.swapped else tiles
-    return Schedule(
-        params=params,
-        batch=batch,
-        register_tiles=register,
-        memory_tiles=memory,
-        steps=steps,
-        register_group=choice.register_group,
-        memory_group=choice.memory_group,
-        formats=swapped_formats,
-        threads=choice.threads,
-        leads=choice.leads,
-        unroll=choice.unroll,
-    )
 
 
 def forget() -> None:
