@@ -14,7 +14,7 @@ N ?= 20
 PRESET ?= tiny
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench regression coverage formal verilog docs lock clean
+.PHONY: help demo test lint format bench tune regression coverage formal verilog docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -49,6 +49,9 @@ format: $(INSTALLED) ## bring the sources into the style that lint asks for
 bench: $(INSTALLED) ## measure; writes build/bench.json, docs/benchmarks.md and README's table
 	$(BIN)/d1 bench --json build/bench.json
 	$(BIN)/python tools/write_benchmarks.py build/bench.json
+
+tune: $(INSTALLED) ## measure schedules of products on the RTL, for the compiler to choose from
+	$(BIN)/python tools/tune_kernels.py
 
 regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET= WAVES=
 	$(BIN)/d1 regression --seed $(SEED) --count $(N) --preset $(PRESET) $(if $(WAVES),--waves $(WAVES))

@@ -29,7 +29,7 @@ from d1.compiler.tiling import Product
 from d1.device import Device
 from d1.launch import launch
 
-__all__ = ["PRODUCTS", "measure", "measure_product", "tried", "write_figures"]
+__all__ = ["PRODUCTS", "measure", "measure_product", "shape", "tried", "write_figures"]
 
 _CFP8 = (Cfp8Config(Cfp8Format.CFP8_1_4_3, 7), Cfp8Config(Cfp8Format.CFP8_1_5_2, 15))
 
