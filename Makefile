@@ -59,7 +59,7 @@ regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET
 coverage: $(INSTALLED) ## lines of the RTL that the regression reaches: SEED= N= PRESET=; writes build/coverage.txt
 	$(BIN)/python tools/coverage.py --seed $(SEED) --count $(N) --preset $(PRESET)
 
-formal: $(INSTALLED) ## prove what tests/formal claims: about 2 minutes
+formal: $(INSTALLED) ## prove what tests/formal claims: about 1 minute
 	$(BIN)/python tools/formal.py
 
 verilog: $(INSTALLED) ## write build/verilog/PRESET.v for every preset
