@@ -52,9 +52,21 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first difference between two outcomes, and the cycle of the RTL where it was seen."""
+    """The first difference between two outcomes.
+
+    Members
+    -------
+    text
+        What differs, for people.
+    kind
+        What a smaller case must show to be the same failure: the mnemonic of the instruction that
+        retired differently, or what else is different.
+    cycle
+        Cycle of the RTL where it was seen.
+    """
 
     text: str
+    kind: str
     cycle: int | None = None
 
 
@@ -104,10 +116,12 @@ def compare(workload: Workload, golden: Outcome, rtl: Outcome) -> Mismatch | Non
             names = ", ".join(register.name for register in STATE_REGISTERS)
             return Mismatch(
                 f"registers {names} of thread {thread} differ: golden {state}, "
-                f"RTL {rtl.states[thread]}"
+                f"RTL {rtl.states[thread]}",
+                "state",
             )
     for name, expected, actual in workload.differences(golden.memory, rtl.memory):
-        return Mismatch(f"{name} differs: golden {expected[::-1].hex()}, RTL {actual[::-1].hex()}")
+        text = f"{name} differs: golden {expected[::-1].hex()}, RTL {actual[::-1].hex()}"
+        return Mismatch(text, "memory")
     return None
 
 
@@ -125,6 +139,7 @@ def _compare_traces(
         return Mismatch(
             f"retired instruction {n} of thread {thread} differs\n  golden {_record(golden[n])}\n"
             f"  RTL    {_record(rtl[n])}",
+            disassemble(int(golden[n]["insn"])).split()[0],
             int(rtl[n]["cycle"]),
         )
     if len(golden) != len(rtl):
@@ -132,6 +147,7 @@ def _compare_traces(
         return Mismatch(
             f"thread {thread} retired {len(golden)} instructions in golden, {len(rtl)} in RTL; "
             f"only {name} retired {_record(longer[common])}",
+            "length",
             int(rtl[-1]["cycle"]) if len(rtl) else None,
         )
     return None

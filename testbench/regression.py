@@ -203,7 +203,7 @@ def _difference(
     try:
         return compare(workload, golden, node.run(workload, traffic=traffic))
     except (TimeoutError, TrafficError, TraceError) as error:
-        return Mismatch(str(error))
+        return Mismatch(str(error), type(error).__name__)
 
 
 def check_case(case: Case, node: NativeNode, counts: Counter[str]) -> Mismatch | None:
@@ -224,7 +224,8 @@ def _report_failure(case: Case, node: NativeNode, mismatch: Mismatch) -> str:
         golden = run_golden(workload)
         if any(state[0] == ThreadStatus.RUNNING for state in golden.states.values()):
             return False
-        return _difference(workload, golden, node, traffic=case.traffic) is not None
+        smaller = _difference(workload, golden, node, traffic=case.traffic)
+        return smaller is not None and smaller.kind == mismatch.kind
 
     small = case.workload().shrink(fails)
     place = f"PRESET={case.params.name} SEED={case.seed} N=1"

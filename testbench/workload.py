@@ -86,13 +86,16 @@ class Workload:
     def shrink(self, fails: Callable[[Workload], bool]) -> Workload:
         """Return the workload with fewer threads and most of their bodies replaced by nops.
 
+        Meetings go first: each thread of one needs the others.
+
         Parameters
         ----------
         fails
             Whether a workload still shows the failure that this one shows.
 
         """
-        small = self
+        alone = replace(self, programs={n: p.alone() for n, p in self.programs.items()})
+        small = alone if fails(alone) else self
         for thread in self.programs:
             rest = {n: program for n, program in small.programs.items() if n != thread}
             if rest and fails(candidate := replace(small, programs=rest)):

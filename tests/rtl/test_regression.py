@@ -37,7 +37,8 @@ def test_a_difference_is_shrunk_and_replayed_with_a_windowed_waveform(
     printed = capsys.readouterr().out
     body = printed.split("enough:\n")[1].split("replay")[0].splitlines()
     assert body[0].startswith("thread ")
-    assert [line.split()[2] for line in body[1:]] == ["mulh"]
+    mnemonics = [line.split()[2] for line in body[1:]]
+    assert mnemonics.count("mulh") == 1 and len(mnemonics) <= 10
     assert "make regression PRESET=tiny SEED=41 N=1 WAVES=" in printed
     failure = ElementTree.parse(report).find("testcase/failure")
     assert failure is not None and "retired instruction" in failure.attrib["message"]

@@ -121,6 +121,13 @@ def test_shrinking_leaves_the_thread_and_the_instruction_that_fail(workload: Wor
     assert line.split()[2] == "mulh"
 
 
+def test_shrinking_leaves_no_thread_waiting_for_others() -> None:
+    workload = Case(preset("tiny"), 41).workload()
+    assert any("barrier" in program.listing() for program in workload.programs.values())
+    small = workload.shrink(lambda candidate: 3 in candidate.programs)
+    assert small.listing().splitlines() == ["thread 3:", "(none: set-up or dump)"]
+
+
 def test_without_control_a_program_uses_only_what_a_core_has() -> None:
     outside = (Unit.TRANSFER, Unit.SEMAPHORE, Unit.LINK)
     for control in (True, False):

@@ -116,6 +116,15 @@ class RandomProgram:
             if left != right:
                 yield name, left, right
 
+    def alone(self) -> RandomProgram:
+        """Return the program without what waits for other threads, or lets them wait."""
+        words = self.words.copy()
+        for place in self.body:
+            row = decode(int(words[place]))
+            if row is not None and row.unit == Unit.SEMAPHORE:
+                words[place] = _NOP
+        return replace(self, words=words)
+
     def listing(self) -> str:
         """Return the body as assembly, without its nops."""
         lines = []
