@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-__all__ = ["LINE_BYTES", "PRESETS", "NodeParams", "preset"]
+__all__ = [
+    "DIES",
+    "LINE_BYTES",
+    "MAX_SIDE",
+    "PRESETS",
+    "DieParams",
+    "NodeParams",
+    "preset",
+]
 
 #: Bytes of an SRAM line: one row of one bank, and the payload of one packet.
 LINE_BYTES = 64
+#: Columns and rows that a die may have: places and doors fit the routers' tables.
+MAX_SIDE = 30
 
 
 def _is_power_of_two(value: int) -> bool:
@@ -191,3 +201,88 @@ def preset(name: str) -> NodeParams:
     except KeyError:
         known = ", ".join(sorted(PRESETS))
         raise ValueError(f"preset must be one of {known}, not {name!r}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DieParams:
+    """A die: a grid of places, each with a node and its routers.
+
+    Places are (column, row), both counted from 1, row 1 in the north.
+
+    Parameters
+    ----------
+    name
+        What the preset is called.
+    node
+        The nodes, all alike.
+    columns, rows
+        Size of the grid.
+    dead_cores
+        Places without a working node; their routers work.
+    dead_routers
+        Places where nothing works.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range; the message names it and its value.
+
+    """
+
+    name: str
+    node: NodeParams
+    columns: int
+    rows: int
+    dead_cores: tuple[tuple[int, int], ...] = ()
+    dead_routers: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("columns", "rows"):
+            value = getattr(self, name)
+            if not 1 <= value <= MAX_SIDE:
+                raise ValueError(f"{name} must be in 1..{MAX_SIDE}, not {value!r}")
+        for name in ("dead_cores", "dead_routers"):
+            places = tuple(sorted({(column, row) for column, row in getattr(self, name)}))
+            for column, row in places:
+                if not (1 <= column <= self.columns and 1 <= row <= self.rows):
+                    raise ValueError(
+                        f"{name} must be places of the {self.columns} x {self.rows} grid, "
+                        f"not {(column, row)!r}"
+                    )
+            object.__setattr__(self, name, places)
+        if not self.live_nodes:
+            raise ValueError(f"dead_cores and dead_routers must leave a node, not {self.name!r}")
+
+    @property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """All places, row by row."""
+        return tuple((c, r) for r in range(1, self.rows + 1) for c in range(1, self.columns + 1))
+
+    @property
+    def live_routers(self) -> tuple[tuple[int, int], ...]:
+        """The places whose routers work, row by row."""
+        dead = set(self.dead_routers)
+        return tuple(place for place in self.places if place not in dead)
+
+    @property
+    def live_nodes(self) -> tuple[tuple[int, int], ...]:
+        """The places with a working node, row by row."""
+        dead = {*self.dead_cores, *self.dead_routers}
+        return tuple(place for place in self.places if place not in dead)
+
+
+#: The named dies. `d1` is the machine's, 354 of 360 nodes live; that the dead ones are at the
+#: south end of the last column is our choice. `tiny` is for tests.
+DIES: dict[str, DieParams] = {
+    params.name: params
+    for params in (
+        DieParams(
+            name="d1",
+            node=PRESETS["d1"],
+            columns=18,
+            rows=20,
+            dead_cores=tuple((18, row) for row in range(15, 21)),
+        ),
+        DieParams(name="tiny", node=PRESETS["tiny"], columns=3, rows=3),
+    )
+}

@@ -1,7 +1,7 @@
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
-from d1_golden.params import LINE_BYTES, PRESETS, NodeParams, preset
+from d1_golden.params import DIES, LINE_BYTES, PRESETS, DieParams, NodeParams, preset
 
 GOOD = PRESETS["tiny"]
 
@@ -69,3 +69,40 @@ def test_a_parameter_out_of_range_is_named(change: dict, message: str) -> None:
 def test_parameters_are_given_by_name() -> None:
     with pytest.raises(TypeError):
         NodeParams("x", 2, 2)  # type: ignore[misc]
+
+
+def test_the_d1_die_has_354_live_nodes_in_a_grid_of_18_by_20() -> None:
+    die = DIES["d1"]
+    assert (die.columns, die.rows, len(die.places)) == (18, 20, 360)
+    assert len(die.live_nodes) == 354
+    assert die.live_routers == die.places
+    assert die.node is PRESETS["d1"]
+
+
+def test_a_dead_router_takes_its_node_with_it() -> None:
+    die = replace(DIES["tiny"], dead_cores=((1, 1),), dead_routers=((2, 3), (2, 3)))
+    assert die.dead_routers == ((2, 3),)
+    assert (2, 3) not in die.live_routers and len(die.live_routers) == 8
+    assert {(1, 1), (2, 3)}.isdisjoint(die.live_nodes) and len(die.live_nodes) == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"columns": 0}, "columns must be in 1..30, not 0"),
+        ({"rows": 31}, "rows must be in 1..30, not 31"),
+        ({"dead_cores": ((0, 1),)}, r"dead_cores must be places of the 3 x 3 grid, not \(0, 1\)"),
+        ({"dead_routers": ((1, 4),)}, r"dead_routers must be places of .* not \(1, 4\)"),
+        ({"dead_cores": DIES["tiny"].places}, "dead_cores and dead_routers must leave a node"),
+    ],
+)
+def test_a_die_out_of_range_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(DIES["tiny"], **changes)  # type: ignore[arg-type]
+
+
+def test_the_dead_need_not_be_in_order() -> None:
+    die = DieParams(
+        name="x", node=GOOD, columns=2, rows=2, dead_cores=((2, 2), (1, 1)), dead_routers=()
+    )
+    assert die.dead_cores == ((1, 1), (2, 2))

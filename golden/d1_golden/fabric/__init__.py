@@ -1,0 +1,1 @@
+"""The mesh of a die: places, routers, and the functional model of all its nodes."""
