@@ -13,12 +13,12 @@ def test_a_place_is_in_address_bits_55_to_24() -> None:
 
 
 def test_a_coordinate_must_fit_a_byte() -> None:
-    with pytest.raises(ValueError, match="row must be in 0..255, not 256"):
+    with pytest.raises(ValueError, match=r"row must be in 0\.\.255, not 256"):
         _ = Place(0, 256).bits
 
 
 def test_an_offset_must_be_local() -> None:
-    with pytest.raises(ValueError, match="offset must be in 0..0xffffff, not 16777216"):
+    with pytest.raises(ValueError, match=r"offset must be in 0\.\.0xffffff, not 16777216"):
         Place(1, 1).address(1 << 24)
 
 
