@@ -1,0 +1,147 @@
+"""Parameters of a SerDes link and its named presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from ..packet import PACKET_DTYPE
+
+__all__ = ["BLOCK_BITS", "LINKS", "WORD_BITS", "LinkParams", "link_preset"]
+
+#: Bits of a word, the payload of one block of one lane.
+WORD_BITS = 64
+#: Bits of a block on a lane: two of sync header, then a word.
+BLOCK_BITS = WORD_BITS + 2
+#: Rows are numbered modulo this on the lanes; numbers tell lanes apart that are skewed.
+ROW_NUMBERS = 256
+
+_LANES = (2, 4, 8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkParams:
+    """Everything that fixes the shape of one link, the same in both directions and at both ends.
+
+    A row is one word on every lane at the same time.
+
+    Parameters
+    ----------
+    name
+        What the preset is called.
+    lanes
+        Lanes of one direction: 2, 4 or 8.
+    lane_width
+        Parallel bits of a lane in each clock, 1 to 64; 1 is a true serial stream.
+    packet_slots
+        Packets of one frame.
+    window
+        Frames that may be sent before the first of them is acknowledged.
+    request_credits, reply_credits
+        Packets of each plane that the receiving end has room for.
+    flight_cycles
+        Clocks from the transmitting end's lanes to the receiving end's, the shortest lane's.
+    skew_limit
+        Blocks by which the slowest lane may lag behind the fastest.
+    marker_interval
+        Rows from one alignment marker to the next while data flow.
+    lane_patience
+        Rows that the receiver waits for a lane before it calls it dead.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range; the message names it and its value.
+    """
+
+    name: str
+    lanes: int = 8
+    lane_width: int = 56
+    packet_slots: int = 5
+    window: int = 64
+    request_credits: int = 256
+    reply_credits: int = 256
+    flight_cycles: int = 140
+    skew_limit: int = 32
+    marker_interval: int = 1024
+    lane_patience: int = 512
+
+    def __post_init__(self) -> None:
+        if self.lanes not in _LANES:
+            raise ValueError(f"lanes must be 2, 4 or 8, not {self.lanes!r}")
+        if not 1 <= self.lane_width <= WORD_BITS:
+            raise ValueError(f"lane_width must be in 1..{WORD_BITS}, not {self.lane_width!r}")
+        for name in ("packet_slots", "window", "request_credits", "reply_credits"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        if self.flight_cycles < 0:
+            raise ValueError(f"flight_cycles must be at least 0, not {self.flight_cycles!r}")
+        # Twice the limit are the rows between which a lane may be, seen from another one.
+        if not 1 <= self.skew_limit <= ROW_NUMBERS // 8:
+            raise ValueError(
+                f"skew_limit must be in 1..{ROW_NUMBERS // 8}, not {self.skew_limit!r}"
+            )
+        if self.marker_interval < 4 or self.marker_interval % 2:
+            raise ValueError(
+                f"marker_interval must be even and at least 4, not {self.marker_interval!r}"
+            )
+        if self.lane_patience < 1:
+            raise ValueError(f"lane_patience must be at least 1, not {self.lane_patience!r}")
+
+    @property
+    def packet_words(self) -> int:
+        """Words of one packet."""
+        return 8 * PACKET_DTYPE.itemsize // WORD_BITS
+
+    @property
+    def frame_words(self) -> int:
+        """Words of one frame: its packets and the control word, filled up to whole rows."""
+        return self.frame_rows * self.lanes
+
+    @property
+    def frame_rows(self) -> int:
+        """Rows of one frame."""
+        return ceil((self.packet_slots * self.packet_words + 1) / self.lanes)
+
+    @property
+    def cycles_per_row(self) -> float:
+        """Clocks that one row takes on the lanes."""
+        return BLOCK_BITS / self.lane_width
+
+    @property
+    def marker_share(self) -> float:
+        """The most that markers take of all rows of a full link."""
+        return 1 / self.marker_interval
+
+    @property
+    def deskew_rows(self) -> int:
+        """Rows that the receiver can hold of each lane: a power of two, twice the skew limit."""
+        return 1 << (2 * self.skew_limit - 1).bit_length()
+
+
+#: The named links. `d1` is that of the machine, 112 Gb/s a lane at 2 GHz; the others are for FPGA
+#: transceivers and for tests, `serial` in true serial form.
+LINKS: dict[str, LinkParams] = {
+    params.name: params
+    for params in (
+        LinkParams(name="d1"),
+        LinkParams(name="fpga", lanes=4, lane_width=32, flight_cycles=40),
+        LinkParams(name="serial", lanes=4, lane_width=1, flight_cycles=0),
+        LinkParams(name="tiny", lanes=2, lane_width=64, flight_cycles=4, skew_limit=4),
+    )
+}
+
+
+def link_preset(name: str) -> LinkParams:
+    """Return the link called `name`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such link; the message lists those that exist.
+    """
+    try:
+        return LINKS[name]
+    except KeyError:
+        known = ", ".join(sorted(LINKS))
+        raise ValueError(f"link must be one of {known}, not {name!r}") from None
