@@ -184,8 +184,26 @@ def serve_request(request, reply, state):
 
 
 @njit
+def _plain_line(request, node, sram_bytes):
+    """Return the first word in SRAM of a READ or WRITE of a whole line there, else -1.
+
+    One that is not plain may be as right as one that is; it only takes longer to carry out.
+    """
+    kind, place = request[0] & np.uint64(0xFFFF), request[1] >> _LOCAL_SHIFT
+    local = request[1] & _LOCAL
+    if kind != _READ and (kind != _WRITE or request[2] != _ALL_BYTES):
+        return -1
+    if local & _IN_LINE or local >= np.uint64(sram_bytes) or (place != _ZERO and place != node):
+        return -1
+    return np.int64(local >> np.uint64(3))
+
+
+@njit
 def serve(requests, replies, state):
     """Carry out requests in order; write the replies and return how many there are.
+
+    Reads and writes of whole lines, which are most of them, take a tenth of the time of others:
+    they do not hand on the state, whose many arrays would be counted references each time.
 
     Parameters
     ----------
@@ -197,7 +215,24 @@ def serve(requests, replies, state):
         The node.
     """
     count = 0
+    memory64, counter, wrong = state.memory64, state.counter, state.ecc.wrong
+    node = state.control[IDENTITY_LINE, _NODE]
     for i in range(requests.shape[0]):
-        if serve_request(requests[i], replies[count], state):
-            count += 1
+        word = _plain_line(requests[i], node, state.memory8.size) if wrong[0] == 0 else -1
+        if word < 0:
+            if serve_request(requests[i], replies[count], state):
+                count += 1
+            continue
+        counter[_REQUESTS] += np.uint64(1)
+        if requests[i, 0] & np.uint64(0xFF) == _WRITE:
+            for n in range(_LINE_WORDS):
+                memory64[word + n] = requests[i, 3 + n]
+            continue
+        counter[_REPLIES] += np.uint64(1)
+        replies[count, 0] = requests[i, 0] & ~np.uint64(0xFFFF) | _READ_REPLY
+        replies[count, 1] = requests[i, 1]
+        replies[count, 2] = _ZERO
+        for n in range(_LINE_WORDS):
+            replies[count, 3 + n] = memory64[word + n]
+        count += 1
     return count
