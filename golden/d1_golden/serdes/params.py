@@ -7,7 +7,7 @@ from math import ceil
 
 from ..packet import PACKET_DTYPE
 
-__all__ = ["BLOCK_BITS", "LINKS", "WORD_BITS", "LinkParams", "link_preset"]
+__all__ = ["BLOCK_BITS", "LINKS", "ROW_NUMBERS", "WORD_BITS", "LinkParams", "link_preset"]
 
 #: Bits of a word, the payload of one block of one lane.
 WORD_BITS = 64
@@ -15,6 +15,17 @@ WORD_BITS = 64
 BLOCK_BITS = WORD_BITS + 2
 #: Rows are numbered modulo this on the lanes; numbers tell lanes apart that are skewed.
 ROW_NUMBERS = 256
+
+#: Bits of the number of a frame.
+SEQUENCE_BITS = 7
+#: Bits of the count of packets that may have been sent.
+LIMIT_BITS = 10
+#: Rows that the link layer's transmitter holds: what is decided now is sent so many rows later.
+TRANSMIT_ROWS = 3
+#: Clocks from the arrival of a row to where the link layer knows what its control word says.
+RECEIVE_CYCLES = 3
+#: Clocks from there to the packet being out of the receive buffer, if it is taken at once.
+DELIVERY_CYCLES = 3
 
 _LANES = (2, 4, 8)
 
@@ -35,12 +46,20 @@ class LinkParams:
         Parallel bits of a lane in each clock, 1 to 64; 1 is a true serial stream.
     packet_slots
         Packets of one frame.
-    window
-        Frames that may be sent before the first of them is acknowledged.
-    request_credits, reply_credits
-        Packets of each plane that the receiving end has room for.
     flight_cycles
         Clocks from the transmitting end's lanes to the receiving end's, the shortest lane's.
+    coding_cycles
+        The most clocks that the physical coding adds to that, both ends and deskew together.
+    window
+        Frames that may be sent before the first of them is acknowledged, the entries of the
+        replay buffer; 0 is what the round trip needs (`needed_window`).
+    request_credits, reply_credits
+        Packets of each plane that the receiving end has room for; 0 is what the round trip needs
+        (`needed_credits`).
+    retrain_cycles
+        Clocks that a link stays down before it trains again.
+    silence_cycles
+        Clocks without any good row after which a link trains again.
     skew_limit
         Blocks by which the slowest lane may lag behind the fastest.
     marker_interval
@@ -58,10 +77,13 @@ class LinkParams:
     lanes: int = 8
     lane_width: int = 56
     packet_slots: int = 5
-    window: int = 64
-    request_credits: int = 256
-    reply_credits: int = 256
     flight_cycles: int = 140
+    coding_cycles: int = 60
+    window: int = 0
+    request_credits: int = 0
+    reply_credits: int = 0
+    retrain_cycles: int = 64
+    silence_cycles: int = 4096
     skew_limit: int = 32
     marker_interval: int = 1024
     lane_patience: int = 512
@@ -71,11 +93,24 @@ class LinkParams:
             raise ValueError(f"lanes must be 2, 4 or 8, not {self.lanes!r}")
         if not 1 <= self.lane_width <= WORD_BITS:
             raise ValueError(f"lane_width must be in 1..{WORD_BITS}, not {self.lane_width!r}")
-        for name in ("packet_slots", "window", "request_credits", "reply_credits"):
+        if not 1 <= self.packet_slots <= 5:
+            raise ValueError(f"packet_slots must be in 1..5, not {self.packet_slots!r}")
+        for name in ("flight_cycles", "coding_cycles"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)!r}")
+        for name in ("retrain_cycles", "silence_cycles"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
-        if self.flight_cycles < 0:
-            raise ValueError(f"flight_cycles must be at least 0, not {self.flight_cycles!r}")
+        # A limit that is older than another one must be told from one that is newer.
+        for name, needed, most in (
+            ("window", self.needed_window, (1 << SEQUENCE_BITS) - 1),
+            ("request_credits", self.needed_credits, (1 << LIMIT_BITS - 1) - 1),
+            ("reply_credits", self.needed_credits, (1 << LIMIT_BITS - 1) - 1),
+        ):
+            value = getattr(self, name) or needed
+            if not 1 <= value <= most:
+                raise ValueError(f"{name} must be in 1..{most}, not {value!r}")
+            object.__setattr__(self, name, value)
         # Twice the limit are the rows between which a lane may be, seen from another one.
         if not 1 <= self.skew_limit <= ROW_NUMBERS // 8:
             raise ValueError(
@@ -109,9 +144,41 @@ class LinkParams:
         return BLOCK_BITS / self.lane_width
 
     @property
+    def cycles_per_frame(self) -> float:
+        """Clocks that one full frame takes on the lanes."""
+        return self.frame_rows * self.cycles_per_row
+
+    @property
+    def acknowledge_cycles(self) -> float:
+        """The most clocks from the decision to send a frame to its acknowledgement being known.
+
+        Each way: the rows in the transmitter, the way over lanes, the receiver. There the
+        rows of the frame behind its first; back, those of a frame that has just begun.
+        """
+        rows = 2 * TRANSMIT_ROWS + (self.frame_rows - 1) + self.frame_rows
+        ways = 2 * (self.flight_cycles + self.coding_cycles + RECEIVE_CYCLES)
+        return rows * self.cycles_per_row + ways
+
+    @property
+    def needed_window(self) -> int:
+        """Frames that begin before the first of them is acknowledged, on a full link."""
+        return ceil(self.acknowledge_cycles / self.cycles_per_frame)
+
+    @property
+    def needed_credits(self) -> int:
+        """Packets that are taken before room for the first of them is reported, on a full link."""
+        cycles = self.acknowledge_cycles + DELIVERY_CYCLES
+        return self.packet_slots * ceil(cycles / self.cycles_per_frame)
+
+    @property
     def marker_share(self) -> float:
         """The most that markers take of all rows of a full link."""
         return 1 / self.marker_interval
+
+    @property
+    def skew_bits(self) -> int:
+        """Bits by which the slowest lane may lag behind the fastest."""
+        return self.skew_limit * BLOCK_BITS
 
     @property
     def deskew_rows(self) -> int:
