@@ -19,9 +19,15 @@ __all__ = [
     "COUNTER_LINES",
     "ECC_BASE",
     "IDENTITY",
+    "LINK_BASE",
     "LOCAL_BITS",
     "MACHINE_ID",
     "REGISTERS",
+    "ROUTER_BASE",
+    "ROUTER_BITS",
+    "ROUTE_TABLE_BASE",
+    "ROUTE_TABLE_REGISTERS",
+    "ROUTE_TABLE_SIDE",
     "SEMAPHORE_BASE",
     "SEMAPHORE_BITS",
     "SRAM_BASE",
@@ -33,7 +39,10 @@ __all__ = [
     "EccRegister",
     "IdentityRegister",
     "IssueSlot",
+    "LinkRegister",
     "Register",
+    "RouteTableRegister",
+    "RouterRegister",
     "SemaphoreRegister",
     "StallCause",
     "ThreadRegister",
@@ -44,6 +53,7 @@ __all__ = [
     "issue_counter",
     "issue_slots",
     "register_address",
+    "router_lines",
     "stall_counter",
     "thread_counter",
 ]
@@ -66,6 +76,17 @@ ECC_BASE = CONTROL_BASE + 0x4000
 SEMAPHORE_BASE = CONTROL_BASE + 0x5000
 #: What the transfer engine does, one line.
 TRANSFER_BASE = CONTROL_BASE + 0x6000
+#: The registers of the routers at the node's place; they are there even where the node is dead.
+ROUTER_BASE = CONTROL_BASE + 0x1_0000
+#: Bits of an offset from `ROUTER_BASE`: all these addresses are the routers', none the node's.
+ROUTER_BITS = 16
+#: The routing table: an entry of 4 bits for each place of a square with this side.
+ROUTE_TABLE_BASE = ROUTER_BASE
+ROUTE_TABLE_SIDE = 32
+#: Registers of the table: two for each row.
+ROUTE_TABLE_REGISTERS = ROUTE_TABLE_SIDE * ROUTE_TABLE_SIDE // 16
+#: Packets counted at the routers' outputs, a line for each plane.
+LINK_BASE = ROUTER_BASE + 0x240
 
 #: Registers of a line.
 _LINE_REGISTERS = LINE_BYTES // 8
@@ -225,6 +246,36 @@ class TransferRegister(_DocumentedEnum):
     FAULT_ADDRESS = 3, "address of the first: local, of a descriptor, or remote"
 
 
+class RouteTableRegister(_DocumentedEnum):
+    """The registers of the routing table (docs/router.md)."""
+
+    ENTRIES = 0, "entries of row n / 2: column 16 (n mod 2) + k in bits 4k+3..4k, of register n"
+
+
+class RouterRegister(_DocumentedEnum):
+    """Index of each register in the line of the routers (docs/router.md)."""
+
+    EXITS = 0, "entries of other dies: north in bits 3..0, east 7..4, south 11..8, west 15..12"
+    CORE_DISABLED = 1, "1: nothing goes to the node; requests to it are refused"
+    DROPPED = 2, "packets that nobody got: broadcasts and replies without a node to go to"
+    REFUSED = 3, "requests that were answered with FAULT_REPLY in place of a node"
+
+
+class LinkRegister(_DocumentedEnum):
+    """Index of each counter of packets that left by an output of the routers."""
+
+    REQUEST_LOCAL = 0, "requests to the node or, in its place, to the routers' control"
+    REQUEST_NORTH = 1, "requests to the north"
+    REQUEST_EAST = 2, "to the east"
+    REQUEST_SOUTH = 3, "to the south"
+    REQUEST_WEST = 4, "to the west"
+    REPLY_LOCAL = 8, "replies likewise"
+    REPLY_NORTH = 9, "replies to the north"
+    REPLY_EAST = 10, "to the east"
+    REPLY_SOUTH = 11, "to the south"
+    REPLY_WEST = 12, "to the west"
+
+
 class Command(enum.IntEnum):
     """Values of ThreadRegister.COMMAND; any other value changes nothing."""
 
@@ -251,7 +302,7 @@ class Access(enum.Enum):
 
 @dataclass(frozen=True)
 class Register:
-    """One 64-bit control register; of thread 0 and semaphore 0 where each has its own."""
+    """One 64-bit control register; of thread 0, semaphore 0 and so on where each has its own."""
 
     name: str
     address: int
@@ -260,7 +311,7 @@ class Register:
 
 
 def register_address(register: enum.IntEnum, index: int = 0) -> int:
-    """Return the local address of a control register, of thread or semaphore `index`."""
+    """Return the local address of a control register, of thread, semaphore ... `index`."""
     match register:
         case IdentityRegister():
             return IDENTITY + 8 * register
@@ -274,6 +325,12 @@ def register_address(register: enum.IntEnum, index: int = 0) -> int:
             return SEMAPHORE_BASE + 8 * index
         case TransferRegister():
             return TRANSFER_BASE + 8 * register
+        case RouteTableRegister():
+            return ROUTE_TABLE_BASE + 8 * index
+        case RouterRegister():
+            return ROUTER_BASE + 8 * (ROUTE_TABLE_REGISTERS + register)
+        case LinkRegister():
+            return LINK_BASE + 8 * register
     raise TypeError(f"register must be a control register, not {register!r}")
 
 
@@ -322,6 +379,25 @@ def control_lines(params: NodeParams) -> tuple[int, ...]:
     )
 
 
+def router_lines() -> tuple[int, ...]:
+    """Return the local addresses of the lines of the routers, in ascending order.
+
+    An access to a line from `ROUTER_BASE` on that is not among them is a fault.
+    """
+    lines = {
+        address - address % LINE_BYTES
+        for address in (
+            *(
+                register_address(RouteTableRegister.ENTRIES, n)
+                for n in range(ROUTE_TABLE_REGISTERS)
+            ),
+            *map(register_address, RouterRegister),
+            *map(register_address, LinkRegister),
+        )
+    }
+    return tuple(sorted(lines))
+
+
 #: What a write does to the registers that are not read only, by kind and name: members of
 #: different kinds are equal when their numbers are.
 _ACCESS: dict[tuple[type[enum.IntEnum], str], Access] = {
@@ -336,9 +412,12 @@ _ACCESS: dict[tuple[type[enum.IntEnum], str], Access] = {
     (EccRegister, "INJECT_ADDRESS"): Access.WRITE_ONLY,
     (SemaphoreRegister, "COUNT"): Access.READ_WRITE,
     (TransferRegister, "FAULTS"): Access.READ_WRITE,
+    (RouteTableRegister, "ENTRIES"): Access.READ_WRITE,
+    (RouterRegister, "EXITS"): Access.READ_WRITE,
+    (RouterRegister, "CORE_DISABLED"): Access.READ_WRITE,
 }
 
-#: Every control register; of thread 0 and semaphore 0 where each has its own.
+#: Every control register; of thread 0, semaphore 0 and so on where each has its own.
 REGISTERS: tuple[Register, ...] = tuple(
     Register(
         f"{kind.__name__.removesuffix('Register').lower()}.{register.name.lower()}",
@@ -353,6 +432,9 @@ REGISTERS: tuple[Register, ...] = tuple(
         EccRegister,
         SemaphoreRegister,
         TransferRegister,
+        RouteTableRegister,
+        RouterRegister,
+        LinkRegister,
     )
     for register in kind
 )

@@ -22,6 +22,7 @@ from d1_golden.memory_map import (
     issue_counter,
     issue_slots,
     register_address,
+    router_lines,
     stall_counter,
     thread_counter,
 )
@@ -30,7 +31,7 @@ from d1_golden.params import LINE_BYTES, PRESETS, preset
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_register_is_in_a_line_that_exists_and_in_no_other_place(name: str) -> None:
-    lines = control_lines(preset(name))
+    lines = (*control_lines(preset(name)), *router_lines())
     assert [*lines] == sorted({*lines})
     assert all(CONTROL_BASE <= line < 1 << LOCAL_BITS and line % LINE_BYTES == 0 for line in lines)
     addresses = [register.address for register in REGISTERS]

@@ -21,6 +21,7 @@ from .interfaces import (
     line_address_bits,
     packet_layout,
 )
+from .request_check import is_malformed, register_masks
 
 __all__ = ["PacketDoor", "is_between"]
 
@@ -172,43 +173,22 @@ class PacketDoor(wiring.Component):
             self.sram_write.request.payload.data.eq(request.data),
             self.control.request.payload.line.eq(request.address[_OFFSET_BITS : LOCAL_BITS - 1]),
             self.control.request.payload.write.eq(request.opcode != Opcode.READ),
-            self.control.request.payload.mask.eq(Cat(byte.all() for byte in _bytes(mask))),
+            self.control.request.payload.mask.eq(Cat(byte.all() for byte in register_masks(mask))),
             self.control.request.payload.data.eq(request.data),
         ]
 
     def _is_fault(self, m: Module, request: data.View) -> Signal:
         """Return whether a request is at fault, as far as can be told without its target."""
-        address, flags = request.address, request.flags
+        address = request.address
         node = address[LOCAL_BITS : LOCAL_BITS + _NODE_BITS]
-        is_control = address[LOCAL_BITS - 1]
-        partial = Cat(byte.any() & ~byte.all() for byte in _bytes(request.mask)).any()
-        elsewhere, malformed = Signal(), Signal()
-        m.d.comb += elsewhere.eq((node != 0) & (node != self.node_id))
-        with m.Switch(request.opcode):
-            with m.Case(Opcode.READ):
-                m.d.comb += malformed.eq(flags.as_value().any())
-            with m.Case(Opcode.WRITE):
-                m.d.comb += malformed.eq(is_control & partial)
-            with m.Case(Opcode.POST):
-                m.d.comb += malformed.eq(~flags.post | address[:LOCAL_BITS].any())
-            with m.Case(Opcode.BROADCAST):
-                far = request.mask[:_NODE_BITS]
-                m.d.comb += [
-                    malformed.eq(flags.acknowledge | request.mask[_NODE_BITS:].any()),
-                    elsewhere.eq(~is_between(self.node_id, node, far)),
-                ]
-            with m.Default():
-                m.d.comb += malformed.eq(1)
+        elsewhere = Signal()
+        with m.If(request.opcode == Opcode.BROADCAST):
+            m.d.comb += elsewhere.eq(~is_between(self.node_id, node, request.mask[:_NODE_BITS]))
+        with m.Else():
+            m.d.comb += elsewhere.eq((node != 0) & (node != self.node_id))
+        outside = ~address[LOCAL_BITS - 1] & (address[:LOCAL_BITS] >= self._params.sram_bytes)
         fault = Signal()
-        m.d.comb += fault.eq(
-            malformed
-            | elsewhere
-            | flags.zero
-            | (flags.semaphore.any() & ~flags.post)
-            | address[LOCAL_BITS + _NODE_BITS :].any()
-            | address[:_OFFSET_BITS].any()
-            | (~is_control & (address[:LOCAL_BITS] >= self._params.sram_bytes))
-        )
+        m.d.comb += fault.eq(is_malformed(m, request) | elsewhere | outside)
         return fault
 
     def _reply(self, m: Module, reply: stream.Interface, answer: Signal, answered: Any) -> None:
@@ -258,8 +238,3 @@ def _header_layout() -> data.StructLayout:
     """Return the layout of what the answer needs of a request."""
     members = packet_layout().members
     return data.StructLayout({name: members[name] for name in ("opcode", "flags", *_REPEATED)})
-
-
-def _bytes(mask: Value) -> list[Value]:
-    """Return the bits of a byte mask in groups, one for each 64-bit word of a line."""
-    return [mask[n : n + 8] for n in range(0, LINE_BYTES, 8)]
