@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import d1_golden.params as node_params
 import numpy as np
@@ -20,21 +20,20 @@ from d1_golden.memory_map import (
     ThreadStatus,
     register_address,
 )
-from d1_golden.packet import Opcode, read_requests, write_requests
+from d1_golden.packet import write_requests
 from d1_golden.params import LINE_BYTES, NodeParams
 from numpy.typing import NDArray
 
 from d1.backends import open_link
-from d1.errors import AccessError, CycleLimitError, DeviceError, KernelFault
-from d1.link import Link
+from d1.errors import AccessError, CycleLimitError, KernelFault
+from d1.exchange import exchange
+from d1.link import PacketLink
 from d1.sram import SramRegion
 
-__all__ = ["Device", "ThreadState", "open_device", "shared_device"]
+__all__ = ["Call", "Device", "ThreadState", "call_all", "open_device", "shared_device"]
 
 #: The part of SRAM in which `Device.call` keeps programs, from address 0: one in so many.
 _CODE_SHARE = 4
-#: Cycles that a packet may take on its way, with room to spare.
-_CYCLES_PER_PACKET = 64
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,33 @@ class ThreadState:
         )
 
 
+@dataclass(frozen=True)
+class Call:
+    """A program to run to its end, and what it works on; see `Device.call`.
+
+    Parameters
+    ----------
+    program
+        Machine code; starts at its first byte and ends with `ecall`. It must not depend on where
+        it is.
+    arg
+        In a0 at the start of every thread.
+    threads
+        How many threads run it, from thread 0 on; mhartid tells them apart.
+    inputs
+        Address and contents of what to write before.
+    outputs
+        Address and size in bytes of what to read afterwards.
+
+    """
+
+    program: bytes
+    arg: int = 0
+    threads: int = 1
+    inputs: tuple[tuple[int, NDArray[np.generic]], ...] = ()
+    outputs: tuple[tuple[int, int], ...] = ()
+
+
 class Device:
     """One training node behind a link.
 
@@ -80,13 +106,19 @@ class Device:
     ----------
     link
         The way to the node; the device closes it.
+    params
+        Parameters of the node.
     name
         Kind of device, for messages.
+    base
+        Address of the node; 0 where the link leads to no other.
 
     Members
     -------
     params : NodeParams
         Parameters of the node.
+    base : int
+        Address of the node.
     code, data : SramRegion
         Where programs and data are put.
     lock : RLock
@@ -94,10 +126,11 @@ class Device:
 
     """
 
-    def __init__(self, link: Link, name: str) -> None:
+    def __init__(self, link: PacketLink, params: NodeParams, name: str, *, base: int = 0) -> None:
         self.link = link
+        self.params = params
         self.name = name
-        self.params: NodeParams = link.params
+        self.base = base
         size = self.params.sram_bytes
         code = size // _CODE_SHARE
         self.code = SramRegion("program", SRAM_BASE, code, size)
@@ -126,7 +159,7 @@ class Device:
     def reset(self) -> None:
         """Reset the node; programs and data in its SRAM are lost."""
         self.link.reset()
-        self._forget_programs()
+        self.forget_programs()
 
     def write(self, address: int, data: bytes | NDArray[np.generic]) -> None:
         """Put bytes at an address of the node.
@@ -140,8 +173,8 @@ class Device:
         payload = _bytes(data)
         self._require_address(address, payload.size)
         if address < self.code.base + self.code.size and payload.size:
-            self._forget_programs()
-        self._exchange([write_requests(address, payload)])
+            self.forget_programs()
+        self._exchange([write_requests(self.base + address, payload)])
 
     def read(self, address: int, size: int) -> NDArray[np.uint8]:
         """Return `size` bytes from an address of the node.
@@ -153,7 +186,7 @@ class Device:
 
         """
         self._require_address(address, size)
-        return self._exchange([], [(address, size)])[0]
+        return self._exchange([], [(self.base + address, size)])[0]
 
     def start(self, pc: int, arg: int = 0, thread: int = 0) -> None:
         """Start a thread at `pc` with `arg` in a0."""
@@ -162,7 +195,7 @@ class Device:
     def stop(self, thread: int = 0) -> None:
         """Ask a running thread to finish what it has issued and become idle."""
         address = register_address(ThreadRegister.COMMAND, self._require_thread(thread))
-        self._exchange([write_requests(address, _words(Command.STOP))])
+        self._exchange([write_requests(self.base + address, _words(Command.STOP))])
 
     def status(self, thread: int = 0) -> ThreadState:
         """Return the state of a thread."""
@@ -186,14 +219,15 @@ class Device:
             It faulted.
 
         """
-        self._run(max_cycles)
+        _run(self.link, max_cycles)
         state = self.status(thread)
         self._require_success({thread: state}, max_cycles)
         return state
 
     def counters(self) -> dict[CounterRegister, int]:
         """Return the node's performance counters, which count from reset."""
-        words = self._exchange([], [(COUNTER_BASE, 8 * len(CounterRegister))])[0].view("<u8")
+        counters = (self.base + COUNTER_BASE, 8 * len(CounterRegister))
+        words = self._exchange([], [counters])[0].view("<u8")
         return {register: int(words[register]) for register in CounterRegister}
 
     def call(
@@ -208,22 +242,13 @@ class Device:
     ) -> list[NDArray[np.uint8]]:
         """Run a program to its end and return what it left in SRAM.
 
-        The program must not depend on where it is. It stays loaded as long as there is room, so
-        that a second call moves only data. After an error the device has been reset and can be
-        used again.
+        It stays loaded as long as there is room, so that a second call moves only data. After an
+        error the device has been reset and can be used again.
 
         Parameters
         ----------
-        program
-            Machine code; starts at its first byte and ends with `ecall`.
-        arg
-            In a0 at the start of every thread.
-        threads
-            How many threads run it, from thread 0 on; mhartid tells them apart.
-        inputs
-            Address and contents of what to write before.
-        outputs
-            Address and size in bytes of what to read afterwards.
+        program, arg, threads, inputs, outputs
+            See `Call`.
         max_cycles
             Cycles after which to give up.
 
@@ -236,51 +261,76 @@ class Device:
             There are not so many threads.
 
         """
-        if not 1 <= threads <= self.params.threads:
-            raise ValueError(f"threads must be in 1..{self.params.threads}, not {threads!r}")
-        ranges = list(outputs)
-        payloads = [(address, _bytes(data)) for address, data in inputs]
-        for address, size in [*((a, p.size) for a, p in payloads), *ranges]:
-            self._require_address(address, size)
+        call = Call(program, arg, threads, tuple(inputs), tuple(outputs))
         with self.lock:
-            pc, requests = self._place(program)
-            requests += [write_requests(address, payload) for address, payload in payloads]
-            requests += [self._start_request(pc, arg, thread) for thread in range(threads)]
-            try:
-                self._exchange(requests)
-                self._run(max_cycles)
-                lines = [self._thread_line(thread) for thread in range(threads)]
-                replies = self._exchange([], [*lines, *ranges])
-                states, results = replies[:threads], replies[threads:]
-                self._require_success(
-                    {thread: _thread_state(state) for thread, state in enumerate(states)},
-                    max_cycles,
-                )
-            except BaseException:
-                self.reset()
-                raise
-            return results
+            return call_all({self: call}, max_cycles=max_cycles)[self]
 
-    def _place(self, program: bytes) -> tuple[int, list[NDArray[np.void]]]:
-        """Return a program's address and the packets that bring it there."""
-        if program in self._resident:
-            return self._resident[program], []
-        if len(program) > self.code.free:
-            self._forget_programs()
-        address = self.code.allocate(len(program))
-        self._resident[program] = address
-        return address, [write_requests(address, program)]
+    def load_requests(self, call: Call) -> list[NDArray[np.void]]:
+        """Return the packets that bring a call's program and inputs to the node.
 
-    def _forget_programs(self) -> None:
+        The program counts as loaded from then on.
+
+        Raises
+        ------
+        SramOverflowError, AccessError, ValueError
+            The program does not fit, an address is bad, or there are not so many threads.
+
+        """
+        if not 1 <= call.threads <= self.params.threads:
+            raise ValueError(f"threads must be in 1..{self.params.threads}, not {call.threads!r}")
+        payloads = [(address, _bytes(data)) for address, data in call.inputs]
+        for address, size in [*((a, p.size) for a, p in payloads), *call.outputs]:
+            self._require_address(address, size)
+        requests = self._place(call.program)
+        return requests + [write_requests(self.base + a, payload) for a, payload in payloads]
+
+    def start_requests(self, call: Call) -> list[NDArray[np.void]]:
+        """Return the packets that start a call's threads; its program must be loaded."""
+        pc = self._resident[call.program]
+        return [self._start_request(pc, call.arg, thread) for thread in range(call.threads)]
+
+    def result_ranges(self, call: Call) -> list[tuple[int, int]]:
+        """Return what to read after a call: the lines of its threads, then its outputs."""
+        lines = [self._thread_line(thread) for thread in range(call.threads)]
+        return [*lines, *((self.base + address, size) for address, size in call.outputs)]
+
+    def results(
+        self, call: Call, contents: Sequence[NDArray[np.uint8]], max_cycles: int
+    ) -> list[NDArray[np.uint8]]:
+        """Return a call's outputs from the contents of `result_ranges`.
+
+        Raises
+        ------
+        KernelFault, CycleLimitError
+            A thread faulted or still runs.
+
+        """
+        states = {thread: _thread_state(contents[thread]) for thread in range(call.threads)}
+        self._require_success(states, max_cycles)
+        return list(contents[call.threads :])
+
+    def forget_programs(self) -> None:
+        """Forget the programs that were loaded: what they were in has been written."""
         self._resident.clear()
         self.code.clear()
 
+    def _place(self, program: bytes) -> list[NDArray[np.void]]:
+        """Give a program its address; return the packets that bring it there."""
+        if program in self._resident:
+            return []
+        if len(program) > self.code.free:
+            self.forget_programs()
+        address = self.code.allocate(len(program))
+        self._resident[program] = address
+        return [write_requests(self.base + address, program)]
+
     def _start_request(self, pc: int, arg: int, thread: int) -> NDArray[np.void]:
         address = register_address(ThreadRegister.PC, self._require_thread(thread))
-        return write_requests(address, _words(pc, arg, Command.START))
+        return write_requests(self.base + address, _words(pc, arg, Command.START))
 
     def _thread_line(self, thread: int) -> tuple[int, int]:
-        return register_address(ThreadRegister.PC, self._require_thread(thread)), LINE_BYTES
+        address = register_address(ThreadRegister.PC, self._require_thread(thread))
+        return self.base + address, LINE_BYTES
 
     def _require_thread(self, thread: int) -> int:
         if not 0 <= thread < self.params.threads:
@@ -302,34 +352,7 @@ class Device:
         self, requests: list[NDArray[np.void]], reads: Sequence[tuple[int, int]] = ()
     ) -> list[NDArray[np.uint8]]:
         """Send packets, then read ranges; return the contents of each range."""
-        wanted = [read_requests(address, size) for address, size in reads]
-        packets = np.concatenate([*requests, *wanted])
-        replies = self.link.exchange(packets, 1000 + _CYCLES_PER_PACKET * len(packets))
-        faults = replies[replies["opcode"] != Opcode.READ_REPLY]
-        if len(faults):
-            raise AccessError(
-                f"address {int(faults['address'][0]):#x} must be in SRAM "
-                f"(0..{self.params.sram_bytes - 1:#x}) or a register of the control block"
-            )
-        expected = np.concatenate([w["address"] for w in wanted]) if wanted else np.zeros(0, "<u8")
-        if not np.array_equal(replies["address"], expected):
-            raise DeviceError(
-                f"replies must answer the {len(expected)} reads in order, not {len(replies)} "
-                f"packets from addresses {[hex(a) for a in replies['address'][:4]]}"
-            )
-        contents, first = [], 0
-        for (address, size), packets in zip(reads, wanted, strict=True):
-            lines = np.ascontiguousarray(replies["data"][first : first + len(packets)])
-            first += len(packets)
-            offset = address % LINE_BYTES
-            contents.append(lines.reshape(-1)[offset : offset + size])
-        return contents
-
-    def _run(self, max_cycles: int) -> None:
-        if max_cycles <= 0:
-            raise ValueError(f"max_cycles must be positive, not {max_cycles!r}")
-        with suppress(TimeoutError):  # the thread's status says so too, and more
-            self.link.run(max_cycles)
+        return exchange(self.link, self.params, requests, reads)
 
     def _require_success(self, states: Mapping[int, ThreadState], max_cycles: int) -> None:
         """Refuse threads that faulted, then those that still run."""
@@ -348,6 +371,48 @@ class Device:
                     f"thread {thread} must stop within {max_cycles} cycles, not be {state} on "
                     f"{self!r}"
                 )
+
+
+AnyDevice = TypeVar("AnyDevice", bound=Device)
+
+
+def call_all(
+    calls: Mapping[AnyDevice, Call], *, max_cycles: int
+) -> dict[AnyDevice, list[NDArray[np.uint8]]]:
+    """Run programs on nodes behind one link at the same time; return their outputs.
+
+    Packets to all nodes go in one exchange, so that they enter at all doors at once. With more than
+    one node none starts before all have what they need. After an error the nodes have been
+    reset. Whoever calls holds their lock. Parameters and errors are those of `Device.call`.
+    """
+    link, params = (next(iter(calls)).link, next(iter(calls)).params)
+    loads = [packets for node, call in calls.items() for packets in node.load_requests(call)]
+    starts = [packets for node, call in calls.items() for packets in node.start_requests(call)]
+    ranges = {node: node.result_ranges(call) for node, call in calls.items()}
+    try:
+        if len(calls) > 1:
+            # The answer of a node says that it has carried out what came before.
+            exchange(link, params, loads, [of_node[0] for of_node in ranges.values()])
+            loads = []
+        exchange(link, params, [*loads, *starts])
+        _run(link, max_cycles)
+        wanted = [wanted for of_node in ranges.values() for wanted in of_node]
+        contents = iter(exchange(link, params, [], wanted))
+        return {
+            node: node.results(calls[node], [next(contents) for _ in of_node], max_cycles)
+            for node, of_node in ranges.items()
+        }
+    except BaseException:
+        next(iter(calls)).reset()
+        raise
+
+
+def _run(link: PacketLink, max_cycles: int) -> None:
+    """Let nodes run until they are idle or for so long."""
+    if max_cycles <= 0:
+        raise ValueError(f"max_cycles must be positive, not {max_cycles!r}")
+    with suppress(TimeoutError):  # the status of threads says so too, and more
+        link.run(max_cycles)
 
 
 def _bytes(data: bytes | NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -387,7 +452,8 @@ def open_device(device: str = "rtl", preset: str = "d1") -> Device:
         There is no such device or preset; the message lists those there are.
 
     """
-    return Device(open_link(device, node_params.preset(preset)), device)
+    params = node_params.preset(preset)
+    return Device(open_link(device, params), params, device)
 
 
 _shared: dict[tuple[str, str], Device] = {}

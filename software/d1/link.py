@@ -1,31 +1,25 @@
-"""The contract between a device and whatever stands behind it."""
+"""The contracts between devices and whatever stands behind them."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 import numpy as np
-from d1_golden.params import NodeParams
+from d1_golden.params import DieParams, NodeParams
 from numpy.typing import NDArray
 
-__all__ = ["Link"]
+__all__ = ["DieLink", "Link", "PacketLink"]
 
 
-class Link(Protocol):
-    """A node behind packets: all that a new target has to provide.
+class PacketLink(Protocol):
+    """Something that packets go to, and that has a clock.
 
     Members
     -------
-    params
-        Parameters of the node.
     cycles
         Clock cycles since the link was opened.
 
     """
-
-    @property
-    def params(self) -> NodeParams:
-        """Parameters of the node."""
 
     @property
     def cycles(self) -> int:
@@ -47,10 +41,43 @@ class Link(Protocol):
         """Let so many cycles pass."""
 
     def run(self, max_cycles: int) -> object:
-        """Let cycles pass until the node is idle, at most `max_cycles`."""
+        """Let cycles pass until all is idle, at most `max_cycles`."""
 
     def reset(self) -> None:
-        """Reset the node: threads idle, counters zero, SRAM undefined."""
+        """Reset all: threads idle, counters zero, SRAM undefined."""
 
     def close(self) -> None:
         """Give back what the link holds; it cannot be used afterwards."""
+
+
+class Link(PacketLink, Protocol):
+    """A node behind packets: all that a new target has to provide.
+
+    Members
+    -------
+    params
+        Parameters of the node.
+
+    """
+
+    @property
+    def params(self) -> NodeParams:
+        """Parameters of the node."""
+
+
+class DieLink(PacketLink, Protocol):
+    """A die behind packets.
+
+    Requests are addressed to places. They enter at the west or east door of their destination's
+    row; those to one destination keep their order, and replies come in the order of their requests.
+
+    Members
+    -------
+    params
+        The die.
+
+    """
+
+    @property
+    def params(self) -> DieParams:
+        """Parameters of the die."""

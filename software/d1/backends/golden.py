@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from d1_golden.fabric.golden_die import GoldenDie
 from d1_golden.node import GoldenNode
-from d1_golden.params import NodeParams
+from d1_golden.params import DieParams, NodeParams
 
-from d1.link import Link
+from d1.link import DieLink, Link
 
-__all__ = ["open_link"]
+__all__ = ["open_die_link", "open_link"]
 
 
 def open_link(params: NodeParams) -> Link:
     """Return a link to a new golden node."""
     return GoldenNode(params)
+
+
+def open_die_link(params: DieParams) -> DieLink:
+    """Return a link to a new golden die."""
+    return GoldenDie(params)

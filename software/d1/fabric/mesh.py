@@ -1,0 +1,205 @@
+"""The nodes of a die as the host sees them: each one a device, and all of them at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
+
+import numpy as np
+from d1_golden.fabric.place import Place
+from d1_golden.packet import write_requests
+from d1_golden.params import DieParams
+from numpy.typing import NDArray
+
+from d1.backends import open_die_link
+from d1.device import Call, Device, call_all
+from d1.exchange import exchange
+from d1.link import DieLink
+
+__all__ = ["Mesh", "MeshNode", "open_mesh"]
+
+
+class MeshNode(Device):
+    """A node of a mesh: a device like any other, but for what all nodes have in common.
+
+    They share the lock and the clock: what lets one run lets all run; `reset` resets all.
+
+    Parameters
+    ----------
+    mesh
+        Where it is.
+    place
+        Its place.
+
+    Members
+    -------
+    place : Place
+
+    """
+
+    def __init__(self, mesh: Mesh, place: Place) -> None:
+        super().__init__(mesh.link, mesh.params.node, mesh.name, base=place.address())
+        self._mesh = mesh
+        self.place = place
+        self.lock = mesh.lock
+
+    def __repr__(self) -> str:
+        return f"<d1 device {self.name}, preset {self.params.name}, node {self.place}>"
+
+    def reset(self) -> None:
+        """Reset all nodes of the mesh."""
+        self._mesh.reset()
+
+    def close(self) -> None:
+        """Leave the node as it is: the mesh is closed as a whole."""
+
+
+class Mesh:
+    """The live nodes of a die behind one link.
+
+    Parameters
+    ----------
+    link
+        The way to the die; the mesh closes it.
+    name
+        Kind of device, for messages.
+
+    Members
+    -------
+    params : DieParams
+        The die.
+    nodes : dict[tuple[int, int], MeshNode]
+        The live nodes by column and row, row by row.
+    lock : RLock
+        Held by whatever runs programs on the nodes.
+
+    """
+
+    def __init__(self, link: DieLink, name: str) -> None:
+        self.link = link
+        self.name = name
+        self.params: DieParams = link.params
+        self.lock = threading.RLock()
+        self.nodes = {place: MeshNode(self, Place(*place)) for place in self.params.live_nodes}
+
+    def __repr__(self) -> str:
+        size = f"{self.params.columns} x {self.params.rows}"
+        return f"<d1 mesh {self.name}, {size} of preset {self.params.node.name}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def cycles(self) -> int:
+        """Cycles simulated so far, transfers included."""
+        return self.link.cycles
+
+    def node(self, column: int, row: int) -> MeshNode:
+        """Return the node at a place.
+
+        Raises
+        ------
+        ValueError
+            There is no live node.
+
+        """
+        try:
+            return self.nodes[column, row]
+        except KeyError:
+            raise ValueError(
+                f"column and row must be of one of the {len(self.nodes)} live nodes of {self!r}, "
+                f"not {(column, row)!r}"
+            ) from None
+
+    def close(self) -> None:
+        """Give back the link."""
+        self.link.close()
+
+    def reset(self) -> None:
+        """Reset all nodes; programs and data in their SRAM are lost."""
+        self.link.reset()
+        for node in self.nodes.values():
+            node.forget_programs()
+
+    def write(self, items: Iterable[tuple[MeshNode, int, NDArray[np.generic]]]) -> None:
+        """Put data at addresses of nodes, all in one exchange, by all doors at once.
+
+        Parameters
+        ----------
+        items
+            Node, local address and contents.
+
+        Raises
+        ------
+        AccessError
+            Something of it is neither SRAM nor a register.
+
+        """
+        requests = [
+            write_requests(node.base + address, np.ascontiguousarray(data).reshape(-1).view("u1"))
+            for node, address, data in items
+        ]
+        exchange(self.link, self.params.node, requests)
+
+    def read(self, items: Sequence[tuple[MeshNode, int, int]]) -> list[NDArray[np.uint8]]:
+        """Return contents from addresses of nodes, all in one exchange, by all doors at once.
+
+        Parameters
+        ----------
+        items
+            Node, local address and size in bytes.
+
+        Raises
+        ------
+        AccessError
+            Something of it is neither SRAM nor a register.
+
+        """
+        ranges = [(node.base + address, size) for node, address, size in items]
+        return exchange(self.link, self.params.node, [], ranges)
+
+    def call(
+        self, calls: Mapping[tuple[int, int], Call], *, max_cycles: int
+    ) -> dict[tuple[int, int], list[NDArray[np.uint8]]]:
+        """Run programs on nodes at the same time; return what each left in SRAM.
+
+        Parameters
+        ----------
+        calls
+            What to run, by column and row of the node.
+        max_cycles
+            Cycles after which to give up.
+
+        Raises
+        ------
+        CycleLimitError, KernelFault, SramOverflowError, AccessError, ValueError
+            As for `Device.call`.
+
+        """
+        of_nodes = {self.node(*place): call for place, call in calls.items()}
+        with self.lock:
+            results = call_all(of_nodes, max_cycles=max_cycles)
+        return {place: results[self.nodes[place]] for place in calls}
+
+
+def open_mesh(device: str, params: DieParams) -> Mesh:
+    """Return a new mesh; it is the caller's to close.
+
+    Parameters
+    ----------
+    device
+        "rtl" for the simulated RTL, "golden" for the golden model.
+    params
+        The die.
+
+    Raises
+    ------
+    ValueError
+        There is no such device.
+
+    """
+    return Mesh(open_die_link(device, params), device)
