@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from d1_golden.fabric.ports import Port
 
-from ..node.arbiter import RoundRobinArbiter
+from .slot_queue import SlotQueue
 
 __all__ = ["InputBuffer"]
 
@@ -23,18 +23,18 @@ _PORTS = len(Port)
 class InputBuffer(wiring.Component):
     """Holds packets until all outputs that they are for have taken them.
 
-    For each output the oldest packet that it is wanted for is on offer, so a packet waits only for
-    others to the same output. A packet that arrives is on offer in the same cycle, and is not
-    stored when it leaves at once. One packet leaves per cycle, to any number of outputs.
+    Each output has a queue of its own and reads for itself, so a packet waits only for others to
+    the same output; the slots are shared. A packet that arrives is on offer in the same cycle, and
+    is not stored when it leaves at once. One packet arrives per cycle, one leaves to each output.
 
-    Golden twin: `d1_golden.fabric.router`.
+    Golden twin: `d1_golden.fabric.mesh`.
 
     Parameters
     ----------
     layout
         Of the packets.
     depth
-        Packets, at least 2.
+        Slots, each for a packet; at least 2.
 
     Members
     -------
@@ -48,14 +48,13 @@ class InputBuffer(wiring.Component):
     requests : Out(5)
         Outputs that there is a packet for.
     grants : In(5)
-        Of these, the outputs that would take one in this cycle.
-    taken : Out(5)
-        Of these, those that do take `o_packet`.
-    o_packet : Out(layout)
+        Of these, the outputs that take theirs in this cycle.
+    o_packets : Out(layout).array(5)
+        The packet for each output.
     o_control : Out(1)
-        The packet that leaves, and its `control`.
+        Whether that for LOCAL is for the control.
     empty : Out(1)
-        No packet is stored. From a register.
+        No packet is stored. From registers.
 
     Raises
     ------
@@ -70,8 +69,7 @@ class InputBuffer(wiring.Component):
     room: Signal
     requests: Signal
     grants: Signal
-    taken: Signal
-    o_packet: Any
+    o_packets: Sequence[Any]
     o_control: Signal
     empty: Signal
 
@@ -88,8 +86,7 @@ class InputBuffer(wiring.Component):
                 "room": Out(1),
                 "requests": Out(_PORTS),
                 "grants": In(_PORTS),
-                "taken": Out(_PORTS),
-                "o_packet": Out(layout),
+                "o_packets": Out(layout).array(_PORTS),
                 "o_control": Out(1),
                 "empty": Out(1),
             }
@@ -98,86 +95,39 @@ class InputBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         depth = self._depth
-        # A place in the queue is a bit of these; the oldest packet is in place 0, and there are
-        # no gaps: when a packet leaves, those behind it move up, in the queue but not in memory.
-        queued = [Signal(depth, name=f"queued_{port.name}") for port in Port]
-        control = Signal(depth)
-        occupied, end = Signal(depth), Signal(depth + 1)
-        wanted = [Signal(depth + 1, name=f"wanted_{port.name}") for port in Port]
-        oldest = [Signal(depth + 1, name=f"oldest_{port.name}") for port in Port]
+        queues = [SlotQueue(depth) for _ in Port]
+        used, free, slot = Signal(depth), Signal(depth), Signal(range(depth))
         m.d.comb += [
-            occupied.eq(_any(queued)),
-            end.eq(occupied + 1),  # the place of what arrives
-            self.empty.eq(~occupied[0]),
+            used.eq(reduce(or_, (queue.members for queue in queues))),
+            self.empty.eq(~used.any()),
+            self.room.eq(~reduce(or_, (queue.next_members for queue in queues)).all()),
+            free.eq(~used & (used + 1)),  # the lowest that is
+            slot.eq(reduce(or_, (Mux(free[n], n, 0) for n in range(depth)))),
         ]
-        for n in range(_PORTS):
-            m.d.comb += [
-                wanted[n].eq(queued[n] | Mux(self.valid & self.outputs[n], end, 0)),
-                oldest[n].eq(wanted[n] & -wanted[n]),
-                self.requests[n].eq(wanted[n].any()),
-            ]
-
-        # The outputs that grant take turns; others may take the same packet in the same cycle.
-        m.submodules.turn = turn = RoundRobinArbiter(_PORTS)
-        chosen = Signal(depth + 1)
-        m.d.comb += turn.requests.eq(self.grants)
-        m.d.comb += chosen.eq(_any(Mux(turn.grants[n], oldest[n], 0) for n in range(_PORTS)))
-        for n in range(_PORTS):
-            m.d.comb += self.taken[n].eq(self.grants[n] & (oldest[n] & chosen).any())
-
-        left = [Signal(depth + 1, name=f"left_{port.name}") for port in Port]
-        gone, stay = Signal(depth + 1), Signal(depth + 1)
-        for n in range(_PORTS):
-            m.d.comb += left[n].eq(wanted[n] & ~Mux(self.taken[n], chosen, 0))
-        m.d.comb += [
-            gone.eq(chosen & ~_any(left)),
-            stay.eq(gone - 1),  # the places before it; all when nothing leaves
-            self.room.eq(~_moved_up(_any(left), stay)[depth - 1]),
-        ]
-        m.d.sync += [q.eq(_moved_up(one, stay)) for q, one in zip(queued, left, strict=True)]
-        controls = control | Mux(self.control, end, 0)
-        m.d.sync += control.eq(_moved_up(controls & _any(left), stay))
-        m.d.comb += self.o_control.eq((controls & chosen).any())
-        self._packets(m, occupied, end, chosen, gone, stay)
-        return m
-
-    def _packets(
-        self, m: Module, occupied: Signal, end: Signal, chosen: Signal, gone: Signal, stay: Signal
-    ) -> None:
-        """Keep each packet in one slot of the memory, and read the one that is chosen."""
-        depth = self._depth
-        memory = Memory(shape=self._layout, depth=depth, init=[])
+        memory: Any = Memory(shape=self._layout, depth=depth, init=[])
         m.submodules.memory = memory
-        read, write = memory.read_port(domain="comb"), memory.write_port()
-        slots = [Signal(range(depth), name=f"slot_{n}") for n in range(depth)]  # by place
-        used = Signal(depth)
-        free, slot = Signal(depth), Signal(range(depth))
-        m.d.comb += [
-            free.eq(~used & (used + 1)),
-            slot.eq(_any(Mux(free[n], n, 0) for n in range(depth))),
-            read.addr.eq(_any(Mux(chosen[n], slots[n], 0) for n in range(depth))),
-            # What arrives is written even when it leaves at once: the slot is free.
-            write.addr.eq(slot),
-            write.data.eq(self.packet),
-            write.en.eq(self.valid),
-            self.o_packet.eq(Mux((chosen & end).any(), self.packet, read.data)),
-        ]
-        places = [Mux(end[n] & self.valid, slot, slots[n]) for n in range(depth)]
-        for n in range(depth):
-            behind = places[n + 1] if n + 1 < depth else places[n]
-            m.d.sync += slots[n].eq(Mux(stay[n], places[n], behind))
-        stored = self.valid & ~(gone & end).any()
-        freed = (gone & occupied).any()
-        m.d.sync += used.eq(
-            (used | Mux(stored, free, 0)) & ~Mux(freed, Const(1, depth) << read.addr, 0)[:depth]
+        controls = Signal(depth)  # of the packet in each slot
+        write = memory.write_port()
+        # A packet is written even when it leaves at once: the slot is free.
+        m.d.comb += [write.en.eq(self.valid), write.addr.eq(slot), write.data.eq(self.packet)]
+        with m.If(self.valid):
+            m.d.sync += controls.bit_select(slot, 1).eq(self.control)
+
+        for port, queue in zip(Port, queues, strict=True):
+            m.submodules[f"queue_{port.name.lower()}"] = queue
+            read = memory.read_port(domain="comb")
+            arrives = self.valid & self.outputs[port]
+            granted = self.grants[port]
+            m.d.comb += [
+                self.requests[port].eq(queue.valid | arrives),
+                queue.pop.eq(granted & queue.valid),
+                queue.push.eq(arrives & (queue.valid | ~granted)),
+                queue.slot.eq(slot),
+                read.addr.eq(queue.head),
+                self.o_packets[port].eq(Mux(queue.valid, read.data, self.packet)),
+            ]
+        local = queues[Port.LOCAL]
+        m.d.comb += self.o_control.eq(
+            Mux(local.valid, controls.bit_select(local.head, 1), self.control)
         )
-
-
-def _any(values: Iterable[Value]) -> Value:
-    """Return the values, bit by bit, of which any has it set."""
-    return reduce(or_, values)
-
-
-def _moved_up(queue: Value, stay: Value) -> Value:
-    """Return a queue after those outside `stay` have moved up by one."""
-    return (queue & stay) | (queue >> 1 & ~stay)
+        return m

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import EnableInserter, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.fabric.ports import Port
@@ -20,10 +20,9 @@ _PORTS = len(Port)
 class OutputPort(wiring.Component):
     """Takes packets of the input buffers in turn and offers each until it is taken.
 
-    One cycle; one packet per cycle, sustained. The outputs come straight from a register. An input
-    that is granted keeps its turn until it gives a packet.
+    One cycle; one packet per cycle, sustained. The outputs come straight from a register.
 
-    Golden twin: `d1_golden.fabric.router`.
+    Golden twin: `d1_golden.fabric.mesh`.
 
     Parameters
     ----------
@@ -35,9 +34,7 @@ class OutputPort(wiring.Component):
     requests : In(5)
         Inputs that have a packet for this output.
     grants : Out(5)
-        The one whose packet would be taken in this cycle.
-    taken : In(5)
-        The one that gives it.
+        The one whose packet is taken in this cycle.
     packets : In(layout).array(5)
     control : In(5)
         Their packets, and which of these go to `o_control`.
@@ -51,7 +48,6 @@ class OutputPort(wiring.Component):
 
     requests: Signal
     grants: Signal
-    taken: Signal
     packets: Sequence[Any]
     control: Signal
     o: Any
@@ -65,7 +61,6 @@ class OutputPort(wiring.Component):
             {
                 "requests": In(_PORTS),
                 "grants": Out(_PORTS),
-                "taken": In(_PORTS),
                 "packets": In(layout).array(_PORTS),
                 "control": In(_PORTS),
                 "o": Out(stream.Signature(layout)),
@@ -77,9 +72,7 @@ class OutputPort(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.arbiter = EnableInserter(self.taken.any())(
-            arbiter := RoundRobinArbiter(_PORTS)
-        )
+        m.submodules.arbiter = arbiter = RoundRobinArbiter(_PORTS)
         packet = Signal(self._layout)
         valid, valid_control = Signal(), Signal()
         free = Signal()
@@ -95,11 +88,11 @@ class OutputPort(wiring.Component):
             self.o_control.payload.eq(packet),
         ]
         for port in Port:
-            with m.If(self.taken[port]):
+            with m.If(self.grants[port]):
                 m.d.sync += packet.eq(self.packets[port])
         with m.If(free):
             m.d.sync += [
-                valid.eq((self.taken & ~self.control).any()),
-                valid_control.eq((self.taken & self.control).any()),
+                valid.eq((self.grants & ~self.control).any()),
+                valid_control.eq((self.grants & self.control).any()),
             ]
         return m

@@ -100,7 +100,7 @@ class RouteComputation(wiring.Component):
 
     def _unicast(self, m: Module, here: _Coordinates, to: _Coordinates) -> Value:
         """Send the packet one way, by dimension order or the table; return if it is refused."""
-        entry = Signal(RouteEntry)
+        entry: Any = Signal(RouteEntry)
         exits = {port: self.exits.word_select(n, ENTRY_BITS) for n, port in enumerate(SIDES)}
         east, south = to.die_column > here.die_column, to.die_row > here.die_row
         in_table = ~Cat(to.column[_TABLE_BITS:], to.row[_TABLE_BITS:]).any()

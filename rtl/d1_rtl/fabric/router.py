@@ -32,7 +32,7 @@ class Router(wiring.Component):
     `RouterControl`, which takes what the node must not get and enters its own replies. Both
     outputs share a register.
 
-    Golden twin: `d1_golden.fabric.router`.
+    Golden twin: `d1_golden.fabric.mesh`.
 
     Parameters
     ----------
@@ -63,6 +63,7 @@ class Router(wiring.Component):
         If `depth` is less than 2.
     """
 
+    i_local: Any
     i_control: Any
     o_control: Any
     place: Signal
@@ -103,10 +104,9 @@ class Router(wiring.Component):
             # The crossbar.
             m.d.comb += [
                 output.requests.eq(Cat(b.requests[port] for b in buffers)),
-                output.taken.eq(Cat(b.taken[port] for b in buffers)),
                 output.control.eq(Cat(b.o_control for b in buffers) if port is Port.LOCAL else 0),
                 buffer.grants.eq(Cat(o.grants[port] for o in outputs)),
-                *(p.eq(b.o_packet) for p, b in zip(output.packets, buffers, strict=True)),
+                *(p.eq(b.o_packets[port]) for p, b in zip(output.packets, buffers, strict=True)),
             ]
         m.d.comb += [
             self.passed.eq(Cat(o.passed for o in outputs)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -66,7 +67,7 @@ class RoutingTable(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         # A memory has no reset, so what was written since then is told apart.
-        memory = Memory(shape=64, depth=ROUTE_TABLE_REGISTERS, init=[])
+        memory: Any = Memory(shape=64, depth=ROUTE_TABLE_REGISTERS, init=[])
         m.submodules.memory = memory
         written = Signal(ROUTE_TABLE_REGISTERS)
         port = memory.write_port()
@@ -78,7 +79,7 @@ class RoutingTable(wiring.Component):
         with m.If(self.write):
             m.d.sync += written.bit_select(self.register, 1).eq(1)
 
-        def read(register: Signal) -> Signal:
+        def read(register: Value) -> Value:
             port = memory.read_port(domain="comb")
             m.d.comb += port.addr.eq(register)
             return Mux(written.bit_select(register, 1), port.data, 0)

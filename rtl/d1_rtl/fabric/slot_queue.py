@@ -1,0 +1,90 @@
+"""Slot queue: the packets of an input buffer that wait for one output."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["SlotQueue"]
+
+
+class SlotQueue(wiring.Component):
+    """The numbers of slots in the order in which they came.
+
+    One comes and one leaves per cycle; what comes shows in the next cycle.
+
+    Golden twin: none of its own; `d1_golden.fabric.mesh` has it in its buffers.
+
+    Parameters
+    ----------
+    slots
+        How many there are. None is in the queue twice.
+
+    Members
+    -------
+    push : In(1)
+    slot : In(range(slots))
+        A slot comes.
+    pop : In(1)
+        The oldest leaves; only with `valid`.
+    head : Out(range(slots))
+    valid : Out(1)
+        The oldest, and whether there is one. From registers.
+    members : Out(slots)
+        The slots that are in the queue. From registers.
+    next_members : Out(slots)
+        The slots that will be in the queue in the next cycle. Combinational.
+    """
+
+    push: Signal
+    slot: Signal
+    pop: Signal
+    head: Signal
+    valid: Signal
+    members: Signal
+    next_members: Signal
+
+    def __init__(self, slots: int):
+        super().__init__(
+            {
+                "push": In(1),
+                "slot": In(range(slots)),
+                "pop": In(1),
+                "head": Out(range(slots)),
+                "valid": Out(1),
+                "members": Out(slots),
+                "next_members": Out(slots),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
+        m = Module()
+        slots, width = len(self.members), len(self.slot)
+        order = Signal(slots * width)  # the oldest lowest, zero where there is none
+        filled = Signal(slots)  # a bit for each place that holds one
+        kept = Signal(slots)
+        end = Signal(slots)
+        m.d.comb += [
+            self.head.eq(order[:width]),
+            self.valid.eq(filled[0]),
+            kept.eq(Mux(self.pop, filled >> 1, filled)),
+            end.eq(Mux(self.push, ~kept & (kept + 1), 0)),
+            self.next_members.eq(
+                (self.members & ~Mux(self.pop, _one_hot(self.head, slots), 0))
+                | Mux(self.push, _one_hot(self.slot, slots), 0)
+            ),
+        ]
+        m.d.sync += [
+            filled.eq(kept | end),
+            order.eq(
+                Mux(self.pop, order >> width, order)
+                | Cat(Mux(end[place], self.slot, 0) for place in range(slots))
+            ),
+            self.members.eq(self.next_members),
+        ]
+        return m
+
+
+def _one_hot(number: Signal, width: int) -> Value:
+    return (Const(1, width) << number)[:width]
