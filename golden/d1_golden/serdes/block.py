@@ -4,7 +4,7 @@ A block is 66 bits, sent least significant bit first: two bits of sync header an
 sends the blocks of a row at the same time. A row that carries no data is a marker row: the block of
 each lane says which lane it is and what number its row has, modulo 256, so the receiver can undo
 skew, reversal and inversion from a single row. Markers also say how rows are spread over the lanes
-and which lanes of the other direction arrive.
+and what arrives of the other direction.
 
 Unlike the alignment markers of IEEE 802.3 clause 82 these are scrambled like all other words: every
 lane has a scrambler of its own, so a receiver can undo it before it knows any order of lanes.
@@ -65,15 +65,17 @@ class MarkerField(enum.IntEnum):
     TYPE = 0  #: `BlockType.MARKER`
     LANE = 1  #: number of the lane
     MODE = 2  #: `RowMode` of the rows that follow
-    ROW = 3  #: number of the row
-    LANES = 4  #: bit n: lane n of the other direction arrives
+    UP = 3  #: rows of the other direction are delivered
+    ROW = 4  #: number of the row
+    LANES = 5  #: bit n: lane n of the other direction arrives
 
 
-#: First bit and width of each field by `MarkerField`. Bits 14 and 15 are zero.
+#: First bit and width of each field by `MarkerField`. Bit 15 is zero.
 MARKER_FIELDS: dict[MarkerField, tuple[int, int]] = {
     MarkerField.TYPE: (0, 8),
     MarkerField.LANE: (8, 4),
     MarkerField.MODE: (12, 2),
+    MarkerField.UP: (14, 1),
     MarkerField.ROW: (16, 8),
     MarkerField.LANES: (24, 8),
 }
@@ -85,17 +87,18 @@ _MARKER = np.uint64(BlockType.MARKER)
 _SHIFTS = np.array([lsb for lsb, _ in MARKER_FIELDS.values()], np.uint64)
 _MASKS = np.array([(1 << bits) - 1 for _, bits in MARKER_FIELDS.values()], np.uint64)
 _LANE, _MODE = int(MarkerField.LANE), int(MarkerField.MODE)
-_ROW, _LANES = int(MarkerField.ROW), int(MarkerField.LANES)
+_UP, _ROW, _LANES = int(MarkerField.UP), int(MarkerField.ROW), int(MarkerField.LANES)
 _FULL, _LOW = int(RowMode.FULL), int(RowMode.LOW)
 
 
 @njit(cache=True)
-def marker_word(lane: int, mode: int, row: int, lanes: int) -> np.uint64:
+def marker_word(lane: int, mode: int, up: bool, row: int, lanes: int) -> np.uint64:
     """Return the marker of a lane."""
     low = (
         _MARKER
         | np.uint64(lane) << _SHIFTS[_LANE]
         | np.uint64(mode) << _SHIFTS[_MODE]
+        | np.uint64(up) << _SHIFTS[_UP]
         | np.uint64(row) << _SHIFTS[_ROW]
         | np.uint64(lanes) << _SHIFTS[_LANES]
     )

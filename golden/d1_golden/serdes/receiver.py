@@ -48,7 +48,7 @@ _CONTROL, _DATA = int(SyncHeader.CONTROL), int(SyncHeader.DATA)
 _HEADER_MASK = _CONTROL | _DATA
 _FULL, _HIGH = int(RowMode.FULL), int(RowMode.HIGH)
 _LANE, _MODE = int(MarkerField.LANE), int(MarkerField.MODE)
-_ROW, _LANES = int(MarkerField.ROW), int(MarkerField.LANES)
+_PEER_UP, _ROW, _LANES = int(MarkerField.UP), int(MarkerField.ROW), int(MarkerField.LANES)
 
 _WORD = [("header", "i8"), ("word", "u8"), ("marker", "?")]
 _BLOCK = np.dtype([("valid", "?"), ("header", "i8"), ("word", "u8")])
@@ -56,13 +56,14 @@ _LANE_REGISTERS = np.dtype(
     [
         *(("before", "u8"), ("valid", "?"), ("header", "i8"), ("word", "u8")),
         *(("inverted", "?"), ("marked", "?"), ("mirrored", "?"), ("write", "i8")),
-        *(("mode", "i8"), ("lanes", "i8"), ("silent", "i8")),
+        *(("mode", "i8"), ("up", "?"), ("lanes", "i8"), ("silent", "i8")),
     ]
 )
 _BOND_REGISTERS = np.dtype(
     [
         *(("state", "i8"), ("read", "i8"), ("mode", "i8"), ("valid", "?"), ("odd", "?")),
-        *(("first", "?"), ("arriving", "i8"), ("wait", "i8"), ("peer", "i8"), ("reversed", "?")),
+        *(("first", "?"), ("arriving", "i8"), ("wait", "i8")),
+        *(("peer_arriving", "i8"), ("peer_up", "?"), ("reversed", "?")),
     ]
 )
 
@@ -77,8 +78,9 @@ class ReceiveState(NamedTuple):
     bond : [1]
         Fields `state`, a `BondState`; `read`, the number of the row to be read next; `mode`;
         `valid` and `odd`: `read` has a row, with an odd number; `first`: `first_*` has half a row;
-        `arriving`: lanes that arrive; `wait`: clocks that the others have been waited for; `peer`:
-        lanes that arrive at the other end; `reversed`: lane n is the other end's last but n.
+        `arriving`: lanes that arrive; `wait`: clocks that the others have been waited for;
+        `peer_arriving`, `peer_up`: the same at the other end, and whether it delivers rows;
+        `reversed`: lane n is the other end's last but n.
     queues : QUEUE_DTYPE[lanes]
     locks : LOCK_DTYPE[lanes]
     blocks : [lanes]
@@ -87,7 +89,7 @@ class ReceiveState(NamedTuple):
         By lane: `before`, the last scrambled word; `valid`, `header`, `word`, the block after
         descrambling; `inverted`: its wires are crossed; `marked`: markers have said that this is
         the lane, so it arrives; `mirrored`: they have said that it is its mirror image; `write`:
-        number of the row whose word comes next; `mode`, `lanes`: what the last marker said;
+        number of the row whose word comes next; `mode`, `up`, `lanes`: what the last marker said;
         `silent`: words since then.
     store : [lanes, depth]
         Fields `header`, `word`, `marker`: the words that wait for other lanes.
@@ -243,7 +245,8 @@ def _follow_status(state, marked, restart):
         bond["wait"] += 1
     for k in range(state.lanes):
         if marked >> k & 1:
-            bond["peer"] = state.lane[k]["lanes"]
+            bond["peer_arriving"] = state.lane[k]["lanes"]
+            bond["peer_up"] = state.lane[k]["up"]
             break
 
 
@@ -331,6 +334,7 @@ def _store(lane, store, number, own_number, mirror_number, silence, locked):
     if own:
         lane["marked"], lane["mirrored"], lane["silent"] = True, False, 0
         lane["mode"], lane["lanes"] = marker_field(word, _MODE), marker_field(word, _LANES)
+        lane["up"] = marker_field(word, _PEER_UP) != 0
         return
     if number == mirror_number:
         lane["mirrored"] = True
@@ -457,7 +461,12 @@ class PhysicalReceiver:
     @property
     def peer_arriving(self) -> int:
         """Bit n: lane n of the other direction arrives at the other end, as it last said."""
-        return int(self.state.bond["peer"][0])
+        return int(self.state.bond["peer_arriving"][0])
+
+    @property
+    def peer_is_up(self) -> bool:
+        """Whether the other end delivers rows, as it last said."""
+        return bool(self.state.bond["peer_up"][0])
 
     @property
     def is_reversed(self) -> bool:

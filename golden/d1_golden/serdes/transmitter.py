@@ -29,7 +29,14 @@ _CONTROL, _DATA = int(SyncHeader.CONTROL), int(SyncHeader.DATA)
 _FULL, _LOW, _HIGH = int(RowMode.FULL), int(RowMode.LOW), int(RowMode.HIGH)
 
 _REGISTERS = np.dtype(
-    [("row", "i8"), ("mode", "i8"), ("since", "i8"), ("second", "?"), ("sent", "i8")]
+    [
+        ("row", "i8"),
+        ("mode", "i8"),
+        ("since", "i8"),
+        ("second", "?"),
+        ("arriving", "i8"),
+        ("up", "?"),
+    ]
 )
 
 
@@ -42,8 +49,8 @@ class TransmitState(NamedTuple):
         Parameters.
     registers : [1]
         Fields `row`, the number of the next row, `mode`, its `RowMode`, `since`, the rows since the
-        last marker row, `second`, whether the second half of a row comes next, and `sent`, what
-        the last marker row said about the lanes of the other direction.
+        last marker row, `second`, whether the second half of a row comes next, `arriving` and `up`,
+        what the last marker row said about the other direction.
     headers : int64[lanes]
         Sync headers of the blocks that go to the lanes next.
     words : uint64[lanes]
@@ -107,6 +114,7 @@ def transmit_cycle(
     controls: int,
     valid: bool,
     arriving: int,
+    up: bool,
     peer_arriving: int,
 ) -> bool:
     """Run one clock; afterwards `state.out` is what the lanes carry in the next one.
@@ -123,6 +131,8 @@ def transmit_cycle(
         Whether a row is offered. It must stay until it is taken.
     arriving
         Bit n: lane n of the other direction arrives here.
+    up
+        Whether rows of the other direction are delivered here.
     peer_arriving
         Bit n: lane n arrives at the other end.
 
@@ -141,7 +151,7 @@ def transmit_cycle(
         return False
     mode, row, second = registers["mode"], registers["row"], registers["second"]
     target = row_mode(mode, peer_arriving, lanes)
-    news = target != mode or arriving != registers["sent"]
+    news = target != mode or arriving != registers["arriving"] or up != registers["up"]
     due = registers["since"] >= state.interval - 1
     # Halves of a row stay together: the first one has an even number.
     half_way = mode != _FULL and row % 2 == 1
@@ -152,7 +162,7 @@ def transmit_cycle(
     for lane in range(lanes):
         place = lane - first_lane
         if marker or not 0 <= place < carriers:
-            word = marker_word(lane, target if marker else mode, row, arriving)
+            word = marker_word(lane, target if marker else mode, up, row, arriving)
             header = _CONTROL
         else:
             word = words[first_word + place]
@@ -163,7 +173,8 @@ def transmit_cycle(
     registers["second"] = not marker and mode != _FULL and not second
     if marker:
         registers["mode"] = target
-        registers["sent"] = arriving
+        registers["arriving"] = arriving
+        registers["up"] = up
         registers["since"] = 0
     else:
         registers["since"] += 1
@@ -209,10 +220,10 @@ class PhysicalTransmitter:
         row: tuple[NDArray[np.uint64], int] | None = None,
         *,
         arriving: int = 0,
+        up: bool = False,
         peer_arriving: int = 0,
     ) -> bool:
         """Run one clock; return whether the row that is offered, words and controls, was taken."""
         words, controls = row or (np.zeros(self._params.lanes, np.uint64), 0)
-        return bool(
-            transmit_cycle(self.state, words, controls, row is not None, arriving, peer_arriving)
-        )
+        valid = row is not None
+        return bool(transmit_cycle(self.state, words, controls, valid, arriving, up, peer_arriving))

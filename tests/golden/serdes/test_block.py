@@ -28,14 +28,7 @@ def samples():
     print(f"seed {SEED}")
     rng = np.random.default_rng(SEED)
     return [
-        (int(a), int(b), int(c), int(d))
-        for a, b, c, d in zip(
-            rng.integers(0, 8, 500),
-            rng.integers(0, 3, 500),
-            rng.integers(0, 256, 500),
-            rng.integers(0, 256, 500),
-            strict=True,
-        )
+        tuple(int(value) for value in row) for row in rng.integers(0, [8, 3, 2, 256, 256], (500, 5))
     ]
 
 
@@ -61,11 +54,11 @@ def test_the_fields_of_a_marker_do_not_overlap():
 
 
 def test_a_marker_says_what_was_put_into_it():
-    for lane, mode, row, lanes in samples():
-        word = marker((lane, mode, row, lanes))
+    for sample in samples():
+        word = marker(sample)
         assert is_marker(word)
         fields = [marker_field(word, field) for field in MarkerField]
-        assert fields == [BlockType.MARKER, lane, mode, row, lanes]
+        assert fields == [BlockType.MARKER, *sample]
 
 
 def test_a_marker_has_as_many_ones_as_zeros():
