@@ -30,7 +30,15 @@ from d1.exchange import exchange
 from d1.link import PacketLink
 from d1.sram import SramRegion
 
-__all__ = ["Call", "Device", "ThreadState", "call_all", "open_device", "shared_device"]
+__all__ = [
+    "Call",
+    "Device",
+    "ThreadState",
+    "call_all",
+    "data_region",
+    "open_device",
+    "shared_device",
+]
 
 #: The part of SRAM in which `Device.call` keeps programs, from address 0: one in so many.
 _CODE_SHARE = 4
@@ -131,10 +139,8 @@ class Device:
         self.params = params
         self.name = name
         self.base = base
-        size = self.params.sram_bytes
-        code = size // _CODE_SHARE
-        self.code = SramRegion("program", SRAM_BASE, code, size)
-        self.data = SramRegion("data", SRAM_BASE + code, size - code, size)
+        self.code = SramRegion("program", SRAM_BASE, _code_bytes(params), params.sram_bytes)
+        self.data = data_region(params)
         self._resident: dict[bytes, int] = {}
         self.lock = threading.RLock()
 
@@ -371,6 +377,16 @@ class Device:
                     f"thread {thread} must stop within {max_cycles} cycles, not be {state} on "
                     f"{self!r}"
                 )
+
+
+def data_region(params: NodeParams) -> SramRegion:
+    """Return the part of a node's SRAM that is for data, all of it free."""
+    code = _code_bytes(params)
+    return SramRegion("data", SRAM_BASE + code, params.sram_bytes - code, params.sram_bytes)
+
+
+def _code_bytes(params: NodeParams) -> int:
+    return params.sram_bytes // _CODE_SHARE
 
 
 AnyDevice = TypeVar("AnyDevice", bound=Device)

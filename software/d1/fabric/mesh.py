@@ -13,7 +13,7 @@ from d1_golden.params import DieParams
 from numpy.typing import NDArray
 
 from d1.backends import open_die_link
-from d1.device import Call, Device, call_all
+from d1.device import Call, Device, call_all, data_region
 from d1.exchange import exchange
 from d1.link import DieLink
 
@@ -23,7 +23,8 @@ __all__ = ["Mesh", "MeshNode", "open_mesh"]
 class MeshNode(Device):
     """A node of a mesh: a device like any other, but for what all nodes have in common.
 
-    They share the lock and the clock: what lets one run lets all run; `reset` resets all.
+    They share the lock and the clock: what lets one run lets all run; `reset` resets all. They
+    share `data` too: what it gives out is free in every node, at the same address.
 
     Parameters
     ----------
@@ -43,6 +44,7 @@ class MeshNode(Device):
         self._mesh = mesh
         self.place = place
         self.lock = mesh.lock
+        self.data = mesh.data
 
     def __repr__(self) -> str:
         return f"<d1 device {self.name}, preset {self.params.name}, node {self.place}>"
@@ -73,6 +75,8 @@ class Mesh:
         The live nodes by column and row, row by row.
     lock : RLock
         Held by whatever runs programs on the nodes.
+    data : SramRegion
+        Where data is put, in all nodes alike.
 
     """
 
@@ -81,6 +85,7 @@ class Mesh:
         self.name = name
         self.params: DieParams = link.params
         self.lock = threading.RLock()
+        self.data = data_region(self.params.node)
         self.nodes = {place: MeshNode(self, Place(*place)) for place in self.params.live_nodes}
 
     def __repr__(self) -> str:
