@@ -28,6 +28,7 @@ __all__ = [
     "Route",
     "RouteEntry",
     "RoutingState",
+    "broadcast_outputs",
     "dimension_order",
     "entry_of_port",
     "is_router_register",
@@ -131,7 +132,7 @@ def _entry(here: Place, to: Place, state: RoutingState) -> int:
     return int(state.exits[SIDES.index(side)])
 
 
-def _broadcast(here: Place, i: Port, near: Place, far: Place) -> frozenset[Port]:
+def broadcast_outputs(here: Place, i: Port, near: Place, far: Place) -> frozenset[Port]:
     """Return the ways of a BROADCAST that came in at port `i`: its tree, seen from one router."""
     x, y = (here.die_column, here.column), (here.die_row, here.row)
     in_columns = (
@@ -178,7 +179,7 @@ def route(
     control = state.core_disabled or (request and is_router_register(address))
     if request and packet["opcode"] == Opcode.BROADCAST:
         far = Place.from_bits(int(packet["mask"]) & 0xFFFF_FFFF)
-        ways = _broadcast(here, i, Place.from_bits(to_bits), far)
+        ways = broadcast_outputs(here, i, Place.from_bits(to_bits), far)
         # A rectangle that is empty, or does not reach here, ends at the control, which drops it.
         return Route(ways, control) if ways else Route(frozenset({Port.LOCAL}), control=True)
     to = Place.from_bits(to_bits)

@@ -27,7 +27,7 @@ class InputBuffer(wiring.Component):
     the same output; the slots are shared. A packet that arrives is on offer in the same cycle, and
     is not stored when it leaves at once. One packet arrives per cycle, one leaves to each output.
 
-    Golden twin: `d1_golden.fabric.mesh`.
+    Golden twin: `d1_golden.fabric.router`.
 
     Parameters
     ----------

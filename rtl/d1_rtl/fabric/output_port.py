@@ -22,7 +22,7 @@ class OutputPort(wiring.Component):
 
     One cycle; one packet per cycle, sustained. The outputs come straight from a register.
 
-    Golden twin: `d1_golden.fabric.mesh`.
+    Golden twin: `d1_golden.fabric.router`.
 
     Parameters
     ----------

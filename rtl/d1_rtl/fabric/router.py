@@ -32,7 +32,7 @@ class Router(wiring.Component):
     `RouterControl`, which takes what the node must not get and enters its own replies. Both
     outputs share a register.
 
-    Golden twin: `d1_golden.fabric.mesh`.
+    Golden twin: `d1_golden.fabric.router`.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ class SlotQueue(wiring.Component):
 
     One comes and one leaves per cycle; what comes shows in the next cycle.
 
-    Golden twin: none of its own; `d1_golden.fabric.mesh` has it in its buffers.
+    Golden twin: none of its own; `d1_golden.fabric.router` has it in its buffers.
 
     Parameters
     ----------
