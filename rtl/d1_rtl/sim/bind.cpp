@@ -7,6 +7,9 @@
 #if VM_COVERAGE
 #include "verilated_cov.h"
 #endif
+#if D1_SAVABLE
+#include "verilated_save.h"
+#endif
 #if VM_TRACE_FST
 #include "verilated_fst_c.h"
 using Trace = VerilatedFstC;
@@ -16,6 +19,43 @@ using Trace = VerilatedVcdC;
 #endif
 
 namespace {
+
+#if D1_SAVABLE
+class Writer final : public VerilatedSerialize {
+ public:
+  explicit Writer(std::vector<uint8_t>& state) : state_(state) {}
+  ~Writer() override { flush(); }
+  void flush() override {
+    state_.insert(state_.end(), m_bufp, m_cp);
+    m_cp = m_bufp;
+  }
+
+ private:
+  std::vector<uint8_t>& state_;
+};
+
+class Reader final : public VerilatedDeserialize {
+ public:
+  explicit Reader(const std::vector<uint8_t>& state) : next_(state.data()), left_(state.size()) {
+    m_endp = m_cp;
+  }
+
+ private:
+  void fill() override {
+    const size_t kept = m_endp - m_cp;
+    std::memmove(m_bufp, m_cp, kept);
+    const size_t added = std::min(left_, bufferSize() - kept);
+    std::memcpy(m_bufp + kept, next_, added);
+    next_ += added;
+    left_ -= added;
+    m_cp = m_bufp;
+    m_endp = m_bufp + kept + added;
+  }
+
+  const uint8_t* next_;
+  size_t left_;
+};
+#endif
 
 class Bound final : public d1::Model {
  public:
@@ -35,6 +75,20 @@ class Bound final : public d1::Model {
   }
 
   void eval() override { top_.eval(); }
+
+#if D1_SAVABLE
+  bool save(std::vector<uint8_t>& state) override {
+    Writer(state) << top_;
+    return true;
+  }
+  bool restore(const std::vector<uint8_t>& state) override {
+    Reader(state) >> top_;
+    return true;
+  }
+#else
+  bool save(std::vector<uint8_t>&) override { return false; }
+  bool restore(const std::vector<uint8_t>&) override { return false; }
+#endif
 
   bool write_coverage([[maybe_unused]] const char* path) {
 #if VM_COVERAGE

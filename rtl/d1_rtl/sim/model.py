@@ -41,8 +41,8 @@ _VERILATOR_FLAGS = (
 )
 _PREFIX = "Vtop"
 _EMPTY_DESIGN = "module empty(input clk); endmodule\n"
-_NATIVE_SOURCES = ("native.cpp", "node_link.cpp")
-_NATIVE_HEADERS = ("native.h",)
+_NATIVE_SOURCES = ("native.cpp", "node_link.cpp", "die_link.cpp")
+_NATIVE_HEADERS = ("native.h", "packet.h")
 
 
 class BuildError(RuntimeError):
@@ -67,6 +67,8 @@ class VerilatedModel:
         `vcd`, `fst` or `none`.
     coverage
         Whether it counts how often each branch is taken.
+    savable
+        Whether its state can be saved.
     """
 
     name: str
@@ -75,6 +77,7 @@ class VerilatedModel:
     runtime: Path
     trace: str
     coverage: bool
+    savable: bool
 
     @property
     def libraries(self) -> list[Path]:
@@ -103,7 +106,9 @@ def trace_format() -> str:
     return "fst" if probe.returncode == 0 else "vcd"
 
 
-def verilate(design: Design, *, trace: bool = False, coverage: bool = False) -> VerilatedModel:
+def verilate(
+    design: Design, *, trace: bool = False, coverage: bool = False, savable: bool = False
+) -> VerilatedModel:
     """Compile a design, or find it compiled in the cache.
 
     Only the ports are public, so Verilator may optimise everything behind them.
@@ -116,6 +121,8 @@ def verilate(design: Design, *, trace: bool = False, coverage: bool = False) -> 
         Whether waveforms can be written; slows the model down even when none is.
     coverage
         Whether to count how often each branch is taken; about halves the speed.
+    savable
+        Whether the state can be saved and restored; costs compile time only.
 
     Raises
     ------
@@ -130,6 +137,7 @@ def verilate(design: Design, *, trace: bool = False, coverage: bool = False) -> 
     form = trace_format() if trace else "none"
     flags = [*_VERILATOR_FLAGS, *(() if form == "none" else (f"--trace-{form}", "--trace-structs"))]
     flags += ["--coverage-line"] if coverage else []
+    flags += ["--savable"] if savable else []
     public = "`verilator_config\n" + "".join(
         f'public_flat_rw -module "{name}" -var "{port.name}"\n' for port in ports
     )
@@ -151,6 +159,7 @@ def verilate(design: Design, *, trace: bool = False, coverage: bool = False) -> 
         folder=build_cache.build("model", name, [design.verilog, public, name, *tools], make),
         trace=form,
         coverage=coverage,
+        savable=savable,
     )
 
 
@@ -205,7 +214,7 @@ def link_driver(
         *("-I", str(model.folder), "-I", str(model.runtime)),
         *("-isystem", str(include), "-isystem", str(include / "vltstd")),
         *(f"-DVM_COVERAGE={model.coverage:d}", "-DVM_SC=0", "-DVM_TIMING=0"),
-        "-DVM_TRACE_SAIF=0",
+        *("-DVM_TRACE_SAIF=0", f"-DD1_SAVABLE={model.savable:d}"),
         f"-DVM_TRACE={int(any(trace.values()))}",
         *(f"-DVM_TRACE_{form.upper()}={used}" for form, used in trace.items()),
         *map(str, model.libraries),

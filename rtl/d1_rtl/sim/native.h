@@ -26,6 +26,9 @@ class Model {
   virtual bool open_trace(const char* path) = 0;
   virtual void dump_trace(uint64_t time) = 0;
   virtual void close_trace() = 0;
+  // The whole state; false when the model was not built for it, or the state is of another one.
+  virtual bool save(std::vector<uint8_t>& state) = 0;
+  virtual bool restore(const std::vector<uint8_t>& state) = 0;
 
   // One clock cycle in two halves. After settle() the outputs belong to the inputs of this cycle
   // and are what the rising edge in finish() will sample.

@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import numpy as np
 from amaranth.lib import wiring
+from d1_golden.memory_map import LOCAL_BITS
+from d1_golden.packet import ACK_FLAG, PACKET_DTYPE, Opcode
 from numpy.typing import NDArray
 
 from d1_rtl.emit import Port
@@ -18,10 +20,21 @@ from d1_rtl.sim.design import Design
 from d1_rtl.sim.model import VerilatedModel, link_driver, verilate
 from d1_rtl.sim.verilator import check_compiler
 
-__all__ = ["NativeModel", "from_words", "to_words"]
+__all__ = [
+    "SIGNATURES",
+    "NativeModel",
+    "Signatures",
+    "from_words",
+    "open_library",
+    "require_packets",
+    "to_words",
+]
 
 _EXPORTS = "{ global: d1_*; local: *; };\n"
-_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+#: Result and arguments of functions of the driver in C++, by name.
+Signatures = Mapping[str, tuple[Any, tuple[Any, ...]]]
+#: Those that every model has.
+SIGNATURES: Signatures = {
     "d1_new": (ctypes.c_void_p, ()),
     "d1_delete": (None, (ctypes.c_void_p,)),
     "d1_set": (None, (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)),
@@ -48,6 +61,31 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "d1_stop_trace": (None, (ctypes.c_void_p,)),
     "d1_write_coverage": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_char_p)),
 }
+
+
+# packet.h knows a packet only by these.
+assert PACKET_DTYPE.itemsize == 88
+assert (Opcode.WRITE, Opcode.FAULT_REPLY, Opcode.POST, Opcode.BROADCAST) == (2, 4, 5, 6)
+assert ACK_FLAG == 0x40 and LOCAL_BITS == 24
+assert PACKET_DTYPE.fields is not None
+_FIELDS = ("flags", "tag", "source", "address", "mask")
+assert [PACKET_DTYPE.fields[name][1] for name in _FIELDS] == [1, 2, 4, 8, 16]
+
+
+def require_packets(requests: NDArray[np.void]) -> NDArray[np.void]:
+    """Return an array of packets as one piece of memory.
+
+    Raises
+    ------
+    ValueError
+        When it is no array of `d1_golden.packet.PACKET_DTYPE` with one dimension.
+    """
+    if requests.dtype != PACKET_DTYPE or requests.ndim != 1:
+        raise ValueError(
+            "requests must be an array of PACKET_DTYPE with one dimension, "
+            f"not {requests.dtype} with {requests.shape!r}"
+        )
+    return np.ascontiguousarray(requests)
 
 
 def to_words(values: Iterable[int], width: int) -> NDArray[np.uint32]:
@@ -124,16 +162,13 @@ class NativeModel:
         self.ports: dict[str, Port] = {port.name: port for port in model.ports}
         self._index = {port.name: index for index, port in enumerate(model.ports)}
         self._can_trace = model.trace != "none"
-        self._library = ctypes.CDLL(str(_link(model)))
-        for function, (result, arguments) in self._signatures().items():
-            entry = getattr(self._library, function)
-            entry.restype, entry.argtypes = result, arguments
+        self._library = open_library(model, self._signatures())
         self._handle: int = self._library.d1_new()
         self._delete = weakref.finalize(self, self._library.d1_delete, self._handle)
         self._stale = True  # whether inputs were set that outputs do not show yet
 
-    def _signatures(self) -> dict[str, tuple[Any, tuple[Any, ...]]]:
-        return _SIGNATURES
+    def _signatures(self) -> Signatures:
+        return SIGNATURES
 
     @property
     def _model(self) -> int:
@@ -335,6 +370,15 @@ class NativeModel:
                 f"{usable[1:]}, not {name!r}"
             )
         return port
+
+
+def open_library(model: VerilatedModel, signatures: Signatures) -> ctypes.CDLL:
+    """Return the native driver with this model, ready to call the functions of `signatures`."""
+    library = ctypes.CDLL(str(_link(model)))
+    for function, (result, arguments) in signatures.items():
+        entry = getattr(library, function)
+        entry.restype, entry.argtypes = result, arguments
+    return library
 
 
 def _link(model: VerilatedModel) -> Path:

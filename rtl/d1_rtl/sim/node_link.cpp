@@ -6,49 +6,16 @@
 #include <vector>
 
 #include "native.h"
+#include "packet.h"
 
 namespace {
 
-constexpr size_t kPacketBytes = 88;
-// node_link.py checks these against d1_golden.packet.
-constexpr uint8_t kWrite = 2, kFaultReply = 4, kPost = 5, kBroadcast = 6, kAckFlag = 0x40;
-constexpr size_t kFlags = 1, kAddress = 8, kMask = 16, kPlace = kAddress + 3, kPlaceBytes = 4;
+using d1::Packet;
+
 // Replies that a remote node may give to one request.
 constexpr uint64_t kRemoteReplies = 16;
-// A reply repeats tag, source and address of its request: these bytes of both.
-constexpr size_t kIdentityStart = 2, kIdentityBytes = 14;
 // Bounds that node_link.py checks: words of a struct of the trace, numbers of threads, registers.
 constexpr size_t kRetireWords = 5, kThreads = 4, kRegisters = 32;
-
-struct Packet {
-  alignas(4) uint8_t bytes[kPacketBytes];
-
-  // Whether it is answered only when it is at fault.
-  bool is_silent() const {
-    const bool writes = bytes[0] == kWrite || bytes[0] == kPost || bytes[0] == kBroadcast;
-    return writes && !(bytes[kFlags] & kAckFlag);
-  }
-  bool answers(const Packet& request) const {
-    if (request.is_silent() && bytes[0] != kFaultReply) return false;
-    return !std::memcmp(bytes + kIdentityStart, request.bytes + kIdentityStart, kIdentityBytes);
-  }
-  // Whether it goes to the node at `place` (address bits 55..24), and whether to others.
-  std::pair<bool, bool> goes_to(const uint8_t* place) const {
-    const uint8_t* near = bytes + kPlace;
-    const bool to_one = bytes[0] != kBroadcast || !std::memcmp(near, bytes + kMask, kPlaceBytes);
-    if (to_one) {
-      const bool own = !std::memcmp(near, place, kPlaceBytes);
-      return {own, !own};
-    }
-    bool own = true;
-    for (size_t i = 0; i < kPlaceBytes; ++i)
-      own &= near[i] <= place[i] && place[i] <= bytes[kMask + i];
-    return {own, true};
-  }
-  const uint32_t* words() const { return reinterpret_cast<const uint32_t*>(bytes); }
-  uint32_t* words() { return reinterpret_cast<uint32_t*>(bytes); }
-};
-static_assert(sizeof(Packet) == kPacketBytes);
 
 // SLOT_DTYPE and LATE_DTYPE of retire_order.py.
 struct Retired {
@@ -192,7 +159,7 @@ class NodeLink {
   }
 
   void take_replies(Packet* out) {
-    if (!replies.empty()) std::memcpy(out, replies.data(), replies.size() * kPacketBytes);
+    if (!replies.empty()) std::memcpy(out, replies.data(), replies.size() * sizeof(Packet));
     replies.clear();
     seen_ = 0;
   }
@@ -303,11 +270,7 @@ class NodeLink {
       answers_.insert(answers_.end(), given, given + count);
       return;
     }
-    // Nobody is there.
-    Packet& refusal = answers_.emplace_back();
-    std::memset(refusal.bytes, 0, kPacketBytes);
-    std::memcpy(refusal.bytes + kIdentityStart, request.bytes + kIdentityStart, kIdentityBytes);
-    refusal.bytes[0] = kFaultReply;
+    answers_.push_back(request.refusal());  // nobody is there
   }
 
   bool cycle() {

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 from amaranth.lib import wiring
-from d1_golden.memory_map import LOCAL_BITS
-from d1_golden.packet import ACK_FLAG, PACKET_DTYPE, Opcode, is_answered
+from d1_golden.packet import PACKET_DTYPE, is_answered
 from numpy.typing import NDArray
 
 from d1_rtl.node.interfaces import THREAD_BITS, RetiredSlot, ScalarResult
 from d1_rtl.sim.model import VerilatedModel
-from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.native import SIGNATURES, NativeModel, Signatures, require_packets
 from d1_rtl.sim.retire_order import LATE_DTYPE, SLOT_DTYPE, RetireOrder
 
 __all__ = ["NodeLink"]
@@ -43,7 +42,8 @@ _RETIRE_FIELDS: tuple[tuple[Any, tuple[str, ...]], ...] = (
 _DONE, _NOT_ACCEPTED, _NOT_ANSWERED, _NOT_IDLE = range(4)
 _LINK = ctypes.c_void_p
 _COUNT = ctypes.c_uint64
-_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+_SIGNATURES: Signatures = {
+    **SIGNATURES,
     "d1_link_new": (_LINK, (_LINK, ctypes.c_void_p, _COUNT, ctypes.c_uint32)),
     "d1_link_record_retired": (
         None,
@@ -67,14 +67,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "d1_link_take_retired": (None, (_LINK, ctypes.c_void_p, ctypes.c_void_p)),
 }
 
-# node_link.cpp knows a packet only by these.
-assert PACKET_DTYPE.itemsize == 88
-assert (Opcode.WRITE, Opcode.FAULT_REPLY, Opcode.POST, Opcode.BROADCAST) == (2, 4, 5, 6)
-assert ACK_FLAG == 0x40 and LOCAL_BITS == 24
-assert PACKET_DTYPE.fields is not None
-_PLACES = ("flags", "tag", "source", "address", "mask")
-assert [PACKET_DTYPE.fields[name][1] for name in _PLACES] == [1, 2, 4, 8, 16]
-# And of the trace these.
+# node_link.cpp knows the trace only by these.
 assert (SLOT_DTYPE.itemsize, LATE_DTYPE.itemsize, THREAD_BITS) == (40, 24, 2)
 for _struct, _ in _RETIRE_FIELDS:
     assert _struct.as_shape()["valid"].offset == 0 and _struct.as_shape().size <= 5 * 32
@@ -188,8 +181,8 @@ class NodeLink(NativeModel):
             self._retire_capacity,
         )
 
-    def _signatures(self) -> dict[str, tuple[Any, tuple[Any, ...]]]:
-        return super()._signatures() | _SIGNATURES
+    def _signatures(self) -> Signatures:
+        return _SIGNATURES
 
     def reset(self, cycles: int = 2) -> None:
         """Reset the node; replies and retired instructions that were not taken are dropped.
@@ -260,12 +253,7 @@ class NodeLink(NativeModel):
         TimeoutError
             When it takes longer. Only `reset` and `close` can follow.
         """
-        if requests.dtype != PACKET_DTYPE or requests.ndim != 1:
-            raise ValueError(
-                "requests must be an array of PACKET_DTYPE with one dimension, "
-                f"not {requests.dtype} with {requests.shape!r}"
-            )
-        packets = np.ascontiguousarray(requests)
+        packets = require_packets(requests)
         outcome = self._library.d1_link_exchange(
             self._link_handle, packets.ctypes.data, len(packets), DRAIN_CYCLES, max_cycles
         )

@@ -1,0 +1,707 @@
+// A die of nodes and routers that are evaluated one by one; see die_link.py for the contracts.
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "native.h"
+#include "packet.h"
+
+namespace {
+
+using d1::Packet;
+
+// Indices of the ports of a stream; the order is that of _STREAM_PORTS in die_link.py.
+struct StreamPorts {
+  uint32_t payload, valid, ready;
+};
+
+// Who must be awake in the next cycle.
+using Flags = std::atomic<uint8_t>*;
+
+// A stream from one model to another, or between a model and the host. What both ends say for a
+// cycle is in element cycle % 2 and what they say for the next one goes to the other, so that the
+// models of a cycle can be evaluated in any order.
+struct alignas(64) Channel {
+  Packet packet[2];
+  uint8_t valid[2], ready[2];
+  uint32_t receiver;
+  uint64_t packets;  // that were transferred
+
+  bool transfers(unsigned now) const { return valid[now] & ready[now]; }
+};
+
+// A file that state is written to or read from, in the same order.
+class Archive {
+ public:
+  Archive(const char* path, bool writes)
+      : file_(std::fopen(path, writes ? "wb" : "rb")), writes_(writes), ok_(file_ != nullptr) {}
+  ~Archive() { close(); }
+
+  template <class T>
+  void operator()(T& value) {
+    bytes(&value, sizeof(T));
+  }
+  template <class T>
+  void operator()(std::vector<T>& values) {
+    uint64_t size = values.size();
+    (*this)(size);
+    if (!ok_) return;
+    values.resize(size);
+    bytes(values.data(), size * sizeof(T));
+  }
+  bool writes() const { return writes_; }
+  bool ok() const { return ok_; }
+  void fail() { ok_ = false; }
+  bool close() {
+    if (file_ && std::fclose(file_)) ok_ = false;
+    file_ = nullptr;
+    return ok_;
+  }
+
+ private:
+  void bytes(void* data, size_t size) {
+    if (!ok_) return;
+    const size_t done = writes_ ? std::fwrite(data, 1, size, file_) : std::fread(data, 1, size, file_);
+    ok_ = done == size;
+  }
+
+  std::FILE* file_;
+  bool writes_, ok_;
+};
+
+// A node or the routers of a place, and the streams at its ports.
+class Unit {
+ public:
+  Unit(d1::Model* model, uint32_t idle, uint32_t reset)
+      : model(model), idle_(bit(idle)), reset_(bit(reset)) {}
+
+  void add_input(Channel* channel, const StreamPorts& ports) {
+    inputs_.push_back(end(channel, ports));
+  }
+  void add_output(Channel* channel, const StreamPorts& ports) {
+    outputs_.push_back(end(channel, ports));
+  }
+
+  // Take what the neighbours said for this cycle, evaluate it, and say what they get in the next.
+  // Returns whether it must be evaluated in the next cycle even if nothing comes.
+  bool evaluate(uint64_t cycle, Flags wake) {
+    const unsigned now = cycle & 1, next = now ^ 1;
+    for (const End& i : inputs_) {
+      *i.valid = i.channel->valid[now];
+      if (!*i.valid) continue;
+      std::memcpy(i.payload, i.channel->packet[now].bytes, d1::kPacketBytes);
+      i.channel->packets += i.channel->ready[now];
+    }
+    for (const End& o : outputs_) *o.ready = o.channel->ready[now];
+    model->skip(cycle - model->cycle());
+    model->settle();
+    model->finish();
+    bool awake = !*idle_;
+    for (const End& o : outputs_) {
+      o.channel->valid[next] = *o.valid;
+      if (!*o.valid) continue;
+      std::memcpy(o.channel->packet[next].bytes, o.payload, d1::kPacketBytes);
+      wake[o.channel->receiver].store(1, std::memory_order_relaxed);
+      awake = true;
+    }
+    for (const End& i : inputs_) i.channel->ready[next] = *i.ready;
+    ++busy_cycles;
+    return awake;
+  }
+
+  // Say for the next cycle what was said for this one, in which nothing was valid.
+  void repeat(uint64_t cycle) {
+    const unsigned now = cycle & 1, next = now ^ 1;
+    for (const End& o : outputs_) o.channel->valid[next] = 0;
+    for (const End& i : inputs_) i.channel->ready[next] = i.channel->ready[now];
+  }
+
+  void set_reset(bool value) { *reset_ = value; }
+
+  d1::Model* model;
+  uint64_t busy_cycles = 0;
+
+ private:
+  struct End {
+    Channel* channel;
+    uint8_t *valid, *ready;
+    void* payload;
+  };
+
+  uint8_t* bit(uint32_t port) { return static_cast<uint8_t*>(model->ports[port].storage); }
+  End end(Channel* channel, const StreamPorts& ports) {
+    return {channel, bit(ports.valid), bit(ports.ready), model->ports[ports.payload].storage};
+  }
+
+  uint8_t *idle_, *reset_;
+  std::vector<End> inputs_, outputs_;
+};
+
+// How a unit takes part in a cycle.
+enum Part : uint8_t {
+  kSleeps = 0,
+  kRepeats = 1,  // it is not evaluated, but what it said last is not yet in both halves of channels
+  kWorks = 2,
+};
+
+// A wait that is short as long as every thread has a core, and costs little when it has not.
+class Patience {
+ public:
+  // Returns whether it is time to sleep.
+  bool turn() {
+    if (++turns_ < kSpins) {
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+      return false;
+    }
+    std::this_thread::yield();
+    return turns_ >= kSpins + kYields;
+  }
+
+ private:
+  static constexpr unsigned kSpins = 1000, kYields = 100;
+  unsigned turns_ = 0;
+};
+
+// What a thread has left to do in a cycle: it takes from the front, the others from the back.
+class alignas(64) Share {
+ public:
+  void set(uint32_t first, uint32_t last) {
+    bounds_.store(uint64_t{last} << 32 | first, std::memory_order_relaxed);
+  }
+  // Returns what was taken, or -1 if nothing is left.
+  int64_t take(bool front) {
+    uint64_t bounds = bounds_.load(std::memory_order_relaxed);
+    for (;;) {
+      const uint32_t first = static_cast<uint32_t>(bounds), last = bounds >> 32;
+      if (first == last) return -1;
+      const uint64_t rest = front ? bounds + 1 : bounds - (uint64_t{1} << 32);
+      if (bounds_.compare_exchange_weak(bounds, rest, std::memory_order_relaxed))
+        return front ? first : last - 1;
+    }
+  }
+
+ private:
+  std::atomic<uint64_t> bounds_{0};
+};
+
+// A place at the edge where the host stands.
+struct Door {
+  Channel *i_request, *o_request, *i_reply, *o_reply;
+  std::vector<uint32_t> requests;  // of an exchange, by their numbers
+  size_t offered;                  // so many of them
+  std::deque<Packet> refusals;     // of requests that left here
+};
+
+// The requests of an exchange to one place. Their tags on the way are consecutive.
+struct Destination {
+  uint16_t first_tag = 0;
+  uint64_t offered = 0;
+  std::vector<uint32_t> requests;
+};
+
+// What is to come of a request.
+enum Answer : uint8_t {
+  kOnlyFault,  // a reply if it is at fault, or none
+  kHidden,     // a reply that only this link asked for
+  kWanted,
+  kCame,
+};
+
+enum Outcome : int { kDone = 0, kNotAccepted = 1, kNotAnswered = 2, kNotIdle = 3 };
+
+constexpr uint32_t kNobody = ~0u;
+// Bits of an address inside a node.
+constexpr uint64_t kOffsetMask = 0xFFFFFF;
+
+class Die {
+ public:
+  Die(uint32_t columns, uint32_t rows, uint32_t threads, uint64_t seed, uint32_t stall)
+      : columns_(columns),
+        rows_(rows),
+        destinations_((columns + 2) * (rows + 2)),
+        seed_(seed),
+        random_(seed),
+        stall_(stall),
+        shares_(threads) {
+    for (uint32_t id = 1; id < threads; ++id) workers_.emplace_back([this, id] { serve(id); });
+  }
+
+  ~Die() {
+    stop_ = true;
+    release();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  void add_unit(d1::Model* model, uint32_t idle, uint32_t reset) {
+    units_.emplace_back(model, idle, reset);
+  }
+
+  // All units must be there. The ports of an end at the host are not looked at.
+  void add_channel(uint32_t sender, const StreamPorts& o, uint32_t receiver, const StreamPorts& i) {
+    Channel& channel = channels_.emplace_back();
+    channel.receiver = receiver;
+    if (sender != host()) units_[sender].add_output(&channel, o);
+    if (receiver != host()) units_[receiver].add_input(&channel, i);
+  }
+
+  void add_door(const uint32_t* channels) {
+    doors_.push_back({&channels_[channels[0]], &channels_[channels[1]], &channels_[channels[2]],
+                      &channels_[channels[3]], {}, 0, {}});
+  }
+
+  // For each place, doors included, the door by which requests, and broadcasts, go to it.
+  void open(const uint32_t* request_doors, const uint32_t* broadcast_doors) {
+    request_doors_.assign(request_doors, request_doors + destinations_.size());
+    broadcast_doors_.assign(broadcast_doors, broadcast_doors + destinations_.size());
+    parts_.assign(units_.size() + 1, kWorks);
+    for (auto& wake : wake_)
+      wake = std::vector<std::atomic<uint8_t>>(units_.size() + 1);
+  }
+
+  void reset(uint64_t cycles) {
+    for (Unit& unit : units_) unit.set_reset(true);
+    for (Channel& channel : channels_) channel = {{}, {}, {}, channel.receiver, 0};
+    for (uint64_t i = 0; i < cycles; ++i) {
+      std::fill(parts_.begin(), parts_.end(), kWorks);
+      plan();
+      cycle();
+    }
+    for (Unit& unit : units_) {
+      unit.set_reset(false);
+      unit.busy_cycles = 0;
+    }
+    for (Channel& channel : channels_) channel.packets = 0;
+    for (Door& door : doors_) door.refusals.clear();
+    random_ = seed_;  // stalls repeat from every reset
+    std::fill(parts_.begin(), parts_.end(), kWorks);
+  }
+
+  Outcome exchange(const Packet* requests, uint64_t count, uint64_t register_base,
+                   uint32_t register_bits, uint64_t limit) {
+    begin_exchange(requests, count, register_base, register_bits);
+    const bool done = run_until(limit, [&] { return accepted == count && unanswered_ == 0; });
+    for (Door& door : doors_) {
+      door.requests.clear();
+      door.offered = 0;
+    }
+    for (Destination& to : destinations_) {
+      to.first_tag += to.offered;
+      to.offered = 0;
+      to.requests.clear();
+    }
+    requests_ = nullptr;
+    return done ? kDone : accepted < count ? kNotAccepted : kNotAnswered;
+  }
+
+  // Nothing changes in a die where everybody sleeps.
+  void advance(uint64_t cycles) {
+    const uint64_t end = cycle_ + cycles;
+    while (cycle_ < end) {
+      plan();
+      if (awake_.empty() && !recording_) {
+        cycle_ = end;
+        return;
+      }
+      cycle();
+    }
+  }
+
+  // Until all are idle and nothing is on its way.
+  Outcome run(uint64_t limit) {
+    return run_until(limit, [&] { return working_ == 0; }) ? kDone : kNotIdle;
+  }
+
+  void get_working(uint8_t* out) {
+    plan();
+    for (size_t i = 0; i < units_.size(); ++i) out[i] = parts_[i] == kWorks;
+  }
+  void get_busy_cycles(uint64_t* out) const {
+    for (const Unit& unit : units_) *out++ = unit.busy_cycles;
+  }
+  void get_packets(uint64_t* out) const {
+    for (const Channel& channel : channels_) *out++ = channel.packets;
+  }
+  void take_replies(Packet* out) {
+    std::stable_sort(replies.begin(), replies.end(),
+                     [](const Reply& a, const Reply& b) { return a.request < b.request; });
+    for (const Reply& reply : replies) *out++ = reply.packet;
+    replies.clear();
+  }
+
+  // Record channels and ports at the start of each cycle, a row of words for each.
+  void record(std::vector<uint32_t> channels, std::vector<d1::Port> ports) {
+    recorded_channels_ = std::move(channels);
+    recorded_ports_ = std::move(ports);
+    recording_ = !recorded_channels_.empty() || !recorded_ports_.empty();
+    recorded.clear();
+  }
+
+  // The models come after the rest, so that a file that does not belong to this die is refused.
+  bool transfer(const char* path, bool writes, const uint8_t* key, size_t key_bytes) {
+    Archive archive(path, writes);
+    std::vector<uint8_t> known(key, key + key_bytes);
+    archive(known);
+    if (!archive.ok() || !std::equal(known.begin(), known.end(), key, key + key_bytes)) return false;
+    archive(cycle_);
+    archive(random_);
+    archive(parts_);
+    for (auto& wake : wake_)
+      for (auto& flag : wake) archive(flag);
+    for (Channel& channel : channels_) archive(channel);
+    for (Destination& to : destinations_) archive(to.first_tag);
+    for (Door& door : doors_) {
+      std::vector<Packet> refusals(door.refusals.begin(), door.refusals.end());
+      archive(refusals);
+      door.refusals.assign(refusals.begin(), refusals.end());
+    }
+    for (Unit& unit : units_) {
+      archive(unit.busy_cycles);
+      std::vector<uint8_t> state;
+      if (writes && !unit.model->save(state)) return false;
+      archive(state);
+      if (!writes && (!archive.ok() || !unit.model->restore(state))) return false;
+    }
+    return archive.close();
+  }
+
+  uint64_t cycle_count() const { return cycle_; }
+
+  struct Reply {
+    uint32_t request;
+    Packet packet;
+  };
+  std::vector<Reply> replies;
+  std::vector<uint32_t> recorded;
+  uint64_t accepted = 0;
+
+ private:
+  uint32_t host() const { return units_.size(); }
+
+  template <class Done>
+  bool run_until(uint64_t limit, Done done) {
+    for (uint64_t i = 0;; ++i) {
+      plan();
+      if (done()) return true;
+      if (i == limit) return false;
+      cycle();
+    }
+  }
+
+  // Find out who takes part in this cycle.
+  void plan() {
+    std::vector<std::atomic<uint8_t>>& wake = wake_[cycle_ & 1];
+    awake_.clear();
+    working_ = 0;
+    for (uint32_t i = 0; i <= units_.size(); ++i) {
+      if (wake[i].load(std::memory_order_relaxed)) {
+        wake[i].store(0, std::memory_order_relaxed);
+        parts_[i] = kWorks;
+      }
+      working_ += parts_[i] == kWorks;
+      if (parts_[i] != kSleeps) awake_.push_back(i);
+    }
+  }
+
+  void cycle() {
+    if (recording_) record_cycle();
+    const uint32_t count = awake_.size(), threads = shares_.size();
+    if (count <= threads) {
+      for (const uint32_t unit : awake_) step(unit);
+    } else {
+      for (uint32_t i = 0; i < threads; ++i)
+        shares_[i].set(uint64_t{count} * i / threads, uint64_t{count} * (i + 1) / threads);
+      unfinished_.store(threads - 1, std::memory_order_relaxed);
+      release();
+      work(0);
+      for (Patience patience; unfinished_.load(std::memory_order_acquire);) patience.turn();
+    }
+    ++cycle_;
+  }
+
+  void release() {
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
+  }
+
+  // What a thread other than the first does for ever.
+  void serve(uint32_t id) {
+    for (uint32_t seen = 0;;) {
+      for (Patience patience; generation_.load(std::memory_order_acquire) == seen;)
+        if (patience.turn()) generation_.wait(seen, std::memory_order_acquire);
+      ++seen;
+      if (stop_) return;
+      work(id);
+      unfinished_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  void work(uint32_t id) {
+    for (uint32_t i = 0; i < shares_.size(); ++i) {
+      Share& share = shares_[(id + i) % shares_.size()];
+      for (int64_t item; (item = share.take(i == 0)) >= 0;) step(awake_[item]);
+    }
+  }
+
+  void step(uint32_t id) {
+    const Flags wake = wake_[(cycle_ + 1) & 1].data();
+    bool awake;
+    if (id == host()) {
+      awake = work_as_host(wake);
+    } else if (parts_[id] == kWorks) {
+      awake = units_[id].evaluate(cycle_, wake);
+    } else {
+      units_[id].repeat(cycle_);
+      parts_[id] = kSleeps;
+      return;
+    }
+    parts_[id] = awake ? kWorks : kRepeats;
+  }
+
+  // The host's part of a cycle.
+  bool work_as_host(Flags wake) {
+    const unsigned now = cycle_ & 1, next = now ^ 1;
+    bool awake = false;
+    for (Door& door : doors_) {
+      accepted += door.i_request->transfers(now);
+      awake |= offer(*door.i_request, wake, door.offered < door.requests.size(), [&] {
+        return sent(door.requests[door.offered++]);
+      });
+      awake |= offer(*door.i_reply, wake, !door.refusals.empty(), [&] {
+        const Packet refusal = door.refusals.front();
+        door.refusals.pop_front();
+        return refusal;
+      });
+      if (accept(*door.o_reply)) take_reply(door.o_reply->packet[now]);
+      if (accept(*door.o_request) && !door.o_request->packet[now].is_broadcast()) {
+        door.refusals.push_back(door.o_request->packet[now].refusal());
+        awake = true;
+      }
+      awake |= !door.o_reply->ready[next] || !door.o_request->ready[next];
+    }
+    return awake;
+  }
+
+  // Offer what was not taken, or something new if there is; returns whether there is either.
+  template <class New>
+  bool offer(Channel& channel, Flags wake, bool more, New make) {
+    const unsigned now = cycle_ & 1, next = now ^ 1;
+    const bool waits = channel.valid[now] && !channel.ready[now];
+    if (waits)
+      channel.packet[next] = channel.packet[now];
+    else if (more && !stalls())
+      channel.packet[next] = make();
+    else {
+      channel.valid[next] = 0;
+      return more;
+    }
+    channel.valid[next] = 1;
+    wake[channel.receiver].store(1, std::memory_order_relaxed);
+    return true;
+  }
+
+  bool accept(Channel& channel) {
+    const unsigned now = cycle_ & 1, next = now ^ 1;
+    channel.ready[next] = !stalls();
+    channel.packets += channel.transfers(now);
+    return channel.transfers(now);
+  }
+
+  void begin_exchange(const Packet* requests, uint64_t count, uint64_t register_base,
+                      uint32_t register_bits) {
+    requests_ = requests;
+    accepted = unanswered_ = 0;
+    answers_.assign(count, kOnlyFault);
+    // Whether a later request to the same node, or the same routers, is answered: its reply tells
+    // that those before it are done.
+    std::vector<uint8_t> answered(2 * destinations_.size());
+    for (uint64_t i = count; i-- > 0;) {
+      const bool silent = requests[i].is_silent();
+      if (!silent) answers_[i] = kWanted;
+      const uint32_t to = destination(requests[i]);
+      if (to == kNobody || requests[i].is_broadcast()) continue;
+      const uint64_t offset = requests[i].field<uint64_t>(d1::kAddress) & kOffsetMask;
+      uint8_t& known = answered[2 * to + (offset >> register_bits == register_base >> register_bits)];
+      if (silent && !known) answers_[i] = kHidden;
+      known = 1;
+    }
+    for (uint32_t i = 0; i < count; ++i) {
+      const uint32_t to = destination(requests[i]);
+      const auto& by = requests[i].is_broadcast() ? broadcast_doors_ : request_doors_;
+      if (to == kNobody || by[to] == kNobody) {
+        ++accepted;
+        if (!requests[i].is_broadcast()) replies.push_back({i, requests[i].refusal()});
+        continue;
+      }
+      unanswered_ += answers_[i] != kOnlyFault;
+      doors_[by[to]].requests.push_back(i);
+      destinations_[to].requests.push_back(i);
+    }
+    parts_[host()] = kWorks;
+  }
+
+  // The index of the place that a request goes to.
+  uint32_t destination(const Packet& packet) const {
+    const uint8_t* place = packet.bytes + d1::kPlace;
+    const bool here = place[0] < columns_ + 2 && place[1] < rows_ + 2 && !place[2] && !place[3];
+    return here ? place[1] * (columns_ + 2) + place[0] : kNobody;
+  }
+
+  // A request as it enters the die.
+  Packet sent(uint32_t number) {
+    Packet packet = requests_[number];
+    Destination& to = destinations_[destination(packet)];
+    packet.set_field<uint16_t>(d1::kTag, to.first_tag + to.offered++);
+    if (answers_[number] == kHidden) packet.bytes[d1::kFlags] |= d1::kAckFlag;
+    return packet;
+  }
+
+  // Replies to what an exchange that was given up had sent belong to nobody.
+  void take_reply(const Packet& packet) {
+    const uint32_t from = destination(packet);
+    if (from == kNobody || !requests_) return;
+    const Destination& to = destinations_[from];
+    uint64_t index = static_cast<uint16_t>(packet.field<uint16_t>(d1::kTag) - to.first_tag);
+    if (index >= to.offered) return;
+    while (index + 0x10000 < to.offered) index += 0x10000;  // the latest with this tag
+    const uint32_t number = to.requests[index];
+    Answer& answer = answers_[number];
+    if (answer == kCame) return;
+    unanswered_ -= answer != kOnlyFault;
+    if (answer == kWanted || packet.bytes[0] == d1::kFaultReply) {
+      Packet& reply = replies.emplace_back(Reply{number, packet}).packet;
+      reply.set_field(d1::kTag, requests_[number].field<uint16_t>(d1::kTag));
+    }
+    answer = kCame;
+  }
+
+  bool stalls() {
+    if (stall_ == 0) return false;
+    random_ ^= random_ >> 12;
+    random_ ^= random_ << 25;
+    random_ ^= random_ >> 27;
+    return random_ * 0x2545F4914F6CDD1Dull >> 32 < stall_;
+  }
+
+  void record_cycle() {
+    const unsigned now = cycle_ & 1;
+    for (const uint32_t index : recorded_channels_) {
+      const Channel& channel = channels_[index];
+      recorded.push_back(channel.valid[now]);
+      recorded.push_back(channel.ready[now]);
+      const uint32_t* words = channel.packet[now].words();
+      recorded.insert(recorded.end(), words, words + d1::kPacketBytes / 4);
+    }
+    for (const d1::Port& port : recorded_ports_) {
+      recorded.resize(recorded.size() + port.words());
+      port.get(&*recorded.end() - port.words());
+    }
+  }
+
+  const uint32_t columns_, rows_;
+  std::vector<Unit> units_;
+  std::deque<Channel> channels_;
+  std::vector<Door> doors_;
+  std::vector<uint32_t> request_doors_, broadcast_doors_;
+  std::vector<Destination> destinations_;  // row by row, doors included
+  uint64_t cycle_ = 0;
+
+  std::vector<Part> parts_;  // of the units and, last, the host
+  std::vector<std::atomic<uint8_t>> wake_[2];  // for a cycle with this number % 2
+  std::vector<uint32_t> awake_;                // in this cycle
+  uint32_t working_ = 0;                       // of those, who do not only repeat
+
+  // Of the exchange that goes on.
+  const Packet* requests_ = nullptr;
+  std::vector<Answer> answers_;
+  uint64_t unanswered_ = 0;
+
+  const uint64_t seed_;
+  uint64_t random_;  // xorshift64*
+  uint32_t stall_;   // rate of stalls in parts of 2^32
+
+  bool recording_ = false;
+  std::vector<uint32_t> recorded_channels_;
+  std::vector<d1::Port> recorded_ports_;
+
+  std::vector<Share> shares_;  // of each thread
+  std::vector<std::thread> workers_;
+  std::atomic<uint32_t> generation_{0}, unfinished_{0};
+  std::atomic<bool> stop_{false};
+};
+
+}  // namespace
+
+extern "C" {
+
+Die* d1_die_new(uint32_t columns, uint32_t rows, uint32_t threads, uint64_t seed, uint32_t stall) {
+  return new Die(columns, rows, threads, seed, stall);
+}
+
+void d1_die_delete(Die* die) { delete die; }
+
+void d1_die_add_unit(Die* die, d1::Model* model, uint32_t idle, uint32_t reset) {
+  die->add_unit(model, idle, reset);
+}
+
+void d1_die_add_channel(Die* die, uint32_t sender, const StreamPorts* o, uint32_t receiver,
+                        const StreamPorts* i) {
+  die->add_channel(sender, *o, receiver, *i);
+}
+
+void d1_die_add_door(Die* die, const uint32_t* channels) { die->add_door(channels); }
+
+void d1_die_open(Die* die, const uint32_t* request_doors, const uint32_t* broadcast_doors) {
+  die->open(request_doors, broadcast_doors);
+}
+
+void d1_die_reset(Die* die, uint64_t cycles) { die->reset(cycles); }
+
+int d1_die_exchange(Die* die, const Packet* requests, uint64_t count, uint64_t register_base,
+                    uint32_t register_bits, uint64_t limit) {
+  return die->exchange(requests, count, register_base, register_bits, limit);
+}
+
+void d1_die_advance(Die* die, uint64_t cycles) { die->advance(cycles); }
+
+int d1_die_run(Die* die, uint64_t limit) { return die->run(limit); }
+
+uint64_t d1_die_cycle(const Die* die) { return die->cycle_count(); }
+
+uint64_t d1_die_accepted(const Die* die) { return die->accepted; }
+
+uint64_t d1_die_reply_count(const Die* die) { return die->replies.size(); }
+
+void d1_die_take_replies(Die* die, Packet* out) { die->take_replies(out); }
+
+void d1_die_working(Die* die, uint8_t* out) { die->get_working(out); }
+
+void d1_die_busy_cycles(const Die* die, uint64_t* out) { die->get_busy_cycles(out); }
+
+void d1_die_packets(const Die* die, uint64_t* out) { die->get_packets(out); }
+
+void d1_die_record(Die* die, const uint32_t* channels, uint64_t channel_count,
+                   d1::Model* const* models, const uint32_t* ports, uint64_t port_count) {
+  std::vector<d1::Port> recorded;
+  for (uint64_t i = 0; i < port_count; ++i) recorded.push_back(models[i]->ports[ports[i]]);
+  die->record({channels, channels + channel_count}, std::move(recorded));
+}
+
+uint64_t d1_die_recorded_words(const Die* die) { return die->recorded.size(); }
+
+void d1_die_take_recorded(Die* die, uint32_t* out) {
+  std::copy(die->recorded.begin(), die->recorded.end(), out);
+  die->recorded.clear();
+}
+
+int d1_die_transfer(Die* die, const char* path, int writes, const uint8_t* key, uint64_t bytes) {
+  return die->transfer(path, writes, key, bytes);
+}
+
+}  // extern "C"
