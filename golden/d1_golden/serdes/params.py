@@ -27,7 +27,9 @@ RECEIVE_CYCLES = 3
 #: Clocks from there to the packet being out of the receive buffer, if it is taken at once.
 DELIVERY_CYCLES = 3
 
-_LANES = (2, 4, 8)
+#: Lanes of the widest link.
+MAX_LANES = 8
+_LANES = (2, 4, MAX_LANES)
 
 
 @dataclass(frozen=True, kw_only=True)
