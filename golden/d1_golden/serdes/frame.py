@@ -61,6 +61,7 @@ CONTROL_FIELDS: tuple[Field, ...] = (
     Field("replies", MAX_SLOTS, "bit n set: packet n of the frame is of the reply plane"),
     Field("round", 1, "changes whenever the transmitter begins to replay"),
     Field("want", 1, "the round that the transmitter of this word wants to receive"),
+    Field("one", 1, "1, which no marker of the lanes has here"),
     Field("sequence", SEQUENCE_BITS, "number of the frame; of a status row, of the next frame"),
     Field(
         "acknowledge", SEQUENCE_BITS, "number of the frame that is expected: all before are here"
@@ -76,12 +77,12 @@ STATUS_FIELDS: tuple[Field, ...] = (
     Field("seen", SESSION_BITS, "the receiver's, as the transmitter knows it; 0 if it does not"),
     Field("limit_request", LIMIT_BITS, "`limit` of the request plane"),
     Field("limit_reply", LIMIT_BITS, "`limit` of the reply plane"),
-    Field("zero", 8, ""),
+    Field("zero", 6, "0"),
 )
 
 
 def pack_word(fields: tuple[Field, ...], **values: int) -> int:
-    """Return a word of fields; those not named are zero.
+    """Return a word of fields; those not named are zero, or one if that is their name.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def pack_word(fields: tuple[Field, ...], **values: int) -> int:
     """
     word = lsb = 0
     for field in fields:
-        value = values.pop(field.name, 0)
+        value = values.pop(field.name, 1 if field.name == "one" else 0)
         if not 0 <= value < 1 << field.bits:
             raise ValueError(f"{field.name} must fit {field.bits} bits, not {value!r}")
         word |= value << lsb

@@ -88,7 +88,7 @@ def _lsbs(fields: tuple[Field, ...]) -> dict[str, int]:
 
 
 _C, _S = _lsbs(CONTROL_FIELDS), _lsbs(STATUS_FIELDS)
-_ROUND, _WANT, _SEQUENCE = _C["round"], _C["want"], _C["sequence"]
+_ROUND, _WANT, _ONE, _SEQUENCE = _C["round"], _C["want"], _C["one"], _C["sequence"]
 _ACKNOWLEDGE, _LIMIT_PLANE, _LIMIT = _C["acknowledge"], _C["limit_plane"], _C["limit"]
 _SESSION, _SEEN, _LIMITS = _S["session"], _S["seen"], (_S["limit_request"], _S["limit_reply"])
 _STATE_MASK = (1 << _SESSION) - 1
@@ -267,6 +267,7 @@ def _control_word(end, planes, packets_follow):
         planes
         | end.round << _ROUND
         | end.want << _WANT
+        | 1 << _ONE
         | end.next << _SEQUENCE
         | end.expected << _ACKNOWLEDGE
         | plane << _LIMIT_PLANE

@@ -17,9 +17,9 @@ BLOCK_BITS = WORD_BITS + 2
 ROW_NUMBERS = 256
 
 #: Bits of the number of a frame.
-SEQUENCE_BITS = 7
+SEQUENCE_BITS = 6
 #: Bits of the count of packets that may have been sent.
-LIMIT_BITS = 10
+LIMIT_BITS = 11
 #: Rows that the link layer's transmitter holds: what is decided now is sent so many rows later.
 TRANSMIT_ROWS = 3
 #: Clocks from the arrival of a row to where the link layer knows what its control word says.

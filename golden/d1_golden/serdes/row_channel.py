@@ -178,7 +178,7 @@ def _disturb(channel, row):
     channel.next_error -= lanes * BLOCK_BITS
     if channel.bursts > 0.0 and uniform(channel) < channel.bursts:
         struck = np.int64(random_word(channel) % np.uint64(lanes))
-        first = np.int64(random_word(channel) % np.uint64(BLOCK_BITS))
+        first = int(random_word(channel) % np.uint64(BLOCK_BITS))
         flips = random_word(channel)
         for bit in range(first, min(first + 64, BLOCK_BITS)):
             if flips >> np.uint64(bit - first) & _ONE != _ZERO:
