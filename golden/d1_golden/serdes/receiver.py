@@ -362,7 +362,7 @@ def _receive_block(block, lock, queue, width, arrived, restart):
 
 @njit(cache=True)
 def receive_cycle(
-    state: ReceiveState, arrived: NDArray[np.uint64], enabled: int, restart: bool
+    state: ReceiveState, arrived: NDArray[np.uint64], disabled: int, restart: bool
 ) -> bool:
     """Run one clock; return whether it delivers a row, which is in `row_words` and `row_flags`.
 
@@ -372,8 +372,8 @@ def receive_cycle(
         The receiver.
     arrived
         What the wires carry.
-    enabled
-        Bit n: wire n may be used.
+    disabled
+        Bit n: wire n must not be used.
     restart
         Whether all lanes are to be looked for anew.
     """
@@ -412,7 +412,7 @@ def receive_cycle(
             lane["word"] = descramble(block["word"], lane["before"])
             lane["before"] = block["word"]
     for wire in range(lanes):
-        stops = restart or enabled >> wire & 1 == 0
+        stops = restart or disabled >> wire & 1 != 0
         block, lock, queue = state.blocks[wire], state.locks[wire], state.queues[wire]
         _receive_block(block, lock, queue, state.width, arrived[wire], stops)
     bond["reversed"] ^= turns
@@ -474,10 +474,10 @@ class PhysicalReceiver:
         return bool(self.state.bond["reversed"][0])
 
     def step(
-        self, arrived: NDArray[np.uint64], *, enabled: int = 0xFF, restart: bool = False
+        self, arrived: NDArray[np.uint64], *, disabled: int = 0, restart: bool = False
     ) -> ReceivedRow | None:
         """Run one clock with what the wires carry; return the row that is delivered, if one is."""
-        if not receive_cycle(self.state, arrived, enabled, restart):
+        if not receive_cycle(self.state, arrived, disabled, restart):
             return None
         controls, errors = (int(flags) for flags in self.state.row_flags)
         return ReceivedRow(self.state.row_words.copy(), controls, errors)

@@ -1,0 +1,1 @@
+"""The SerDes link in RTL: link layer, physical coding of the lanes."""
