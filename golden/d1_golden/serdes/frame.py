@@ -77,7 +77,7 @@ STATUS_FIELDS: tuple[Field, ...] = (
     Field("seen", SESSION_BITS, "the receiver's, as the transmitter knows it; 0 if it does not"),
     Field("limit_request", LIMIT_BITS, "`limit` of the request plane"),
     Field("limit_reply", LIMIT_BITS, "`limit` of the reply plane"),
-    Field("zero", 6, "0"),
+    Field("zero", 10, "0"),
 )
 
 

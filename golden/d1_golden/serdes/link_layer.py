@@ -145,7 +145,7 @@ LINK_END = np.dtype(
         ("stage", np.uint64, (STAGE_DEPTH, _WORDS)),
         ("stage_plane", np.int64, (STAGE_DEPTH,)),
         # receive buffers, by plane: packets in memory, read from it, before the output
-        ("queue", np.uint64, (PLANES, 1 << (LIMIT_BITS - 1), _WORDS)),
+        ("queue", np.uint64, (PLANES, 3 << (LIMIT_BITS - 2), _WORDS)),
         ("queue_head", np.int64, (PLANES,)),
         ("queue_tail", np.int64, (PLANES,)),
         ("stored", np.int64, (PLANES,)),
@@ -481,9 +481,9 @@ def _deliver(shape, end, request_ready, reply_ready):
 
 
 @njit(cache=True)
-def _raise_limit(end, plane, limit):
+def _raise_limit(shape, end, plane, limit):
     """Take over a limit unless it is older than the one that is known."""
-    if (limit - end.limit[plane] & _LIMIT_MASK) < 1 << (LIMIT_BITS - 1):
+    if (limit - end.limit[plane] & _LIMIT_MASK) <= shape.credits[plane]:
         end.limit[plane] = limit
 
 
@@ -531,7 +531,7 @@ def _check_sequence(end, control, packets):
 
 
 @njit(cache=True)
-def _hear_status(end, acknowledged):
+def _hear_status(shape, end, acknowledged):
     """Do what a good status row says; return whether it was from the known other end."""
     status, control = np.uint64(end.event_status), np.uint64(end.event_control)
     session = _field(status, _SESSION, _LAST_SESSION)
@@ -553,7 +553,7 @@ def _hear_status(end, acknowledged):
         end.state = _UP
     else:
         for plane in range(PLANES):
-            _raise_limit(end, plane, _field(status, _LIMITS[plane], _LIMIT_MASK))
+            _raise_limit(shape, end, plane, _field(status, _LIMITS[plane], _LIMIT_MASK))
         end.known = 1
         _hear_control(end, control, 0, acknowledged)
         if end.state == _UP:
@@ -650,12 +650,12 @@ def _handle(shape, end, acknowledged):
         if end.state >= _READY:
             control = np.uint64(end.event_control)
             plane = _field(control, _LIMIT_PLANE, 1)
-            _raise_limit(end, plane, _field(control, _LIMIT, _LIMIT_MASK))
+            _raise_limit(shape, end, plane, _field(control, _LIMIT, _LIMIT_MASK))
             _hear_control(end, control, packets, acknowledged)
             end.state = _OPEN
             heard = True
     elif end.state != _DOWN or end.hold == 0:
-        heard = _hear_status(end, acknowledged)
+        heard = _hear_status(shape, end, acknowledged)
     end.stage_write = end.stage_commit
     return heard
 

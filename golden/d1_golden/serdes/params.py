@@ -17,9 +17,9 @@ BLOCK_BITS = WORD_BITS + 2
 ROW_NUMBERS = 256
 
 #: Bits of the number of a frame.
-SEQUENCE_BITS = 6
+SEQUENCE_BITS = 7
 #: Bits of the count of packets that may have been sent.
-LIMIT_BITS = 11
+LIMIT_BITS = 9
 #: Rows that the link layer's transmitter holds: what is decided now is sent so many rows later.
 TRANSMIT_ROWS = 3
 #: Clocks from the arrival of a row to where the link layer knows what its control word says.
@@ -103,13 +103,14 @@ class LinkParams:
         for name in ("retrain_cycles", "silence_cycles"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
-        # A limit that is older than another one must be told from one that is newer.
-        for name, needed, most in (
-            ("window", self.needed_window, (1 << SEQUENCE_BITS) - 1),
-            ("request_credits", self.needed_credits, (1 << LIMIT_BITS - 1) - 1),
-            ("reply_credits", self.needed_credits, (1 << LIMIT_BITS - 1) - 1),
+        # A quarter of the numbers is left so that old ones can be told from new ones.
+        for name, needed, bits in (
+            ("window", self.needed_window, SEQUENCE_BITS),
+            ("request_credits", self.needed_credits, LIMIT_BITS),
+            ("reply_credits", self.needed_credits, LIMIT_BITS),
         ):
             value = getattr(self, name) or needed
+            most = 3 << (bits - 2)
             if not 1 <= value <= most:
                 raise ValueError(f"{name} must be in 1..{most}, not {value!r}")
             object.__setattr__(self, name, value)

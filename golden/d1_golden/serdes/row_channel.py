@@ -47,7 +47,8 @@ class ChannelFaults:
     dropped_rows
         Of each row: it vanishes.
     dropped_frames, doubled_frames, swapped_frames
-        Of each frame with packets: it vanishes, comes twice, comes after the next one.
+        Of each frame with packets: it vanishes, comes twice, comes after the next one or
+        after a status row.
     outages
         Of each clock: for the next 1 to 256 clocks nothing arrives and the lanes are down.
 
@@ -198,33 +199,40 @@ def _copy_row(channel, source, row):
 
 
 @njit(cache=True)
+def _release(channel):
+    """Send the frame that was held back, behind what has been sent."""
+    due = channel.due[(channel.tail - 1) % _ROWS]
+    for k in range(channel.held):
+        row = channel.tail % _ROWS
+        channel.words[row] = channel.held_words[k]
+        channel.control[row] = channel.held_control[k]
+        channel.error[row], channel.due[row] = channel.held_error[k], due
+        channel.tail += 1
+    channel.held = 0
+
+
+@njit(cache=True)
 def _spoil_frame(channel):
     """Drop, double or hold back the frame that has just been sent whole, at random."""
     rows = channel.tail - channel.begin
-    chance = uniform(channel)
     drop, double, swap = channel.dropped_frames, channel.doubled_frames, channel.swapped_frames
+    chance = uniform(channel)
     if chance < drop:
         channel.tail = channel.begin
     elif chance < drop + double:
         for k in range(rows):
             _copy_row(channel, (channel.begin + k) % _ROWS, (channel.tail + k) % _ROWS)
         channel.tail += rows
-    elif channel.held > 0:
-        due = channel.due[(channel.tail - 1) % _ROWS]
-        for k in range(channel.held):
-            row = channel.tail % _ROWS
-            channel.words[row] = channel.held_words[k]
-            channel.control[row] = channel.held_control[k]
-            channel.error[row], channel.due[row] = channel.held_error[k], due
-            channel.tail += 1
-        channel.held = 0
-    elif chance < drop + double + swap and rows <= _HELD_ROWS:
+    elif chance < drop + double + swap and channel.held == 0 and rows <= _HELD_ROWS:
         for k in range(rows):
             row = (channel.begin + k) % _ROWS
             channel.held_words[k] = channel.words[row]
             channel.held_control[k] = channel.control[row]
             channel.held_error[k] = channel.error[row]
         channel.held, channel.tail = rows, channel.begin
+        return
+    if channel.held > 0:
+        _release(channel)
 
 
 @njit(cache=True)
@@ -245,6 +253,8 @@ def push(channel, now, words, control):
         and channel.dropped_frames + channel.doubled_frames + channel.swapped_frames > 0.0
     ):
         _spoil_frame(channel)
+    elif kind == _STATUS and channel.held > 0:
+        _release(channel)
     if kind == _LAST or kind == _STATUS:
         channel.begin = channel.tail
 
