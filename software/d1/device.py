@@ -269,7 +269,7 @@ class Device:
         """
         call = Call(program, arg, threads, tuple(inputs), tuple(outputs))
         with self.lock:
-            return call_all({self: call}, max_cycles=max_cycles)[self]
+            return call_all({self: call}, max_cycles=max_cycles)[0][self]
 
     def load_requests(self, call: Call) -> list[NDArray[np.void]]:
         """Return the packets that bring a call's program and inputs to the node.
@@ -394,8 +394,10 @@ AnyDevice = TypeVar("AnyDevice", bound=Device)
 
 def call_all(
     calls: Mapping[AnyDevice, Call], *, max_cycles: int
-) -> dict[AnyDevice, list[NDArray[np.uint8]]]:
-    """Run programs on nodes behind one link at the same time; return their outputs.
+) -> tuple[dict[AnyDevice, list[NDArray[np.uint8]]], int]:
+    """Run programs on nodes behind one link at the same time; return their outputs and the cycles.
+
+    The cycles are those from the first start to the end of the last.
 
     Packets to all nodes go in one exchange, so that they enter at all doors at once. With more than
     one node none starts before all have what they need. After an error the nodes have been
@@ -410,14 +412,17 @@ def call_all(
             # The answer of a node says that it has carried out what came before.
             exchange(link, params, loads, [of_node[0] for of_node in ranges.values()])
             loads = []
+        before = link.cycles
         exchange(link, params, [*loads, *starts])
         _run(link, max_cycles)
+        cycles = link.cycles - before
         wanted = [wanted for of_node in ranges.values() for wanted in of_node]
         contents = iter(exchange(link, params, [], wanted))
-        return {
+        outputs = {
             node: node.results(calls[node], [next(contents) for _ in of_node], max_cycles)
             for node, of_node in ranges.items()
         }
+        return outputs, cycles
     except BaseException:
         next(iter(calls)).reset()
         raise

@@ -17,8 +17,9 @@ from pathlib import Path
 from d1_golden import assembler, csr, isa
 from d1_golden.cache import cache_root
 
-from d1.compiler import block, emitter, kernel, lane_block, matrix_block, schedule, tile
+from d1.compiler import block, emitter, kernel, lane_block, matrix_block, schedule, stream, tile
 from d1.compiler.schedule import Schedule
+from d1.compiler.stream import Stream
 
 __all__ = ["kernel_cache_dir", "program"]
 
@@ -30,14 +31,14 @@ def kernel_cache_dir() -> Path:
 
 @cache
 def _generator_hash() -> bytes:
-    generator = (block, emitter, kernel, lane_block, matrix_block, schedule, tile)
+    generator = (block, emitter, kernel, lane_block, matrix_block, schedule, stream, tile)
     sources = (*generator, assembler, csr, isa)
     return hashlib.sha256("".join(map(inspect.getsource, sources)).encode()).digest()
 
 
 @lru_cache(maxsize=4096)
-def program(wanted: Schedule) -> bytes:
-    """Return the program of a schedule, generated only if it never was before."""
+def program(wanted: Schedule | Stream) -> bytes:
+    """Return the program of a schedule or a stream, generated only if it never was before."""
     key = hashlib.sha256(_generator_hash() + repr(wanted).encode()).hexdigest()
     path = kernel_cache_dir() / f"{key}.bin"
     try:

@@ -109,6 +109,9 @@ class Schedule:
         threads beyond: all.
     unroll
         Vectors along k of a loop's body; even.
+    register_at, memory_at
+        Where the sides are: bytes from the start of the data. By default the register side lies
+        behind the result and the memory side behind that.
 
     Raises
     ------
@@ -129,6 +132,8 @@ class Schedule:
     threads: int = 1
     leads: tuple[int, ...] = ()
     unroll: int = 4
+    register_at: int | None = None
+    memory_at: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= self.params.threads:
@@ -163,19 +168,30 @@ class Schedule:
 
     @property
     def register_bytes(self) -> int:
-        """Bytes of the register side, in whole vectors; it lies after the result."""
+        """Bytes of the register side, in whole vectors."""
         whole = self.batch * self.register_tiles * self.vectors * self.tile.register_bytes
         return ceil_div(whole, self.params.vector_bytes) * self.params.vector_bytes
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the memory side; it lies after the register side."""
+        """Bytes of the memory side."""
         return self.batch * self.memory_tiles * self.vectors * self.tile.memory_bytes
+
+    @property
+    def register_start(self) -> int:
+        """Where the register side is: bytes from the start of the data."""
+        return self.output_bytes if self.register_at is None else self.register_at
+
+    @property
+    def memory_start(self) -> int:
+        """Where the memory side is: bytes from the start of the data."""
+        behind = self.register_start + self.register_bytes
+        return behind if self.memory_at is None else self.memory_at
 
     @property
     def table(self) -> int:
         """Where the table of passes is: bytes from the start of the data."""
-        return self.output_bytes + self.register_bytes + self.memory_bytes
+        return self.memory_start + self.memory_bytes
 
     @property
     def table_bytes(self) -> int:
@@ -258,12 +274,11 @@ class Schedule:
                             BlockKind(r.size, m.size, m.size),
                             r.count,
                             (tiles + r.first * m.size) * tile.result_bytes,
-                            self.output_bytes
+                            self.register_start
                             + (product * self.register_tiles + r.first)
                             * vectors
                             * tile.register_bytes,
-                            self.output_bytes
-                            + self.register_bytes
+                            self.memory_start
                             + (product * self.memory_tiles + memory_tile)
                             * vectors
                             * tile.memory_bytes,

@@ -77,6 +77,8 @@ class Mesh:
         Held by whatever runs programs on the nodes.
     data : SramRegion
         Where data is put, in all nodes alike.
+    call_cycles : int
+        Cycles of the last `call`, from the first start to the end of the last.
 
     """
 
@@ -86,6 +88,7 @@ class Mesh:
         self.params: DieParams = link.params
         self.lock = threading.RLock()
         self.data = data_region(self.params.node)
+        self.call_cycles = 0
         self.nodes = {place: MeshNode(self, Place(*place)) for place in self.params.live_nodes}
 
     def __repr__(self) -> str:
@@ -187,7 +190,7 @@ class Mesh:
         """
         of_nodes = {self.node(*place): call for place, call in calls.items()}
         with self.lock:
-            results = call_all(of_nodes, max_cycles=max_cycles)
+            results, self.call_cycles = call_all(of_nodes, max_cycles=max_cycles)
         return {place: results[self.nodes[place]] for place in calls}
 
 
