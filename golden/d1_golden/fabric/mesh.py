@@ -42,6 +42,7 @@ BUFFER_DEPTH = 8
 #: A packet that a node took: cycle, place, source and number among the packets of the source.
 DELIVERY_DTYPE = np.dtype([(name, "<i8") for name in ("cycle", "place", "source", "number")])
 
+_DELIVERY_WORDS = DELIVERY_DTYPE.itemsize // 8
 _PORTS = len(Port)
 _SOURCE_MASK = (1 << SOURCE_BITS) - 1
 _NUMBER_MASK = (1 << NUMBER_BITS) - 1
@@ -273,7 +274,7 @@ class MeshModel:
         expected = int(self._copies[targets].sum())
         places = len(self._dead)
         counts = np.zeros(_COUNTS, np.int64)
-        deliveries = np.zeros((expected if record else 0, len(DELIVERY_DTYPE.fields or ())), np.int64)
+        deliveries = np.zeros((expected if record else 0, _DELIVERY_WORDS), np.int64)
         state = new_router_state(places, self._depth)
         last = _run(
             *(0, cycles, warmup, traffic.place, traffic.cycle, np.zeros(places, np.int64)),

@@ -17,7 +17,7 @@ from .control_block import control_line, write_control
 from .ecc_state import check_line, store
 from .state import IDENTITY_LINE
 
-__all__ = ["is_between", "post", "serve", "serve_request"]
+__all__ = ["is_between", "is_well_formed", "post", "serve", "serve_request"]
 
 _LINE_WORDS = LINE_BYTES // 8
 _NODE = int(IdentityRegister.NODE)
@@ -63,8 +63,8 @@ def is_between(place, near, far):
 
 
 @njit
-def _is_well_formed(opcode, flags, local, mask):
-    """Return whether opcode and flags go together."""
+def is_well_formed(opcode, flags, local, mask):
+    """Return whether opcode, flags, local offset and mask go together; all are uint64."""
     posts = flags & _POSTS != _ZERO
     if flags & _ZERO_FLAG or (flags & _SEMAPHORE and not posts):
         return False
@@ -84,7 +84,7 @@ def _target(request, state):
     address, mask = request[1], request[2]
     place, local = address >> _LOCAL_SHIFT, address & _LOCAL
     node = state.control[IDENTITY_LINE, _NODE]
-    if not _is_well_formed(opcode, flags, local, mask) or local & _IN_LINE:
+    if not is_well_formed(opcode, flags, local, mask) or local & _IN_LINE:
         return _NOTHING
     if opcode == _BROADCAST:
         if place >> np.uint64(32) or not is_between(node, place, mask):
