@@ -39,6 +39,8 @@ def store_bytes(ecc, address, size):
 def first_failing_lane(ecc, base, offsets, lanes):
     """Return the first of some lanes whose word cannot be corrected, -1 if all can be.
 
+    As in hardware, each line is read once, that of the lowest lane left first.
+
     Parameters
     ----------
     ecc : EccState
@@ -47,11 +49,21 @@ def first_failing_lane(ecc, base, offsets, lanes):
     lanes
         A bit for each lane.
     """
-    for lane in range(2 * offsets.size):
-        if lanes >> np.uint64(lane) & np.uint64(1):
-            if read_fails(ecc, lane_address(base, offsets, lane), 4):
-                return lane
-    return -1
+    failing, left = -1, np.uint64(lanes)
+    for lowest in range(2 * offsets.size):
+        if not left >> np.uint64(lowest) & np.uint64(1):
+            continue
+        line = lane_address(base, offsets, lowest) // np.uint64(LINE_BYTES)
+        uncorrectable = np.uint64(check_line(ecc, line))
+        for lane in range(lowest, 2 * offsets.size):
+            address = lane_address(base, offsets, lane)
+            bit = left & np.uint64(1) << np.uint64(lane)
+            if bit and address // np.uint64(LINE_BYTES) == line:
+                left ^= bit
+                word = address % np.uint64(LINE_BYTES) // np.uint64(8)
+                if failing < 0 and uncorrectable >> word & np.uint64(1):
+                    failing = lane
+    return failing
 
 
 @njit(cache=True)

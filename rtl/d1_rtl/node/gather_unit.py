@@ -27,9 +27,10 @@ def vector_blocking_layout() -> data.StructLayout:
     Members
     -------
     fault
-        It had no effect, because of the address `address`.
+        It stops the thread, because of `address`: a lane's that is misplaced, so that there was no
+        effect, or a word's that could not be corrected.
     hardware
-        Memory at `address` could not be corrected.
+        The latter.
     """
     return data.StructLayout({"thread": THREAD_BITS, "fault": 1, "hardware": 1, "address": 64})
 
@@ -250,6 +251,7 @@ class GatherUnit(wiring.Component):
                 wrong = self.sram_read.uncorrectable.bit_select(word[1:], 1)
                 with m.If(wrong & ~report.hardware):
                     m.d.sync += [
+                        report.fault.eq(1),
                         report.hardware.eq(1),
                         report.address.eq(place << _WORD_LOG2),
                     ]

@@ -10,10 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from d1_golden.assembler import Program, assemble
-from d1_golden.memory_map import Command, ThreadRegister, ThreadStatus, register_address
+from d1_golden.memory_map import (
+    Command,
+    EccRegister,
+    ThreadRegister,
+    ThreadStatus,
+    register_address,
+)
 from d1_golden.node import GoldenNode
 from d1_golden.node.trace import explain_difference
-from d1_golden.packet import read_requests, write_requests
+from d1_golden.packet import Opcode, read_requests, write_requests
 from d1_golden.params import LINE_BYTES, NodeParams, preset
 from d1_rtl.node.node import Node
 from d1_rtl.sim.node_link import NodeLink
@@ -21,6 +27,8 @@ from numpy.typing import NDArray
 
 _EXCHANGE_CYCLES = 100_000
 _RUN_CYCLES = 200_000
+#: Cycles after which an injection is done, scrubbing or not.
+_INJECTION_CYCLES = 36
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,23 @@ class Machine:
         first = address - address % LINE_BYTES
         data = self.exchange(read_requests(address, size))["data"].reshape(-1)
         return data[address - first :][:size]
+
+    def write_words(self, address: int, *words: int) -> None:
+        """Write 64-bit words of memory or registers of both nodes."""
+        self.write(address, np.array(words, "<u8").view(np.uint8))
+
+    def flip(self, address: int, *bits: int) -> None:
+        """Flip bits of the word stored at an address of both nodes; from 64 on its check bits."""
+        flips = sum(1 << bit for bit in bits)
+        register = register_address(EccRegister.INJECT_DATA)
+        self.write_words(register, flips & (1 << 64) - 1, flips >> 64, address)
+        self.link.advance(_INJECTION_CYCLES)
+
+    def rtl_line(self, address: int) -> list[int]:
+        """Return the words of a line of the RTL's memory or registers, golden's being its own."""
+        replies = self.link.exchange(read_requests(address, LINE_BYTES), _EXCHANGE_CYCLES)
+        assert replies["opcode"].tolist() == [Opcode.READ_REPLY]
+        return replies["data"].reshape(-1).view("<u8").tolist()
 
     def start(self, pc: int, arg: int = 0) -> None:
         """Start the thread of the RTL node alone."""

@@ -3,7 +3,10 @@
 
 import random
 
+import numpy as np
 import pytest
+from d1_golden.node.ecc_accesses import first_failing_lane
+from d1_golden.node.ecc_state import EccState, check_line, inject, new_ecc_state
 from d1_golden.params import LINE_BYTES, preset
 from d1_rtl.node.gather_unit import (
     GatherUnit,
@@ -28,6 +31,7 @@ class Bench:
     def __init__(self):
         self.rng = random.Random(_SEED)
         self.memory = bytearray(self.rng.randbytes(_PARAMS.sram_bytes))
+        self.ecc = new_ecc_state(_PARAMS)
         self.model = NativeModel(GatedUnit(GatherUnit(_PARAMS)), name="gather_unit")
         self.model.reset()
 
@@ -59,7 +63,7 @@ class Bench:
             asks = model.get("sram_read__request__valid") | model.get("sram_write__request__valid")
             assert model.get("urgent") == (refused >= 7)
             refused = 0 if grant else refused + 1 if asks else refused
-            line = self.serve(grant)
+            line, uncorrectable = self.serve(grant)
             if grant and model.get("o__valid"):
                 assert gathered is None
                 gathered = gathered_layout(_PARAMS).from_bits(model.get("o__payload"))
@@ -68,6 +72,7 @@ class Bench:
             report = vector_blocking_layout().from_bits(model.get("o_blocking__payload"))
             model.step()
             model.set("sram_read__data", line)
+            model.set("sram_read__uncorrectable", uncorrectable)
             if ends:
                 assert report.thread == 2
                 return None if gathered is None else gathered.value, report, cycle
@@ -81,9 +86,19 @@ class Bench:
                 if write.mask >> byte & 1:
                     self.memory[write.line * LINE_BYTES + byte] = write.data >> 8 * byte & 0xFF
         if grant and model.get("sram_read__request__valid"):
-            start = model.get("sram_read__request__payload") * LINE_BYTES
-            return int.from_bytes(self.memory[start : start + LINE_BYTES], "little")
-        return self.rng.getrandbits(8 * LINE_BYTES)
+            number = model.get("sram_read__request__payload")
+            start = number * LINE_BYTES
+            line = int.from_bytes(self.memory[start : start + LINE_BYTES], "little")
+            return line, check_line(self.ecc, number)
+        return self.rng.getrandbits(8 * LINE_BYTES), self.rng.getrandbits(LINE_BYTES // 8)
+
+    def flip(self, rng, count, end):
+        """Flip two bits of some words before an address; return golden's state of them."""
+        memory = np.frombuffer(self.memory, np.uint64)
+        self.ecc = new_ecc_state(_PARAMS)
+        for word in rng.sample(range(end // 8), count):
+            inject(self.ecc, memory, word, np.uint64(0b11), np.uint8(0))
+        return EccState(*(part.copy() for part in self.ecc))
 
     def word(self, address):
         return int.from_bytes(self.memory[address : address + 4], "little")
@@ -134,6 +149,27 @@ def test_random_lanes_are_moved_and_bad_ones_have_no_effect(bench, scatters):
         assert report.address == (bad[0] if bad else 0)
         faults += bool(bad)
     assert 20 < faults < 380
+
+
+def test_words_that_cannot_be_corrected_are_faults_and_each_line_is_read_once(bench):
+    print(f"seed {_SEED}")
+    rng = random.Random(_SEED)
+    span, faults = 512, 0
+    for _ in range(200):
+        golden = bench.flip(rng, 12, span)
+        offsets = [rng.randrange(0, span, 4) for _ in range(_LANES)]
+        mask = rng.getrandbits(_LANES)
+        _, report, _ = bench.run(
+            base=0, offsets=offsets, values=[0] * _LANES, mask=mask, scatters=0, stall=0.3
+        )
+        lanes = np.array(offsets, np.uint32).view(np.uint64)
+        lane = first_failing_lane(golden, np.uint64(0), lanes, np.uint64(mask))
+        assert report.fault == report.hardware == (lane >= 0)
+        assert report.address == (offsets[lane] if lane >= 0 else 0)
+        assert np.array_equal(bench.ecc.registers, golden.registers)
+        faults += lane >= 0
+    assert 20 < faults < 180
+    bench.ecc = new_ecc_state(_PARAMS)
 
 
 @pytest.mark.parametrize(("scatters", "rest"), [(0, 4), (1, 3)])

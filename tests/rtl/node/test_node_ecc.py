@@ -1,0 +1,173 @@
+"""Flipped bits in the memory of a whole node: corrected, reported or healed."""
+
+import numpy as np
+import pytest
+from d1_golden.csr import Cause
+from d1_golden.memory_map import (
+    ECC_BASE,
+    EccRegister,
+    ThreadRegister,
+    ThreadStatus,
+    register_address,
+)
+from d1_golden.packet import PACKET_DTYPE, Opcode
+from d1_golden.params import LINE_BYTES, preset
+
+#: Where what the tests access is; programs are in the lines before.
+_PLACE = 0x1000
+_SRAM_END = preset("tiny").sram_bytes
+
+#: Where a copy of the line is, without flipped bits, and where what was read is stored.
+_COPY, _RESULT = 0x1040, 0x1080
+#: The line: it links to nowhere and has a key; as BF16 three are 1, one is 0.
+_LINE = (0, 0x3F80_3F80_0000_3F80, *range(1, 7))
+
+#: What reads the word at `_PLACE` + 8, where it says the fault is, what shows what was read.
+_READS = {
+    "ld": ("ld a1, 8(a0)", 8, "add a2, a1, x0"),
+    "lw": ("lw a1, 12(a0)", 12, "add a2, a1, x0"),
+    "lbu": ("lbu a1, 15(a0)", 15, "add a2, a1, x0"),
+    "vld": ("vld v1, 0(a0)", 0, "vst v1, 0(a5)"),
+    "vldb": ("vldb v1, 8(a0)", 8, "vst v1, 0(a5)"),
+    "mmul.vm": ("mmul.bf16.vm acc0, v0, 0(a0)", 0, "mrd v1, acc0, 0\nvst v1, 0(a5)"),
+    "vgather": ("vgather v1, (a0), v2", 8, "vst v1, 0(a5)"),
+    "lwalk": ("lwalk a3, a6, a7", 8, "sd a3, 0(a5)"),
+    "lfind, key": ("lfind a3, a0, a2", 8, "sd a3, 0(a5)"),
+}
+
+
+def _load_read(machine, name: str) -> int:
+    """Load a program that reads; return the address in the fault of a word that is wrong."""
+    text, offset, show = _READS[name]
+    machine.write_words(_PLACE, *_LINE)
+    machine.write_words(_COPY, *_LINE)
+    machine.load(
+        f"""
+        li a0, {_PLACE}
+        addi a6, a0, 8
+        li a7, 1
+        li a4, {_COPY}
+        li a5, {_RESULT}
+        ld a2, 8(a4)
+        vld v0, 0(a4)
+        li a3, 8
+        vbc.x v2, a3
+        {text}
+        {show}
+        fence
+        ecall
+        """
+    )
+    return _PLACE + offset
+
+
+def _run_to_hardware_error(machine):
+    """Run on both nodes and compare how the thread ends.
+
+    The golden node does not retire the instruction that stops the thread. The RTL finds the error
+    when the data are there, after the instruction has retired.
+    """
+    machine.start(0)
+    machine.link.run(10_000)
+    outcome = machine.outcome()
+    machine.golden.start(0)
+    machine.golden.run(10_000)
+    registers = (ThreadRegister.CAUSE, ThreadRegister.FAULT_PC, ThreadRegister.FAULT_VALUE)
+    expected = map(machine.golden.thread_register, registers)
+    assert (outcome.cause, outcome.pc, outcome.value) == tuple(expected)
+    assert outcome.status is machine.golden.status is ThreadStatus.FAULTED
+    assert outcome.cause == Cause.HARDWARE_ERROR
+    return outcome
+
+
+@pytest.mark.parametrize("name", _READS)
+def test_a_read_of_two_flipped_bits_stops_the_thread(machine, name):
+    place = _load_read(machine, name)
+    machine.flip(_PLACE + 8, 0, 4)
+    assert _run_to_hardware_error(machine).value == place
+    registers = machine.rtl_line(ECC_BASE)
+    assert registers[EccRegister.UNCORRECTABLE] >= 1
+    assert registers[EccRegister.FIRST_UNCORRECTABLE] & 0xFFFF_FFFF == _PLACE + 8
+    assert registers[EccRegister.FIRST_UNCORRECTABLE] >> 63
+
+
+@pytest.mark.parametrize("name", _READS)
+def test_a_read_of_one_flipped_bit_is_corrected_counted_and_logged(machine, name):
+    _load_read(machine, name)
+    machine.flip(_PLACE + 8, 4)
+    assert machine.run(0).status is ThreadStatus.HALTED
+    machine.read(_RESULT, LINE_BYTES)
+    registers = machine.rtl_line(ECC_BASE)
+    assert registers[EccRegister.CORRECTED] >= 1
+    assert registers[EccRegister.UNCORRECTABLE] == 0
+    assert registers[EccRegister.LAST_CORRECTED] & 0xFFFF_FFFF == _PLACE + 8
+
+
+def test_a_fetch_from_a_line_with_two_flipped_bits_stops_the_thread(machine):
+    base = 0x400
+    machine.load("ecall", base)
+    machine.flip(base, 64, 65)
+    outcome = machine.run(base)
+    assert (outcome.status, outcome.cause) == (ThreadStatus.FAULTED, Cause.HARDWARE_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("text", "heals"),
+    [
+        ("sd a0, 8(a0)", True),
+        ("sw a0, 8(a0)", False),
+        ("sb a0, 15(a0)", False),
+        ("vst v0, 0(a0)", True),
+        ("sd a0, 0(a0)", False),
+    ],
+)
+def test_only_a_store_of_the_whole_word_heals_two_flipped_bits(machine, text, heals):
+    machine.write(_PLACE, bytes(64))
+    machine.flip(_PLACE + 8, 0, 4)
+    assert machine.execute(f"li a0, {_PLACE}\n{text}\necall").status is ThreadStatus.HALTED
+    packet = np.zeros(1, PACKET_DTYPE)
+    packet["opcode"], packet["address"] = Opcode.READ, _PLACE
+    (reply,) = machine.exchange(packet)
+    assert reply["opcode"] == (Opcode.READ_REPLY if heals else Opcode.FAULT_REPLY)
+
+
+def test_logs_of_flipped_bits_are_cleared_by_writing_them_and_counts_are_not(machine):
+    machine.write(_PLACE, bytes(64))
+    machine.flip(_PLACE, 4)
+    machine.flip(_PLACE + 8, 0, 4)
+    assert machine.execute(f"li a0, {_PLACE}\nld a1, 0(a0)\necall").status is ThreadStatus.HALTED
+    for register in (EccRegister.LAST_CORRECTED, EccRegister.FIRST_UNCORRECTABLE):
+        assert machine.rtl_line(ECC_BASE)[register] >> 63
+        machine.write_words(register_address(register), 0)
+        machine.link.advance(4)
+        assert machine.rtl_line(ECC_BASE)[register] == 0
+    assert machine.rtl_line(ECC_BASE)[EccRegister.CORRECTED] >= 1
+    assert machine.rtl_line(ECC_BASE)[EccRegister.UNCORRECTABLE] >= 1
+
+
+def test_an_injection_outside_of_sram_does_nothing(machine):
+    for address in (_SRAM_END, 1 << 40, _PLACE):
+        machine.flip(address, 4)
+    machine.read(_PLACE, 64)
+    assert machine.rtl_line(ECC_BASE)[EccRegister.CORRECTED] == 1
+
+
+def test_scrubbing_heals_single_flips_reports_double_ones_and_keeps_the_node_awake(machine):
+    machine.write(_PLACE, bytes(128))
+    machine.flip(_PLACE + 16, 4)
+    machine.flip(_PLACE + 24, 64)
+    machine.flip(_PLACE + 64, 0, 4)
+    interval = register_address(EccRegister.SCRUB_INTERVAL)
+    machine.write_words(interval, 2)
+    machine.link.advance(5 * _SRAM_END // LINE_BYTES)
+    assert machine.link.get("idle") == 0
+    machine.write_words(interval, 0)
+    machine.link.run(100)
+    registers = machine.rtl_line(ECC_BASE)
+    assert registers[EccRegister.CORRECTED] == 2
+    assert registers[EccRegister.UNCORRECTABLE] >= 1
+    packets = np.zeros(2, PACKET_DTYPE)
+    packets["opcode"], packets["address"] = Opcode.READ, (_PLACE, _PLACE + 64)
+    good, bad = machine.link.exchange(packets, 1000)
+    assert (good["opcode"], bad["opcode"]) == (Opcode.READ_REPLY, Opcode.FAULT_REPLY)
+    assert machine.rtl_line(ECC_BASE)[EccRegister.CORRECTED] == 2
