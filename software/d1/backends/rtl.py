@@ -1,18 +1,19 @@
-"""The RTL as a device: the Verilated node, clocked by the native driver."""
+"""The RTL as a device: the Verilated node, alone or many of it as a die, in a native driver."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
 import numpy as np
-from d1_golden.params import NodeParams
+from d1_golden.params import DieParams, NodeParams
 from d1_rtl.node.node import Node
+from d1_rtl.sim.die_link import DieLink as SimulatedDie
 from d1_rtl.sim.node_link import NodeLink
 from numpy.typing import NDArray
 
-from d1.link import Link
+from d1.link import DieLink, Link
 
-__all__ = ["RtlLink", "open_link"]
+__all__ = ["RtlLink", "open_die_link", "open_link"]
 
 #: Retired instructions that the driver keeps, and cycles after which they are fetched: packets in
 #: between take some more.
@@ -59,3 +60,8 @@ class RtlLink(NodeLink):
 def open_link(params: NodeParams) -> Link:
     """Return a link to a new simulated node; the first use of a preset compiles it."""
     return RtlLink(params)
+
+
+def open_die_link(params: DieParams) -> DieLink:
+    """Return a link to a new simulated die; the first use of its nodes' preset compiles it."""
+    return SimulatedDie(params)

@@ -19,7 +19,7 @@ RECTANGLES = [((1, 1), (3, 3)), ((1, 1), (2, 1)), ((2, 2), (3, 3)), ((3, 1), (3,
 ADDRESS, RESULT = 0x8000, 0x9000
 
 
-@pytest.fixture(scope="module", params=["golden"])
+@pytest.fixture(scope="module", params=["golden", "rtl"])
 def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
     with d1.open(request.param, "tiny", mesh=SIZE, dead=[DEAD]) as opened:
         yield opened

@@ -26,7 +26,7 @@ PROGRAM = assemble(
 ).code
 
 
-@pytest.fixture(scope="module", params=["golden"])
+@pytest.fixture(scope="module", params=["golden", "rtl"])
 def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
     with d1.open(request.param, "tiny", mesh=SIZE, dead=[DEAD]) as opened:
         yield opened
