@@ -24,7 +24,6 @@ namespace {
 class Writer final : public VerilatedSerialize {
  public:
   explicit Writer(std::vector<uint8_t>& state) : state_(state) {}
-  ~Writer() override { flush(); }
   void flush() override {
     state_.insert(state_.end(), m_bufp, m_cp);
     m_cp = m_bufp;
@@ -78,11 +77,14 @@ class Bound final : public d1::Model {
 
 #if D1_SAVABLE
   bool save(std::vector<uint8_t>& state) override {
-    Writer(state) << top_;
+    Writer writer(state);
+    writer << top_;
+    writer.flush();
     return true;
   }
   bool restore(const std::vector<uint8_t>& state) override {
-    Reader(state) >> top_;
+    Reader reader(state);
+    reader >> top_;
     return true;
   }
 #else
