@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 from collections.abc import Collection
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from d1_rtl.fabric.routing_table import RoutingTable
 from d1_rtl.node.interfaces import packet_layout
 from d1_rtl.sim import cache as build_cache
 from d1_rtl.sim.design import Design
-from d1_rtl.sim.model import verilate
+from d1_rtl.sim.model import VerilatedModel, verilate
 from d1_rtl.sim.native import open_library
 from d1_rtl.sim.verilator import check_compiler
 from numpy.typing import NDArray
@@ -154,12 +155,7 @@ class RouterMesh:
         self._places = [Place(n % columns + 1, n // columns + 1) for n in range(columns * rows)]
         gone = np.array([place[:2] in set(dead) for place in self._places])
         self._neighbour = neighbours(columns, rows, gone)
-        model = verilate(
-            Design.of(
-                TabledRouter(plane, narrow_layout(), depth=depth),
-                name=f"router_{plane.name.lower()}_{depth}",
-            )
-        )
+        model = _model(plane, depth)
         self._index = {port.name: index for index, port in enumerate(model.ports)}
         self._router = open_library(model, _ROUTER_SIGNATURES)
         self._mesh = _open_driver()
@@ -279,6 +275,13 @@ class RouterMesh:
     def _set(self, handle: int, port: str, value: int) -> None:
         words = np.frombuffer(value.to_bytes(8, "little"), np.uint32)
         self._router.d1_set(handle, self._index[port], words.ctypes.data)
+
+
+@cache
+def _model(plane: Plane, depth: int) -> VerilatedModel:
+    """Return the router, compiled."""
+    router = TabledRouter(plane, narrow_layout(), depth=depth)
+    return verilate(Design.of(router, name=f"router_{plane.name.lower()}_{depth}"))
 
 
 _POINTER, _U32, _U64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64

@@ -77,7 +77,7 @@ class RouterControl:
             A packet of `PACKET_DTYPE` that a router did not hand to the node.
 
         """
-        is_broadcast = request["opcode"] == Opcode.BROADCAST
+        is_broadcast = bool(request["opcode"] == Opcode.BROADCAST)
         if not self._accepts(request):
             self.dropped += is_broadcast
             self.refused += not is_broadcast
