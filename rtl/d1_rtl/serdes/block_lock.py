@@ -48,10 +48,15 @@ class BlockLock(wiring.Component):
     #: Where they begin is known.
     locked: Out(1)
 
+    def __init__(self) -> None:
+        #: Headers of the present test, and invalid ones. For proofs; nobody else looks at them.
+        self.tested = Signal(range(LOCK_HEADERS))
+        self.invalid = Signal(range(LOSS_HEADERS))
+        super().__init__()
+
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        tested = Signal(range(LOCK_HEADERS))
-        invalid = Signal(range(LOSS_HEADERS))
+        tested, invalid = self.tested, self.invalid
         last = invalid == LOSS_HEADERS - 1
         m.d.comb += [
             self.bad.eq(self.valid & (self.header[0] == self.header[1])),

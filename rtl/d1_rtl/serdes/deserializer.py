@@ -32,12 +32,15 @@ class Deserializer(wiring.Component):
     o: stream.Interface
 
     def __init__(self) -> None:
+        #: The last bits, the newest on top; how many of them wait. For proofs; nobody else looks at
+        #: them.
+        self.arrived = Signal(BLOCK_BITS)
+        self.level = Signal(range(BLOCK_BITS))
         super().__init__({"i": In(1), "slip": In(1), "o": Out(received_blocks())})
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        count = Signal(range(BLOCK_BITS))
-        arrived = Signal(BLOCK_BITS)  # the newest bit on top
+        count, arrived = self.level, self.arrived
         m.d.comb += self.o.payload.eq(arrived)
         m.d.sync += [arrived.eq(Cat(arrived[1:], self.i)), self.o.valid.eq(0)]
         with m.If(~self.slip):

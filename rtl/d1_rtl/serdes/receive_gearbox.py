@@ -54,14 +54,15 @@ class ReceiveGearbox(wiring.Component):
         if not 2 <= width <= BLOCK_BITS:
             raise ValueError(f"width must be in 2..{BLOCK_BITS}, not {width!r}")
         self._width = width
+        #: Bits that wait, and their number. For proofs; nobody else looks at them.
+        self.waiting = Signal(BLOCK_BITS - 1)
+        self.level = Signal(range(BLOCK_BITS))
         super().__init__({"i": In(width), "slip": In(1), "o": Out(received_blocks())})
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        width = self._width
-        level = Signal(range(BLOCK_BITS))  # bits that wait
-        waiting = Signal(BLOCK_BITS - 1)
-        arrived = Signal(BLOCK_BITS - 1 + width)  # and those that come
+        width, level, waiting = self._width, self.level, self.waiting
+        arrived = Signal(BLOCK_BITS - 1 + width)  # bits that wait and those that come
         bits = Signal.like(arrived)  # but for one that is lost
         count = Signal(range(BLOCK_BITS + width))
         with m.Switch(level):

@@ -62,6 +62,11 @@ class RowDistributor(wiring.Component):
 
     def __init__(self, params: LinkParams):
         self._params = params
+        #: Number of the next row, rows since the last marker row, and whether the second half of a
+        #: row comes next. For proofs; nobody else looks at them.
+        self.row = Signal(ROW_BITS)
+        self.since = Signal(range(params.marker_interval + 2))
+        self.second = Signal()
         super().__init__(
             {
                 "i": In(stream.Signature(row_layout(params))),
@@ -77,9 +82,7 @@ class RowDistributor(wiring.Component):
         m = Module()
         interval = self._params.marker_interval
         target = Signal(RowMode)
-        row = Signal(ROW_BITS)
-        since = Signal(range(interval + 2))  # rows since the last marker row
-        second = Signal()  # the second half of a row comes next
+        row, since, second = self.row, self.since, self.second
         told = Signal(peer_report_layout(self._params))
         full = self.mode == RowMode.FULL
         must_mark, marker = Signal(), Signal()

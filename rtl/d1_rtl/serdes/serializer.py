@@ -28,13 +28,18 @@ class Serializer(wiring.Component):
     i: stream.Interface
     o: Signal
 
+    #: The unit of `level`, as in `TransmitGearbox`.
+    step = 1
+
     def __init__(self) -> None:
+        #: Bits that wait, and their number. For proofs; nobody else looks at them.
+        self.waiting = Signal(BLOCK_BITS - 1)
+        self.level = Signal(range(BLOCK_BITS))
         super().__init__({"i": In(block_stream()), "o": Out(1)})
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        left = Signal(range(BLOCK_BITS))
-        waiting = Signal(BLOCK_BITS - 1)
+        left, waiting = self.level, self.waiting
         m.d.comb += self.i.ready.eq(left == 0)
         with m.If(self.i.ready):
             m.d.sync += [

@@ -54,17 +54,18 @@ class TransmitGearbox(wiring.Component):
         if not 2 <= width <= BLOCK_BITS:
             raise ValueError(f"width must be in 2..{BLOCK_BITS}, not {width!r}")
         self._width = width
+        # All numbers of waiting bits that occur are multiples of this.
+        self.step = gcd(width, BLOCK_BITS)
+        #: Bits that wait, their number in units of `step`. For proofs; nobody else looks at them.
+        self.waiting = Signal(BLOCK_BITS - 1)
+        self.level = Signal(range(BLOCK_BITS // self.step))
         super().__init__({"i": In(block_stream()), "o": Out(width)})
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         i: Any = self.i.payload
-        width = self._width
-        # All numbers of waiting bits that occur are multiples of this.
-        step = gcd(width, BLOCK_BITS)
-        level = Signal(range(BLOCK_BITS // step))  # waiting bits
-        waiting = Signal(BLOCK_BITS - 1)
-        bits = Signal(BLOCK_BITS + width - step)  # and those of the block that is taken
+        width, step, level, waiting = self._width, self.step, self.level, self.waiting
+        bits = Signal(BLOCK_BITS + width - step)  # those that wait and the block that is taken
         m.d.comb += self.i.ready.eq(level < width // step)
         with m.Switch(level):
             for n in range(width // step):
