@@ -18,7 +18,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["CRC_BITS", "POLYNOMIAL", "PRESET", "advance", "crc32c", "update_half", "update_word"]
+__all__ = [
+    "CRC_BITS",
+    "POLYNOMIAL",
+    "PRESET",
+    "advance",
+    "crc32c",
+    "retreat",
+    "update_half",
+    "update_word",
+]
 
 #: Bits of the check.
 CRC_BITS = 32
@@ -35,6 +44,14 @@ def advance(register: int, bits: int) -> int:
     """Return the register after `bits` zero bits: a linear map of it."""
     for _ in range(bits):
         register = register >> 1 ^ (POLYNOMIAL if register & 1 else 0)
+    return register
+
+
+def retreat(register: int, bits: int) -> int:
+    """Return the register before `bits` zero bits, the inverse of `advance`."""
+    for _ in range(bits):
+        was_odd = register >> CRC_BITS - 1
+        register = (register ^ POLYNOMIAL * was_odd) << 1 | was_odd
     return register
 
 

@@ -96,7 +96,7 @@ _STATE_MASK = (1 << _SESSION) - 1
 #: Single registers of an end. What they hold is said where they are used.
 _REGISTERS = (
     # transmitter: the frame being sent
-    *("row", "taken", "planes", "current_last", "last_plane", "send_index", "crc"),
+    *("row", "taken", "planes", "current_last", "last_plane", "offered", "send_index", "crc"),
     # transmitter: what is sent again
     *("round", "wanted", "head", "tail", "next", "head_index", "tail_index"),
     *("read", "read_index", "read_slot", "reading", "reading_slot", "reading_last"),
@@ -216,7 +216,7 @@ def make_shape(params: LinkParams) -> Shape:
 def make_end() -> NDArray[np.void]:
     """Return an end as it is before its first clock, an array of one `LINK_END`."""
     end = np.zeros(1, LINK_END)
-    end["fresh"] = 1
+    _reset(end[0])
     return end
 
 
@@ -248,12 +248,14 @@ def _start(kind, sender, receiver):
 
 
 @njit(cache=True)
-def _choose_plane(end):
-    """Return the plane of the next new packet, or -1: they take turns."""
+def _offer_plane(end):
+    """Offer a new packet if none is: planes take turns, and an offer stands until it is taken."""
+    if end.offered >= 0:
+        return
     for plane in (1 - end.last_plane, end.last_plane):
         if end.entry_level[plane] > 0 and end.limit[plane] != end.sent[plane]:
-            return plane
-    return -1
+            end.last_plane = end.offered = plane
+            return
 
 
 @njit(cache=True)
@@ -302,7 +304,7 @@ def _take_new(shape, end, plane):
     end.entries[plane, 0] = end.entries[plane, 1]
     end.entry_level[plane] -= 1
     end.sent[plane] = end.sent[plane] + 1 & _LIMIT_MASK
-    end.last_plane = plane
+    end.offered = -1
     end.planes |= plane << end.taken
     end.taken += 1
 
@@ -344,7 +346,7 @@ def _make_row(shape, end, tail, tail_index):
     `tail` is the frame that is acknowledged next, as this clock's event leaves it.
     """
     row = end.rows[0]
-    plane = _choose_plane(end)
+    plane = end.offered
     replays = end.next != end.head
     starts = False
     if end.clearing == 0 and end.row == 0:
@@ -417,6 +419,7 @@ def _seal(shape, end):
 @njit(cache=True)
 def _transmit(shape, end, row_ready, tail, tail_index):
     """One clock of the transmitter; all rows stand still while the output is not taken."""
+    _offer_plane(end)
     if end.row_valid[2] != 0 and row_ready == 0:
         return
     if end.row_valid[1] != 0:
@@ -586,6 +589,7 @@ def _clear(shape, end):
     end.head_index = end.tail_index = end.send_index = end.read_index = end.read_slot = 0
     end.reading = end.replay_level = end.row = 0
     end.expected = end.want = end.synced = end.known = 0
+    end.last_plane, end.offered = 1, -1
     end.fresh = 1
 
 
@@ -690,7 +694,7 @@ def _reset(end):
     end.queue_level[:] = 0
     end.row_valid[:] = 0
     end.report[:] = 0
-    end.row = end.taken = end.planes = end.current_last = end.last_plane = 0
+    end.row = end.taken = end.planes = end.current_last = 0
     end.send_index = end.round = end.wanted = end.head = end.tail = end.next = 0
     end.head_index = end.tail_index = end.read = end.read_index = end.read_slot = 0
     end.reading = end.replay_level = end.p1_valid = end.count = end.broken = 0
@@ -700,6 +704,7 @@ def _reset(end):
     end.started = end.hold = end.silence = end.report_valid = 0
     end.bad_rows = end.bad_frames = end.lost_frames = 0
     end.replays = end.retrains = end.peer_resets = 0
+    end.last_plane, end.offered = 1, -1
     end.fresh = 1
 
 
