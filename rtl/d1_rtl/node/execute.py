@@ -460,15 +460,16 @@ class Execute(wiring.Component):
         csr_value: Value,
     ) -> None:
         """Drive the results that are there at once, and mark registers whose results come later."""
-        scalar_slots = [*self.alus, *self.addresses]
-        for index, (slot, unit) in enumerate(zip(scalar_slots, [*alus, *units], strict=True)):
+        slots = [*self.alus, *self.addresses]
+        values = [unit.value for unit in alus] + [unit.value for unit in units]
+        for index, (slot, value) in enumerate(zip(slots, values, strict=True)):
             result = self.results[index]
             at_once = is_one_of(slot.uop.unit, Unit.ALU, Unit.BRANCH, Unit.CSR)
             m.d.comb += [
                 result.valid.eq(commits[index] & slot.uop.writes_rd & at_once),
                 result.thread.eq(slot.thread),
                 result.rd.eq(field(slot.insn, "rd")),
-                result.value.eq(unit.value),
+                result.value.eq(value),
             ]
             if index == 0:
                 with m.If(slot.uop.unit == Unit.CSR):
@@ -478,7 +479,7 @@ class Execute(wiring.Component):
         ):
             # A link's thread waits for it anyway.
             writes = commit & slot.uop.writes_rd & (slot.uop.unit != Unit.LINK)
-            if index < len(scalar_slots):
+            if index < len(slots):
                 writes = writes & ~self.results[index].valid
             m.d.comb += [
                 mark.valid.eq(writes),

@@ -107,9 +107,9 @@ class ThreadChooser(wiring.Component):
                             with m.If(wanted[thread]):
                                 m.d.comb += chosen.thread.eq(thread)
             left = left & ~taken
-            first: Any = Signal(Head, name=f"first_{group}")
-            m.d.comb += first.eq(Array(self.heads)[chosen.thread])
-            apart = self._unlike(first)
+            head: Any = Signal(Head, name=f"first_{group}")
+            m.d.comb += head.eq(Array(self.heads)[chosen.thread])
+            apart = self._unlike(head)
         return m
 
     def _unlike(self, first: Any) -> Value:
