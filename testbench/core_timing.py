@@ -267,7 +267,8 @@ def _each(template: str, count: int = 16, registers: int = 8) -> str:
 
 
 RATES = (
-    Rate("integer operations", _each("addi x{x}, a3, 1"), 0.5, 0.5, 1),
+    Rate("additions, `and`, `or`, `xor`", _each("xor x{x}, a3, a3"), 0.25, 0.25, 1),
+    Rate("shifts, compares, `sub`", _each("slli x{x}, a3, 1"), 0.5, 0.5, 1),
     Rate("branches that are not taken", _each("bne x0, x0, 4"), 1, 0.5, 1),
     Rate("integer operations, each on the one before", _each("addi t4, t4, 1"), 1, 0.5),
     Rate("CSR instructions, fences without work", _each("csrrw x{x}, mscratch, a3"), 1, 1, 2),

@@ -140,7 +140,7 @@ class IssueSlot(_DocumentedEnum):
 
     ALU0 = 0, "arithmetic, branches, CSRs; the only one that multiplies and divides"
     ALU1 = 1, "arithmetic"
-    ADDRESS0 = 2, "loads, stores and the addresses of vector accesses"
+    ADDRESS0 = 2, "loads, stores, the addresses of vector accesses; additions and logic"
     ADDRESS1 = 3, "the same"
     VECTOR0 = 4, "SIMD, conversion, move, accumulator read-out, memory"
     VECTOR1 = 5, "matrix, memory, gather and scatter"

@@ -26,19 +26,7 @@ def device() -> Iterator[Device]:
         yield opened
 
 
-#: What is not reached yet, and what was measured: the test fails when that changes.
-_MISSED = {"coremark_like_ipc_4threads": "2.21 of 2.5 on preset d1"}
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        pytest.param(key, marks=pytest.mark.xfail(reason=_MISSED[key], strict=True))
-        if key in _MISSED
-        else key
-        for key in _RATES
-    ],
-)
+@pytest.mark.parametrize("key", _RATES)
 def test_as_many_instructions_are_issued_per_cycle_as_promised(device: Device, key: str) -> None:
     (metric,) = (metric for metric in bench.METRICS if metric.key == key)
     assert metric.bar is not None

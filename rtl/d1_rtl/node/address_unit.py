@@ -1,4 +1,4 @@
-"""Addresses of loads and stores, and the scalar ones' access to memory."""
+"""Addresses of loads and stores, the scalar ones' access to memory, and simple operations."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import CONTROL_BASE, LOCAL_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
+from .alu import Alu, alu_operands
 from .control_address_check import ControlAddressCheck
 from .interfaces import ControlSignature, SramReadSignature, SramWriteSignature
-from .micro_op import TrapCause, Unit, field, slot_layout
+from .micro_op import (
+    SIMPLE_OPS,
+    VECTOR_UNITS,
+    AluOp,
+    TrapCause,
+    Unit,
+    field,
+    is_one_of,
+    slot_layout,
+)
 from .writeback import Load
 
 __all__ = ["AddressUnit"]
@@ -25,12 +35,14 @@ _WORD_LOG2 = 2
 class AddressUnit(wiring.Component):
     """Compute and check the address of one slot, and carry scalar accesses to memory.
 
-    Golden twin: `addr`, `load` and `store` of the golden node.
+    Its adder adds integers too, with logic beside it: the operations of `micro_op.SIMPLE_OPS`.
 
-    Address and `fault` are combinational, so an exception is known before there is any effect. An
-    access without fault is asked for while neither `killed` nor `hold` is high; `done` is high in
-    the cycle in which SRAM or the control block takes it, for everything else at once. What was
-    loaded is there in the cycle after, for the one who got `load`. One access per cycle.
+    Golden twin: `addr`, `load` and `store` of the golden node, `Unit.ALU` rows of the ISA table.
+
+    Address, `value` and `fault` are combinational, so an exception is known before there is any
+    effect. An access without fault is asked for while neither `killed` nor `hold` is high; `done`
+    is high in the cycle in which SRAM or the control block takes it, for everything else at once.
+    What was loaded is there in the cycle after, for the one who got `load`. One access per cycle.
 
     Parameters
     ----------
@@ -47,8 +59,10 @@ class AddressUnit(wiring.Component):
     address : Out(64)
     fault : Out(1)
     cause : Out(TrapCause)
-    scalar : Out(1)
-        The instruction is a scalar load or store.
+    value : Out(64)
+        Result of an integer operation.
+    scalar, vector : Out(1)
+        The instruction is a scalar load or store; it is a vector instruction.
     done : Out(1)
     load : Out(Load)
         A load that is taken in this cycle.
@@ -63,7 +77,9 @@ class AddressUnit(wiring.Component):
     address: Signal
     fault: Signal
     cause: Signal
+    value: Signal
     scalar: Signal
+    vector: Signal
     done: Signal
     load: Any
     sram_read: Any
@@ -80,7 +96,9 @@ class AddressUnit(wiring.Component):
                 "address": Out(64),
                 "fault": Out(1),
                 "cause": Out(TrapCause),
+                "value": Out(64),
                 "scalar": Out(1),
+                "vector": Out(1),
                 "done": Out(1),
                 "load": Out(Load),
                 "sram_read": Out(SramReadSignature(params)),
@@ -98,7 +116,7 @@ class AddressUnit(wiring.Component):
         )
         m.submodules.check = check = ControlAddressCheck(self._params)
         m.d.comb += [
-            address.eq(slot.x1 + uop.immediate),
+            address.eq(self._add(m)),
             in_sram.eq(address < self._params.sram_bytes),
             check.address.eq(address[:_CONTROL_BIT]),
             in_control.eq(
@@ -108,6 +126,7 @@ class AddressUnit(wiring.Component):
                 & check.exists
             ),
             self.scalar.eq((uop.unit == Unit.LOAD) | is_store),
+            self.vector.eq(is_one_of(uop.unit, *VECTOR_UNITS)),
         ]
         with m.Switch(uop.size_log2):
             for size in range(1, 4):
@@ -135,6 +154,21 @@ class AddressUnit(wiring.Component):
         self._access_sram(m, active & in_sram, is_store)
         self._access_control(m, active & in_control, is_store)
         return m
+
+    def _add(self, m: Module) -> Value:
+        """Add the immediate to x[rs1], or execute an integer operation."""
+        slot, uop = self.slot, self.slot.uop
+        m.submodules.alu = alu = Alu(SIMPLE_OPS)
+        a, b = alu_operands(slot)
+        integer = uop.unit == Unit.ALU
+        m.d.comb += [
+            alu.op.eq(Mux(integer, uop.op[: len(alu.op.as_value())], AluOp.ADD)),
+            alu.word.eq(integer & uop.word),
+            alu.a.eq(Mux(integer, a, slot.x1)),
+            alu.b.eq(Mux(integer, b, uop.immediate)),
+            self.value.eq(alu.result),
+        ]
+        return alu.result
 
     def _access_sram(self, m: Module, active: Value, is_store: Value) -> None:
         """Ask for the line of a load, or write a store's bytes."""

@@ -1,18 +1,33 @@
 """Integer arithmetic, logic and shifts."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from collections.abc import Collection
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .micro_op import AluOp
+from .micro_op import AluOp, OperandA
 
-__all__ = ["Alu"]
+__all__ = ["Alu", "alu_operands"]
+
+
+def alu_operands(slot: Any) -> tuple[Value, Value]:
+    """Return the operands of the integer operation in a slot of `slot_layout()`."""
+    uop = slot.uop
+    a = Mux(uop.a == OperandA.RS1, slot.x1, Mux(uop.a == OperandA.PC, slot.pc, 0))
+    return a, Mux(uop.b_immediate, uop.immediate, slot.x2)
 
 
 class Alu(wiring.Component):
     """Compute one RV64I integer operation; golden twin: the `Unit.ALU` rows of `d1_golden.isa`.
 
     Combinational.
+
+    Parameters
+    ----------
+    ops
+        The operations that it has; the result of others is 0.
 
     Members
     -------
@@ -35,6 +50,10 @@ class Alu(wiring.Component):
     #: The result.
     result: Out(64)
 
+    def __init__(self, ops: Collection[AluOp] = tuple(AluOp)):
+        self._ops = ops
+        super().__init__()
+
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         a, b = self.a, self.b
@@ -48,25 +67,22 @@ class Alu(wiring.Component):
             right.eq(Mux(self.word, Cat(a[:32], filler.replicate(32)), a)),
         ]
         result = Signal(64)
+        results = {
+            AluOp.ADD: a + b,
+            AluOp.SUB: a - b,
+            AluOp.SLL: a << shamt,
+            AluOp.SLT: a.as_signed() < b.as_signed(),
+            AluOp.SLTU: a < b,
+            AluOp.XOR: a ^ b,
+            AluOp.SRL: Cat(right, filler).as_signed() >> shamt,
+            AluOp.SRA: Cat(right, filler).as_signed() >> shamt,
+            AluOp.OR: a | b,
+            AluOp.AND: a & b,
+        }
         with m.Switch(self.op):
-            with m.Case(AluOp.ADD):
-                m.d.comb += result.eq(a + b)
-            with m.Case(AluOp.SUB):
-                m.d.comb += result.eq(a - b)
-            with m.Case(AluOp.SLL):
-                m.d.comb += result.eq(a << shamt)
-            with m.Case(AluOp.SLT):
-                m.d.comb += result.eq(a.as_signed() < b.as_signed())
-            with m.Case(AluOp.SLTU):
-                m.d.comb += result.eq(a < b)
-            with m.Case(AluOp.XOR):
-                m.d.comb += result.eq(a ^ b)
-            with m.Case(AluOp.SRL, AluOp.SRA):
-                m.d.comb += result.eq(Cat(right, filler).as_signed() >> shamt)
-            with m.Case(AluOp.OR):
-                m.d.comb += result.eq(a | b)
-            with m.Case(AluOp.AND):
-                m.d.comb += result.eq(a & b)
+            for op in self._ops:
+                with m.Case(op):
+                    m.d.comb += result.eq(results[op])
         m.d.comb += self.result.eq(
             Mux(self.word, Cat(result[:32], result[31].replicate(32)), result)
         )

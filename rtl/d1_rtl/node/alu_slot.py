@@ -4,9 +4,9 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .alu import Alu
+from .alu import Alu, alu_operands
 from .branch_unit import BranchUnit
-from .micro_op import AluOp, BranchOp, OperandA, Unit, slot_layout
+from .micro_op import AluOp, BranchOp, Unit, slot_layout
 
 __all__ = ["AluSlot"]
 
@@ -43,15 +43,12 @@ class AluSlot(wiring.Component):
         slot, uop = self.slot, self.slot.uop
         m.submodules.alu = alu = Alu()
         m.submodules.branch = branch = BranchUnit()
-        with m.Switch(uop.a):
-            with m.Case(OperandA.RS1):
-                m.d.comb += alu.a.eq(slot.x1)
-            with m.Case(OperandA.PC):
-                m.d.comb += alu.a.eq(slot.pc)
+        a, b = alu_operands(slot)
         m.d.comb += [
+            alu.a.eq(a),
+            alu.b.eq(b),
             alu.op.eq(AluOp(uop.op[:4])),
             alu.word.eq(uop.word),
-            alu.b.eq(Mux(uop.b_immediate, uop.immediate, slot.x2)),
             branch.op.eq(BranchOp(uop.op[:4])),
             branch.pc.eq(slot.pc),
             branch.x1.eq(slot.x1),

@@ -114,7 +114,7 @@ class Core(wiring.Component):
 
         # The pipeline.
         for names, source, sink in (
-            (("available", "window"), frontend, issue),
+            (("available", "heads", "window"), frontend, issue),
             (("select", "take"), issue, frontend),
             (("alus", "addresses", "vectors", "repair"), issue, execute),
             (("first_entered", "entered"), issue, execute),

@@ -79,8 +79,9 @@ class Execute(wiring.Component):
 
     ALU slots have an ALU and a branch unit each; the first also the units that there are once:
     CSRs, multiplier and divider, and the ways to transfer engine, link unit and semaphores.
-    Address slots check addresses and carry scalar loads and stores; they keep an access until its
-    bank takes it. Vector instructions go on to the queues of the vector unit.
+    Address slots check addresses and carry scalar loads and stores, which they keep until their
+    bank takes them, and execute simple integer operations. Vector instructions go on to the queues
+    of the vector unit.
 
     Everything that an instruction can raise is known in its first cycle here, before it or one
     behind it has any effect, so exceptions are precise. Instructions that block their thread
@@ -108,8 +109,8 @@ class Execute(wiring.Component):
     fault_pc : In(64).array(threads)
     start, running : In(threads), pc, argument : In(64).array(threads)
         A thread starts: at what address, with what in x10.
-    results : Out(ScalarResult).array(scalar_slots // 2 + 2)
-        Of the ALU slots, of loads, of all other units.
+    results : Out(ScalarResult).array(scalar_slots + 2)
+        Of the ALU slots, the address slots, of loads, of all other units.
     marks : Out(RegisterMark).array(scalar_slots + 2)
         Of the slots in order: instructions whose results come later.
     redirect : Out(redirect_layout()).array(threads)
@@ -198,7 +199,7 @@ class Execute(wiring.Component):
                 "running": In(threads),
                 "pc": In(64).array(threads),
                 "argument": In(64).array(threads),
-                "results": Out(ScalarResult).array(slots + 2),
+                "results": Out(ScalarResult).array(2 * slots + 2),
                 "marks": Out(RegisterMark).array(2 * slots + GROUPS),
                 "redirect": Out(redirect_layout()).array(threads),
                 "invalidate": Out(1),
@@ -239,7 +240,7 @@ class Execute(wiring.Component):
         csr_value = self._access_csr(m, csr_files, trap_unit, commits[0])
         self._access_memory(m, units)
         self._late_results(m, commits[0])
-        self._write(m, alus, commits, csr_value)
+        self._write(m, alus, units, commits, csr_value)
         self._pass_vector(m, units, csr_files, commits)
         self._communicate(m, commits[0])
         done, fault = self._block(m, commits)
@@ -356,7 +357,7 @@ class Execute(wiring.Component):
             writeback.line.eq(self.sram_read.data),
             writeback.uncorrectable.eq(self.sram_read.uncorrectable),
             writeback.control.eq(self.control.data),
-            self.results[len(self.alus)].eq(writeback.result),
+            self.results[-2].eq(writeback.result),
         ]
         if loader is storer:
             wiring.connect(m, loader.control, wiring.flipped(self.control))
@@ -451,17 +452,24 @@ class Execute(wiring.Component):
                 m.d.comb += late.valid.eq(0)
 
     def _write(
-        self, m: Module, alus: list[AluSlot], commits: list[Value], csr_value: Value
+        self,
+        m: Module,
+        alus: list[AluSlot],
+        units: list[AddressUnit],
+        commits: list[Value],
+        csr_value: Value,
     ) -> None:
-        """Drive the results of the ALUs, and mark registers whose results come later."""
-        for index, (slot, alu) in enumerate(zip(self.alus, alus, strict=True)):
+        """Drive the results that are there at once, and mark registers whose results come later."""
+        slots = [*self.alus, *self.addresses]
+        values = [unit.value for unit in alus] + [unit.value for unit in units]
+        for index, (slot, value) in enumerate(zip(slots, values, strict=True)):
             result = self.results[index]
             at_once = is_one_of(slot.uop.unit, Unit.ALU, Unit.BRANCH, Unit.CSR)
             m.d.comb += [
                 result.valid.eq(commits[index] & slot.uop.writes_rd & at_once),
                 result.thread.eq(slot.thread),
                 result.rd.eq(field(slot.insn, "rd")),
-                result.value.eq(alu.value),
+                result.value.eq(value),
             ]
             if index == 0:
                 with m.If(slot.uop.unit == Unit.CSR):
@@ -471,7 +479,7 @@ class Execute(wiring.Component):
         ):
             # A link's thread waits for it anyway.
             writes = commit & slot.uop.writes_rd & (slot.uop.unit != Unit.LINK)
-            if index < len(self.alus):
+            if index < len(slots):
                 writes = writes & ~self.results[index].valid
             m.d.comb += [
                 mark.valid.eq(writes),
@@ -496,7 +504,7 @@ class Execute(wiring.Component):
                 port.valid.eq(commits[len(self.alus) + len(self.addresses) + group]),
             ]
             for other, unit, commit in addressed:
-                with m.If(other.valid & ~unit.scalar & (other.group == group)):
+                with m.If(other.valid & unit.vector & (other.group == group)):
                     m.d.comb += [
                         chosen.eq(other),
                         port.valid.eq(commit),
@@ -703,13 +711,13 @@ class Execute(wiring.Component):
                 record.rd.eq(field(slot.insn, "rd")),
                 record.pending.eq(slot.uop.writes_rd),
             ]
-        for result, record in zip(self.results, records[: len(self.alus)], strict=False):
+        for result, record in zip(self.results, records[: self._params.scalar_slots], strict=False):
             m.d.comb += [
                 record.pending.eq(record.rd_valid & ~result.valid),
                 record.value.eq(result.value),
             ]
         m.d.comb += records[-1].eq(done)
-        for late, result in zip(self.retire.late, self.results[len(self.alus) :], strict=True):
+        for late, result in zip(self.retire.late, self.results[-2:], strict=True):
             m.d.comb += late.eq(result)
         # An argument is no result, and that of a link is in its record.
         with m.If(self.start.any() | (self.link_result.valid & self.link_result.ready)):

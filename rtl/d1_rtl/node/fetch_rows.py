@@ -108,6 +108,8 @@ class FetchRows(wiring.Component):
         The thread has no rows from the next cycle on.
     levels : Out(range(ROWS + 1)).array(threads)
         Rows in use.
+    heads : Out(32).array(threads)
+        The next instruction of each thread that has a row.
     select : In(range(threads)).array(WINDOWS)
     window : Out(window_layout()).array(WINDOWS)
     take : In(range(WINDOW + 1)).array(WINDOWS)
@@ -118,6 +120,7 @@ class FetchRows(wiring.Component):
     push: Any
     drop: Signal
     levels: Any
+    heads: Any
     select: Any
     window: Any
     take: Any
@@ -131,6 +134,7 @@ class FetchRows(wiring.Component):
                 "push": In(push),
                 "drop": In(threads),
                 "levels": Out(range(ROWS + 1)).array(threads),
+                "heads": Out(32).array(threads),
                 "select": In(range(threads)).array(WINDOWS),
                 "window": Out(window_layout()).array(WINDOWS),
                 "take": In(range(WINDOW + 1)).array(WINDOWS),
@@ -154,6 +158,11 @@ class FetchRows(wiring.Component):
         ]
         taken = [self._show(m, index, rows, heads, dones) for index in range(WINDOWS)]
         for n in range(self._threads):
+            port = rows.read_port(domain="comb")
+            m.d.comb += [
+                port.addr.eq(ROWS * n + heads[n]),
+                self.heads[n].eq(port.data.words[dones[n]]),
+            ]
             emptied = Signal(range(3), name=f"emptied_{n}")
             for select, take, (count, done) in zip(self.select, self.take, taken, strict=True):
                 with m.If((select == n) & (take != 0)):

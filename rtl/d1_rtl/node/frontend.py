@@ -67,6 +67,8 @@ class Frontend(wiring.Component):
     -------
     available : Out(threads)
         The thread has at least one instruction buffered.
+    heads : Out(32).array(threads)
+        The next instruction of each available thread.
     select : In(range(threads)).array(2)
     window : Out(window_layout()).array(2)
         The next instructions of the selected threads; combinational.
@@ -90,6 +92,7 @@ class Frontend(wiring.Component):
     """
 
     available: Signal
+    heads: Any
     select: Any
     window: Any
     take: Any
@@ -107,6 +110,7 @@ class Frontend(wiring.Component):
         super().__init__(
             {
                 "available": Out(threads),
+                "heads": Out(32).array(threads),
                 "select": In(range(threads)).array(WINDOWS),
                 "window": Out(window_layout()).array(WINDOWS),
                 "take": In(range(WINDOW + 1)).array(WINDOWS),
@@ -146,6 +150,7 @@ class Frontend(wiring.Component):
                 rows.take[index].eq(self.take[index]),
                 self.window[index].eq(rows.window[index]),
             ]
+        m.d.comb += [head.eq(word) for head, word in zip(self.heads, rows.heads, strict=True)]
         for port, train in zip(branch_targets.train, self.train, strict=True):
             m.d.comb += port.eq(train)
         eligible = running & ~missing & Cat(level < ROWS for level in rows.levels)

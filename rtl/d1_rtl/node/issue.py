@@ -9,9 +9,10 @@ from d1_golden.memory_map import LOCAL_BITS, StallCause
 from d1_golden.params import NodeParams
 
 from .frontend import SLOT_BITS, WINDOW, window_layout
+from .head_preview import HeadPreview
 from .interfaces import THREAD_BITS, ScalarResult, Stall
-from .issue_group import VECTOR_MEMORY_UNITS, IssueGroup, ThreadState
-from .micro_op import Unit, field, slot_layout
+from .issue_group import IssueGroup, ThreadState
+from .micro_op import VECTOR_MEMORY_UNITS, Unit, field, slot_layout
 from .register_file import RegisterFile
 from .scalar_scoreboard import RegisterMark, ScalarScoreboard
 from .slot_allocator import SlotAllocator
@@ -62,6 +63,8 @@ class Issue(wiring.Component):
     -------
     select : Out(thread).array(2), window : In(window_layout()).array(2), take : Out(3).array(2)
         The front end's instructions of the chosen threads, and how many of them are taken.
+    heads : In(32).array(threads)
+        The next instruction of each available thread.
     available, running, flush, blocked : In(threads)
         A thread has instructions, may issue, goes elsewhere in this cycle, has an instruction
         under way that it waits for.
@@ -75,8 +78,8 @@ class Issue(wiring.Component):
         The instruction of the slot entered it at the begin of this cycle.
     repair : Out(Repair).array(2)
         Of the groups in the slots.
-    results : In(ScalarResult).array(scalar_slots // 2 + 2)
-        Results of this cycle: of the ALUs, of loads, of all other units.
+    results : In(ScalarResult).array(scalar_slots + 2)
+        Results of this cycle: of the ALU slots, the address slots, of loads, of all other units.
     marks : In(RegisterMark).array(scalar_slots + 2)
         Instructions in the slots whose results come later.
     room, loads_pending, stores_pending, transfers_pending : In(threads)
@@ -94,6 +97,7 @@ class Issue(wiring.Component):
     select: Any
     window: Any
     take: Any
+    heads: Any
     available: Signal
     running: Signal
     flush: Signal
@@ -134,6 +138,7 @@ class Issue(wiring.Component):
                 "select": Out(THREAD_BITS).array(GROUPS),
                 "window": In(window_layout()).array(GROUPS),
                 "take": Out(range(WINDOW + 1)).array(GROUPS),
+                "heads": In(32).array(threads),
                 "available": by_thread,
                 "running": by_thread,
                 "flush": by_thread,
@@ -146,7 +151,7 @@ class Issue(wiring.Component):
                 "first_entered": Out(1),
                 "entered": Out(slots),
                 "repair": Out(Repair).array(GROUPS),
-                "results": In(ScalarResult).array(slots + 2),
+                "results": In(ScalarResult).array(2 * slots + 2),
                 "marks": In(RegisterMark).array(2 * slots + GROUPS),
                 "room": by_thread,
                 "loads_pending": by_thread,
@@ -178,6 +183,7 @@ class Issue(wiring.Component):
             allocator.address_free.eq(self.address_ready),
         ]
         states = self._thread_states(m, passed)
+        previews = self._preview(m, chooser, states)
         groups = []
         for index, chosen in enumerate(chooser.chosen):
             m.submodules[f"group_{index}"] = group = IssueGroup(params)
@@ -185,7 +191,7 @@ class Issue(wiring.Component):
                 self.select[index].eq(chosen.thread),
                 group.valid.eq(chosen.valid),
                 group.window.eq(self.window[index]),
-                group.state.eq(states[chosen.thread]),
+                group.state.eq(Array(states)[chosen.thread]),
                 group.units.divider_free.eq(self.divider_free & ~self._in_alu(Unit.MULDIV)),
                 group.units.transfer_ready.eq(self.transfer_ready & ~self._in_alu(Unit.TRANSFER)),
                 group.units.link_ready.eq(self.link_ready & ~self._in_alu(Unit.LINK)),
@@ -200,14 +206,14 @@ class Issue(wiring.Component):
             m.d.comb += self.take[index].eq(sum(goes.word_select(index, WINDOW)))
         self._fill_slots(m, chooser, groups, allocator, goes)
         self._steer(m, chooser, groups, goes, passed)
-        self._explain(m, chooser, groups, allocator.goes)
+        self._explain(m, chooser, previews, groups, allocator.goes)
         return m
 
     def _in_alu(self, unit: Unit) -> Value:
         """Return whether the first ALU slot has an instruction of a unit that there is once."""
         return self.alus[0].valid & (self.alus[0].uop.unit == unit)
 
-    def _thread_states(self, m: Module, passed: Value) -> Array:
+    def _thread_states(self, m: Module, passed: Value) -> list[Any]:
         """Gather what the instructions of each thread may have to wait for."""
         m.submodules.scoreboard = scoreboard = ScalarScoreboard(
             self._params, marks=len(self.marks), results=len(self.results)
@@ -250,7 +256,21 @@ class Issue(wiring.Component):
                 state.passed.eq(passed[thread]),
             ]
             states.append(state)
-        return Array(states)
+        return states
+
+    def _preview(self, m: Module, chooser: ThreadChooser, states: list[Any]) -> list[HeadPreview]:
+        """Look at the next instruction of each thread, for the choice."""
+        previews = []
+        m.d.comb += chooser.store_free.eq(self.address_ready[-1])
+        for thread, (insn, state) in enumerate(zip(self.heads, states, strict=True)):
+            m.submodules[f"preview_{thread}"] = preview = HeadPreview(self._params)
+            m.d.comb += [
+                preview.insn.eq(insn),
+                preview.waiting.eq(state.waiting),
+                chooser.heads[thread].eq(preview.head),
+            ]
+            previews.append(preview)
+        return previews
 
     def _fill_slots(
         self,
@@ -375,20 +395,22 @@ class Issue(wiring.Component):
         self,
         m: Module,
         chooser: ThreadChooser,
+        previews: list[HeadPreview],
         groups: list[IssueGroup],
         goes: Value,
     ) -> None:
         """Say for each thread that issues nothing why, and what that means for the next choice."""
+        # Chosen in the cycle before, and it waited for its queue, memory order or other threads.
         tired = Signal(self._params.threads)
         m.d.comb += [
-            chooser.tired.eq(tired),
+            chooser.waits.eq(tired | ~Cat(preview.ready for preview in previews)),
             chooser.keep.eq(~goes[0] & (groups[0].cause == StallCause.SLOT)),
         ]
         m.d.sync += tired.eq(0)
-        for thread, stall in enumerate(self.stall):
+        for thread, (stall, preview) in enumerate(zip(self.stall, previews, strict=True)):
             m.d.comb += [
                 stall.valid.eq(self.running[thread]),
-                stall.cause.eq(StallCause.SLOT),
+                stall.cause.eq(Mux(preview.ready, StallCause.SLOT, StallCause.OPERAND)),
             ]
             with m.If(self.arrive[thread]):
                 m.d.comb += stall.cause.eq(StallCause.WAIT)
@@ -401,5 +423,7 @@ class Issue(wiring.Component):
                     m.d.comb += stall.cause.eq(group.cause)
                     with m.If(goes[index * WINDOW]):
                         m.d.comb += stall.valid.eq(0)
-                    with m.Elif(group.cause != StallCause.SLOT):
+                    with m.Elif(
+                        (group.cause != StallCause.SLOT) & (group.cause != StallCause.OPERAND)
+                    ):
                         m.d.sync += tired[thread].eq(1)

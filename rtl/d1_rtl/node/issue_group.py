@@ -11,6 +11,10 @@ from d1_golden.params import NodeParams
 from .decoder import Decoder
 from .frontend import WINDOW, window_layout
 from .micro_op import (
+    SIMPLE_OPS,
+    VECTOR_MEMORY_UNITS,
+    VECTOR_UNITS,
+    AluOp,
     FetchFault,
     MulDivOp,
     SemaphoreOp,
@@ -19,36 +23,20 @@ from .micro_op import (
     field,
     is_one_of,
     micro_op_layout,
+    scalar_registers,
 )
 from .slot_allocator import LaneNeeds
 
 __all__ = [
     "BLOCKING_UNITS",
-    "VECTOR_MEMORY_UNITS",
     "IssueGroup",
     "IssuedKind",
     "ThreadState",
     "UnitState",
 ]
 
-#: Units whose instructions access memory from a vector queue.
-VECTOR_MEMORY_UNITS = (
-    Unit.VECTOR_LOAD,
-    Unit.VECTOR_STORE,
-    Unit.VECTOR_GATHER,
-    Unit.VECTOR_SCATTER,
-    Unit.MATRIX_MEMORY,
-)
 #: Units whose instructions let their thread go on only when they are done.
 BLOCKING_UNITS = (Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER, Unit.LINK)
-_VECTOR_UNITS = (
-    *VECTOR_MEMORY_UNITS,
-    Unit.VECTOR_CONVERT,
-    Unit.VECTOR_SIMD,
-    Unit.VECTOR_MOVE,
-    Unit.MATRIX,
-    Unit.MATRIX_READ,
-)
 
 
 class ThreadState(data.Struct):
@@ -201,7 +189,8 @@ class IssueGroup(wiring.Component):
         ]
         with m.Switch(uop.unit):
             with m.Case(Unit.ALU):
-                m.d.comb += needs.alu.eq(1)
+                simple = is_one_of(AluOp(uop.op[:4]), *SIMPLE_OPS)
+                m.d.comb += [needs.alu.eq(1), needs.simple.eq(simple)]
             with m.Case(Unit.BRANCH):
                 m.d.comb += [needs.alu.eq(1), needs.ends.eq(1), kind.no_branch.eq(0)]
             with m.Case(Unit.MULDIV):
@@ -212,7 +201,7 @@ class IssueGroup(wiring.Component):
                 m.d.comb += [needs.address.eq(1), needs.stores.eq(1)]
             with m.Case(Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER):
                 m.d.comb += [needs.address.eq(1), needs.vector.eq(1), needs.ends.eq(1)]
-            with m.Case(*_VECTOR_UNITS):
+            with m.Case(*VECTOR_UNITS):
                 memory = is_one_of(uop.unit, *VECTOR_MEMORY_UNITS)
                 m.d.comb += [needs.vector.eq(1), needs.address.eq(memory | uop.reads_rs1)]
             with m.Default():
@@ -242,12 +231,7 @@ class IssueGroup(wiring.Component):
         """Return whether a scalar register waits for its result or is written in the group."""
         uop, insn = self.uops[place], self.window.entries[place].insn
         waits: Value = Signal()
-        for used, name in (
-            (uop.reads_rs1, "rs1"),
-            (uop.reads_rs2, "rs2"),
-            (uop.writes_rd, "rd"),
-        ):
-            number = field(insn, name)
+        for used, number in scalar_registers(uop, insn):
             waits = waits | (used & self.state.waiting.bit_select(number, 1))
             for before in range(place):
                 written = field(self.window.entries[before].insn, "rd")

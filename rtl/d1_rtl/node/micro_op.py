@@ -4,6 +4,7 @@ Every encoding that the instruction table already has is taken from there; what 
 choice of an operation inside a unit, which follows from an instruction's name.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Value, signed
@@ -17,6 +18,9 @@ from .interfaces import THREAD_BITS
 
 __all__ = [
     "OP_BITS",
+    "SIMPLE_OPS",
+    "VECTOR_MEMORY_UNITS",
+    "VECTOR_UNITS",
     "AluOp",
     "BranchOp",
     "CsrOp",
@@ -31,6 +35,7 @@ __all__ = [
     "field",
     "is_one_of",
     "micro_op_layout",
+    "scalar_registers",
     "slot_layout",
 ]
 
@@ -65,6 +70,25 @@ class Unit(enum.Enum, shape=5):
     LINK = isa.Unit.LINK.value
 
 
+#: Units whose instructions access memory from a vector queue.
+VECTOR_MEMORY_UNITS = (
+    Unit.VECTOR_LOAD,
+    Unit.VECTOR_STORE,
+    Unit.VECTOR_GATHER,
+    Unit.VECTOR_SCATTER,
+    Unit.MATRIX_MEMORY,
+)
+#: Units whose instructions go through a vector queue.
+VECTOR_UNITS = (
+    *VECTOR_MEMORY_UNITS,
+    Unit.VECTOR_CONVERT,
+    Unit.VECTOR_SIMD,
+    Unit.VECTOR_MOVE,
+    Unit.MATRIX,
+    Unit.MATRIX_READ,
+)
+
+
 class AluOp(enum.Enum, shape=4):
     """Integer operations; the `w` instructions are the same on 32 bits."""
 
@@ -78,6 +102,10 @@ class AluOp(enum.Enum, shape=4):
     SRA = 7
     OR = 8
     AND = 9
+
+
+#: Integer operations that an address unit executes too: what its adder does, and logic.
+SIMPLE_OPS = (AluOp.ADD, AluOp.XOR, AluOp.OR, AluOp.AND)
 
 
 class BranchOp(enum.Enum, shape=4):
@@ -193,6 +221,12 @@ def field(word: Value, operand: str | Operand) -> Value:
 def is_one_of(value: Any, *members: enum.Enum) -> Value:
     """Return whether an enumerated signal is one of some members."""
     return value.as_value().matches(*(Const.cast(member) for member in members))
+
+
+def scalar_registers(uop: Any, insn: Value) -> Iterator[tuple[Value, Value]]:
+    """Yield the scalar registers of a decoded instruction: whether it has one, and its number."""
+    for used, name in ((uop.reads_rs1, "rs1"), (uop.reads_rs2, "rs2"), (uop.writes_rd, "rd")):
+        yield used, field(insn, name)
 
 
 def micro_op_layout() -> data.StructLayout:

@@ -21,6 +21,8 @@ class LaneNeeds(data.Struct):
     #: An ALU slot; the first one, which has the units that there are once.
     alu: 1
     first_alu: 1
+    #: An address slot does as well as an ALU slot.
+    simple: 1
     #: An address slot: the first for scalar loads, the last for scalar stores, else any.
     address: 1
     loads: 1
@@ -35,8 +37,9 @@ class SlotAllocator(wiring.Component):
     """Give slots to instructions in program order within each group, the first group first.
 
     An instruction goes if it is ready, all before it in its group go and none of them ends the
-    group, and its slots are free. ALU slots but the first, and the vector place of each group, are
-    always free at the begin of a cycle. Combinational.
+    group, and its slots are free. A simple integer operation that finds no ALU slot takes an
+    address slot. ALU slots but the first, and the vector place of each group, are always free at
+    the begin of a cycle. Combinational.
 
     Golden twin: none; it keeps order, and the golden node has no other.
 
@@ -91,20 +94,20 @@ class SlotAllocator(wiring.Component):
                 index = group * WINDOW + place
                 lane = self.lanes[index]
                 alu, address = (Signal(self._slots, name=f"{n}_{index}") for n in ("alu", "addr"))
-                goes = Signal(name=f"goes_{index}")
+                goes, to_address = Signal(name=f"goes_{index}"), Signal(name=f"to_address_{index}")
                 m.d.comb += [
+                    to_address.eq(lane.address | (lane.simple & ~alus.any())),
                     alu.eq(Mux(lane.first_alu, alus & 1, _highest(alus))),
                     address.eq(_highest(addresses)),
                     goes.eq(
                         going
                         & lane.ready
-                        & (~lane.alu | alu.any())
-                        & (~lane.address | address.any())
+                        & Mux(to_address, address.any(), ~lane.alu | alu.any())
                         & (~lane.vector | vector_free)
                     ),
                     self.goes[index].eq(goes),
-                    self.alu[index].eq(Mux(goes & lane.alu, alu, 0)),
-                    self.address[index].eq(Mux(goes & lane.address, address, 0)),
+                    self.alu[index].eq(Mux(goes & lane.alu & ~to_address, alu, 0)),
+                    self.address[index].eq(Mux(goes & to_address, address, 0)),
                 ]
                 with m.If(lane.loads):
                     m.d.comb += address.eq(addresses & 1)

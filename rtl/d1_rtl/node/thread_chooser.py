@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
 
+from .head_preview import Head
 from .interfaces import THREAD_BITS
 
 __all__ = ["GROUPS", "ChosenThread", "ThreadChooser"]
@@ -27,10 +28,13 @@ class ThreadChooser(wiring.Component):
 
     The turn passes to the thread behind the first choice, unless `keep` says that this one waits
     for what others have taken: it is first again until it gets that, in whatever rhythm it becomes
-    free. Threads in `tired`, which issued nothing in the cycle before for a reason of their own,
-    come after the others; a thread that is not chosen is not tired in the next cycle. So one whose
-    reasons are gone is first after at most `threads` turns of others, and nobody starves.
-    Combinational but for the turn.
+    free. Threads in `waits`, which have a reason of their own to issue nothing, come after the
+    others; one whose reasons are gone is first after at most `threads` turns of others. So nobody
+    starves.
+
+    The second choice is a thread that does not begin as the first one does, if there is one: two
+    loads, or two stores, do not go in one cycle, and branches leave slots that are not used. Nor
+    does it begin with a store while `store_free` is low. Combinational but for the turn.
 
     Parameters
     ----------
@@ -39,7 +43,11 @@ class ThreadChooser(wiring.Component):
 
     Members
     -------
-    eligible, tired : In(threads)
+    eligible, waits : In(threads)
+    heads : In(Head).array(threads)
+        What the next instruction of each thread takes.
+    store_free : In(1)
+        The address slot for scalar stores is free.
     keep : In(1)
         The first choice keeps its turn. May depend on `chosen`.
     chosen : Out(ChosenThread).array(2)
@@ -47,7 +55,9 @@ class ThreadChooser(wiring.Component):
     """
 
     eligible: Signal
-    tired: Signal
+    waits: Signal
+    heads: Any
+    store_free: Signal
     keep: Signal
     chosen: Any
 
@@ -56,7 +66,9 @@ class ThreadChooser(wiring.Component):
         super().__init__(
             {
                 "eligible": In(params.threads),
-                "tired": In(params.threads),
+                "waits": In(params.threads),
+                "heads": In(Head).array(params.threads),
+                "store_free": In(1),
                 "keep": In(1),
                 "chosen": Out(ChosenThread).array(GROUPS),
             }
@@ -73,13 +85,16 @@ class ThreadChooser(wiring.Component):
                 after = Mux(first.thread == self._threads - 1, 0, first.thread + 1)
                 m.d.sync += turn.eq(after)
         left: Value = self.eligible
+        apart: Value = left
         for group, chosen in enumerate(self.chosen):
-            fresh = Signal(self._threads, name=f"fresh_{group}")
-            wanted = Signal(self._threads, name=f"wanted_{group}")
-            taken = Signal(self._threads, name=f"taken_{group}")
+            fresh, best, wanted, taken = (
+                Signal(self._threads, name=f"{name}_{group}")
+                for name in ("fresh", "best", "wanted", "taken")
+            )
             m.d.comb += [
-                fresh.eq(left & ~self.tired),
-                wanted.eq(Mux(fresh.any(), fresh, left)),
+                fresh.eq(left & ~self.waits),
+                best.eq(fresh & apart),
+                wanted.eq(Mux(best.any(), best, Mux(fresh.any(), fresh, left))),
                 chosen.valid.eq(wanted.any()),
                 taken.eq(Mux(chosen.valid, 1 << chosen.thread, 0)),
             ]
@@ -92,4 +107,14 @@ class ThreadChooser(wiring.Component):
                             with m.If(wanted[thread]):
                                 m.d.comb += chosen.thread.eq(thread)
             left = left & ~taken
+            head: Any = Signal(Head, name=f"first_{group}")
+            m.d.comb += head.eq(Array(self.heads)[chosen.thread])
+            apart = self._unlike(head)
         return m
+
+    def _unlike(self, first: Any) -> Value:
+        """Return the threads that can issue something beside one that begins with `first`."""
+        return Cat(
+            (head == Head.PLAIN) | ((head != first) & ((head != Head.STORE) | self.store_free))
+            for head in self.heads
+        )

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""The address unit: what it asks for, and what holds it off."""
+"""The address unit: what it asks for, what holds it off, and what it calculates."""
 
 import itertools
 from typing import Any
@@ -10,7 +10,7 @@ from d1_golden.memory_map import CONTROL_BASE
 from d1_golden.params import preset
 from d1_rtl.node.address_unit import AddressUnit
 from d1_rtl.node.interfaces import sram_write_layout
-from d1_rtl.node.micro_op import Unit, slot_layout
+from d1_rtl.node.micro_op import AluOp, OperandA, Unit, slot_layout
 from d1_rtl.sim.native import NativeModel
 
 _REQUESTS = ("sram_read", "sram_write", "control")
@@ -117,3 +117,33 @@ def test_addresses_of_vectors_are_checked_and_asked_for_elsewhere(model, unit):
         assert model.get("done")
         if wrong:
             assert model.get("cause") == Cause.VECTOR_FAULT
+
+
+@pytest.mark.parametrize(
+    ("op", "uop", "value"),
+    [
+        (AluOp.ADD, {"a": OperandA.RS1}, 0x8000_4C70),
+        (AluOp.ADD, {"a": OperandA.RS1, "word": 1}, 0xFFFF_FFFF_8000_4C70),
+        (AluOp.ADD, {"a": OperandA.RS1, "b_immediate": 1}, 0x8000_2800),
+        (AluOp.ADD, {"a": OperandA.PC, "b_immediate": 1}, 0x3F8),
+        (AluOp.ADD, {"a": OperandA.ZERO, "b_immediate": 1}, 0xFFFF_FFFF_FFFF_FFF8),
+        (AluOp.XOR, {"a": OperandA.RS1}, 0x8000_0C60),
+        (AluOp.OR, {"a": OperandA.RS1}, 0x8000_2C68),
+        (AluOp.AND, {"a": OperandA.RS1}, 0x2008),
+    ],
+)
+def test_an_integer_operation_is_over_at_once_and_asks_for_nothing(model, op, uop, value):
+    slot = {
+        "valid": 1,
+        "pc": 0x400,
+        "x1": 0x8000_2808,
+        "x2": 0x2468,
+        "uop": {"unit": Unit.ALU, "op": op.value, "immediate": -8, **uop},
+    }
+    model.set("slot", slot_layout().const(slot).as_bits())
+    model.set("killed", 0)
+    model.set("hold", 0)
+    assert model.get("value") == value
+    assert model.get("done") and not model.get("fault")
+    assert not model.get("scalar") and not model.get("vector")
+    assert _asked(model) == set()

@@ -15,6 +15,7 @@ _MAX_CYCLES = 20_000
 #: Behind an access at fault, in its group: what must not happen.
 _YOUNGER = {
     "integer register": "addi s5, s5, 1",
+    "integer register of an address slot": "add a3, s1, s2\nadd a4, s1, s2\naddi s5, s5, 1",
     "register of a load": "ld s5, 0(s0)",
     "store": "sd s2, 8(s0)",
     "vector register": "vbc.x v5, s2",

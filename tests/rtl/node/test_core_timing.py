@@ -34,6 +34,8 @@ _BASE = 0x400
 _MAX_CYCLES = 20_000
 #: Rounds of a loop; the first ones fill the instruction store and teach the branch predictor.
 _ROUNDS, _WARM = 8, 3
+#: Rounds when threads share slots: in which of them one or the other gets more evens out.
+_SHARED_ROUNDS = 64
 #: Cycles in which nothing of the round before is left: the slowest result takes 30.
 _QUIET = "nop\n" * 64
 
@@ -191,10 +193,10 @@ _RATE_PREAMBLE = """
 """
 
 
-def _round(machine, rate: Rate, threads: int) -> list[float]:
+def _round(machine, rate: Rate, threads: int, rounds: int) -> list[float]:
     """Return the cycles of a round of each thread when some execute a loop at once."""
     text = f"""{_RATE_PREAMBLE}
-        li s0, {_ROUNDS}
+        li s0, {rounds}
         barrier {(1 << threads) - 1}
         j again
         .align 6
@@ -206,23 +208,24 @@ def _round(machine, rate: Rate, threads: int) -> list[float]:
         ecall
     """
     labels, retired = _run(machine, text, threads)
-    rounds = []
+    means = []
     for thread in range(threads):
         # The last rounds, in which some threads may be done, do not count.
         times = _times(retired, labels["again"], thread)[_WARM : -_WARM + 1]
-        rounds.append(float(np.diff(times).mean()))
-    return rounds
+        means.append(float(np.diff(times).mean()))
+    return means
 
 
 @pytest.mark.parametrize("rate", [pytest.param(rate, id=rate.name) for rate in RATES])
 def test_one_thread_executes_as_many_as_the_page_says(machine, rate):
-    assert _round(machine, rate, 1) == [rate.alone * rate.instructions + rate.rest]
+    assert _round(machine, rate, 1, _ROUNDS) == [rate.alone * rate.instructions + rate.rest]
 
 
 @pytest.mark.parametrize("rate", [pytest.param(rate, id=rate.name) for rate in RATES])
 def test_four_threads_execute_as_many_as_the_page_says_and_share_evenly(machine, rate):
     threads = machine.params.threads
-    rounds = _round(machine, rate, threads)
+    rounds = _round(machine, rate, threads, _SHARED_ROUNDS)
     best = threads * rate.together * rate.instructions
-    assert best <= min(rounds) and max(rounds) <= best + threads * max(rate.rest, 1)
+    # Rounds of one thread may begin a little late and end in time.
+    assert 0.999 * best <= min(rounds) and max(rounds) <= best + threads * max(rate.rest, 1)
     assert max(rounds) <= 1.05 * min(rounds)

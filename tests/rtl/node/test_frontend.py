@@ -113,6 +113,8 @@ class _Fetch:
         takes = []
         for index, thread in enumerate(selected[:2]):
             count, entries = self._window(index)
+            if entries and FetchFault(entries[0].fault) is FetchFault.NONE:
+                assert model.get(f"heads__{thread}") == entries[0].insn
             assert (count > 0) == (model.get("available") >> thread & 1)
             self.counts[index] = count
             takes.append(min(count, cycle.take.get(thread, 0)))

@@ -114,6 +114,19 @@ def test_what_does_not_matter_to_it_does_not_hold_it_up(model, text, conditions)
 
 
 @pytest.mark.parametrize(
+    ("text", "simple"),
+    [
+        ("add a0, a1, a2\naddiw a0, a1, 2\nlui a0, 0x3000\nauipc a0, 0x4000", [1, 1, 1, 1]),
+        ("xor a0, a1, a2\nandi a0, a1, 2\nor a0, a1, a2\nxori a0, a1, 3", [1, 1, 1, 1]),
+        ("sub a0, a1, a2\nslli a0, a1, 2\nslt a0, a1, a2\nsraw a0, a1, a2", [0, 0, 0, 0]),
+        ("mul a0, a1, a2\njal a0, 8\ncsrr a0, mscratch\nld a0, 0(a1)", [0, 0, 0, 0]),
+    ],
+)
+def test_additions_and_logic_may_go_to_an_address_slot(model, text, simple):
+    assert [int(needs.simple) for needs in _needs(model, text)] == simple
+
+
+@pytest.mark.parametrize(
     ("text", "first", "ends"),
     [
         ("add a0, a1, a2", {}, 0),

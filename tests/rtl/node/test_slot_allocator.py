@@ -17,12 +17,14 @@ _GROUP = 4
 
 def _lane(rng: random.Random) -> dict[str, int]:
     needs = dict.fromkeys(
-        ("ready", "alu", "first_alu", "address", "loads", "stores", "vector", "ends"), 0
+        ("ready", "alu", "first_alu", "simple", "address", "loads", "stores", "vector", "ends"), 0
     )
     needs["ready"] = int(rng.random() < 0.9)
     needs["ends"] = int(rng.random() < 0.1)
-    kind = rng.choice(("alu", "first_alu", "load", "store", "vector", "vector memory"))
+    kinds = ("alu", "simple alu", "first_alu", "load", "store", "vector", "vector memory")
+    kind = rng.choice(kinds)
     needs["alu"] = int("alu" in kind)
+    needs["simple"] = int(kind == "simple alu")
     needs["first_alu"] = int(kind == "first_alu")
     needs["address"] = int(kind in ("load", "store", "vector memory"))
     needs["loads"] = int(kind == "load")
@@ -43,7 +45,8 @@ def _allocate(lanes, alu_slots, first, free):
             if lane["alu"]:
                 possible = alus & {0} if lane["first_alu"] else alus
                 alu = max(possible, default=None)
-            if lane["address"]:
+            goes_to_address = lane["address"] or (lane["simple"] and alu is None)
+            if goes_to_address:
                 possible = addresses
                 if lane["loads"]:
                     possible = addresses & {0}
@@ -51,8 +54,8 @@ def _allocate(lanes, alu_slots, first, free):
                     possible = addresses & {alu_slots - 1}
                 address = max(possible, default=None)
             lacks = (
-                (lane["alu"] and alu is None)
-                or (lane["address"] and address is None)
+                (lane["alu"] and alu is None and not goes_to_address)
+                or (goes_to_address and address is None)
                 or (lane["vector"] and not vector)
             )
             going = going and bool(lane["ready"]) and not lacks
