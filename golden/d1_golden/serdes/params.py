@@ -24,8 +24,9 @@ LIMIT_BITS = 9
 TRANSMIT_ROWS = 3
 #: Clocks from the arrival of a row to where the link layer knows what its control word says.
 RECEIVE_CYCLES = 3
-#: Clocks from there to the packet being out of the receive buffer, if it is taken at once.
-DELIVERY_CYCLES = 3
+
+#: Clocks by which room for a packet is known later than the acknowledgement of its frame.
+ROOM_CYCLES = 1
 
 #: Lanes of the widest link.
 MAX_LANES = 8
@@ -169,9 +170,12 @@ class LinkParams:
 
     @property
     def needed_credits(self) -> int:
-        """Packets that are taken before room for the first of them is reported, on a full link."""
-        cycles = self.acknowledge_cycles + DELIVERY_CYCLES
-        return self.packet_slots * ceil(cycles / self.cycles_per_frame)
+        """Packets that are taken before room for the first of them is reported, on a full link.
+
+        That is reported like the acknowledgement of its frame, if the packet is taken at once.
+        """
+        cycles = self.acknowledge_cycles + ROOM_CYCLES
+        return ceil(self.packet_slots * cycles / self.cycles_per_frame)
 
     @property
     def marker_share(self) -> float:
