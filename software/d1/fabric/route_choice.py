@@ -1,0 +1,212 @@
+"""The choice of routes around dead routers: spread over the mesh, and without a deadlock.
+
+Around a dead router in the middle of a mesh not every turn of dimension order can stay: packets
+that go round it on one side and on the other would wait for each other (docs/routing.md). Which
+turns go, and which come instead, is found by search.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from d1_golden.fabric.ports import SIDES, Port
+from d1_golden.params import DieParams
+from numpy.typing import NDArray
+
+from .channel_dependencies import Channels, DependencySet, side_of
+from .route_trees import NEVER, RouteTrees
+
+__all__ = ["RouteChoice", "choose_routes", "intact_load"]
+
+#: The load that no channel should have, as a multiple of `intact_load`.
+_BOUND = 1.14
+#: The load that is good enough to end with, and how many attempts are made at it.
+_GOOD = 1.26
+_ATTEMPTS = 4
+#: Rounds of the parts of an attempt.
+_NEGOTIATIONS = 8
+_REPAIRS = 60
+_POLISHINGS = 4
+#: What a turn costs that is not allowed, in hops: at first, and when it is only used in need.
+_TOLL = 0.5
+_NEEDED_TOLL = 60.0
+#: How much more a turn is worth because it is allowed already.
+_CONSTANCY = 1.3
+#: What a turn is worth because it was needed or goes straight on, in packets per destination, and
+#: what is left of that with each round.
+_NEEDED_WORTH = 0.3
+_STRAIGHT_WORTH = 0.2
+_MEMORY = 0.9
+#: Needed turns that are forced into what is allowed between two searches.
+_AT_ONCE = 5
+
+
+class RouteChoice(NamedTuple):
+    """What was chosen.
+
+    Members
+    -------
+    sides
+        Of every router's place and then the four sides of the die: the side on which packets for
+        it leave each router (`RouteTrees.sides`).
+    turns
+        The dependencies that routes and broadcasts may make.
+    load
+        Packets in the busiest channel when every live router sends one to every other.
+
+    """
+
+    sides: NDArray[np.int8]
+    turns: NDArray[np.bool_]
+    load: int
+
+
+def choose_routes(
+    die: DieParams, channels: Channels, first_choice: NDArray[np.int8]
+) -> RouteChoice:
+    """Choose routes to every live router and to the four sides of a die.
+
+    Parameters
+    ----------
+    die
+        The die; its live routers are connected.
+    channels
+        Its channels.
+    first_choice
+        (destinations, routers): sides to prefer, the destinations as in `RouteChoice.sides`.
+
+    """
+    intact = intact_load(die)
+    found: list[RouteChoice] = []
+    for attempt in range(_ATTEMPTS):
+        search = _Search(die, channels, first_choice, seed=attempt)
+        search.negotiate()
+        if search.repair():
+            found += search.polish()
+        if any(choice.load <= _GOOD * intact for choice in found):
+            break
+    if not found:
+        search = _Search(die, channels, first_choice, seed=_ATTEMPTS)
+        search.build_up()
+        found = search.polish()
+    return min(found, key=lambda choice: choice.load)
+
+
+def intact_load(die: DieParams) -> int:
+    """Return the packets in the busiest channel of the die without faults by dimension order.
+
+    In the middle of a row are those from each router at one side of it to each column at the
+    other, and in the middle of a column likewise.
+    """
+
+    def crossing(side: int, other: int) -> int:
+        return side // 2 * -(-side // 2) * other
+
+    return max(crossing(die.columns, die.rows), crossing(die.rows, die.columns), 1)
+
+
+class _Search:
+    """A search for routes that all together have no circle of dependencies.
+
+    `allowed` is at any time a set without a circle; routes that make other turns are only drafts.
+    """
+
+    def __init__(
+        self, die: DieParams, channels: Channels, first_choice: NDArray[np.int8], seed: int
+    ) -> None:
+        count = len(channels.live)
+        columns, rows = np.array(die.places).T
+        edges = {
+            Port.NORTH: rows == 1,
+            Port.EAST: columns == die.columns,
+            Port.SOUTH: rows == die.rows,
+            Port.WEST: columns == 1,
+        }
+        arrivals = np.concatenate([np.eye(count, dtype=np.bool_), [edges[side] for side in SIDES]])
+        demand = np.append(channels.live, np.zeros(len(SIDES))).astype(np.int64)
+        self._channels = channels
+        self._bound = _BOUND * intact_load(die)
+        self._generator = np.random.default_rng(seed)
+        self._destinations = np.append(channels.routers, count + np.arange(len(SIDES)))
+        self._trees = RouteTrees(channels, arrivals, first_choice, demand)
+        self._turns = channels.turns()
+        self._by_order = channels.dimension_order()
+        before = side_of(np.arange(channels.ends.size))[:, None]
+        self._straight = self._turns & (before == np.arange(len(SIDES)))
+        self._allowed = DependencySet(channels, self._by_order)
+
+    def negotiate(self) -> None:
+        """Draft routes that share the mesh, and allow what they use most.
+
+        Turns that are wanted but not allowed become dearer from round to round.
+        """
+        toll = np.full(self._turns.shape, _TOLL)
+        for turn in range(_NEGOTIATIONS):
+            forbidden = self._route(toll, self._bound if turn else np.inf)
+            toll[forbidden] += _TOLL
+            worth = self._trees.flow * np.where(self._allowed.members, _CONSTANCY, 1.0)
+            worth[self._straight] += self._trees.flow.sum()
+            self._allowed = DependencySet(self._channels, np.zeros_like(self._turns))
+            self._allowed.add(self._best_first(worth, self._turns))
+
+    def repair(self) -> bool:
+        """Force turns that are needed to be allowed, a few at a time; return whether that ended."""
+        toll = np.full(self._turns.shape, _NEEDED_TOLL)
+        packets = len(self._destinations)
+        merit = np.where(self._straight, _STRAIGHT_WORTH * packets, 0.0)
+        for turn in range(_REPAIRS):
+            forbidden = self._route(toll, self._bound)
+            if not forbidden.any():
+                return True
+            needed = self._best_first(self._trees.flow, forbidden)
+            # What was needed once is worth more for a while, so that it does not go at once.
+            merit.reshape(-1)[needed] += _NEEDED_WORTH * packets * (1 + turn / 10)
+            merit *= _MEMORY
+            worth = self._trees.flow + merit
+            for candidate in needed[:_AT_ONCE]:
+                self._allowed.force(int(candidate), worth)
+            self._allowed.add(self._best_first(worth, self._turns & ~self._allowed.members))
+        return False
+
+    def build_up(self) -> None:
+        """Allow what is needed of up*/down* routing, and what else closes no circle with that.
+
+        It always ends: routes that may use all turns of up*/down* need no others.
+        """
+        middle = self._channels.routers[len(self._channels.routers) // 2]
+        safe = self._channels.rising_before_falling(int(middle))
+        toll = np.where(safe, _NEEDED_TOLL, np.inf)
+        needed = safe & self._by_order
+        forbidden = needed
+        while forbidden.any():
+            needed = needed | forbidden
+            self._allowed = DependencySet(self._channels, needed)
+            self._allowed.add(self._best_first(self._trees.flow, self._turns & ~needed))
+            forbidden = self._route(toll, self._bound)
+
+    def polish(self) -> list[RouteChoice]:
+        """Return the routes there are, and others with what is allowed as it is."""
+        found = [self._choice()]
+        toll = np.full(self._turns.shape, NEVER)
+        for _ in range(_POLISHINGS):
+            self._route(toll, self._bound)
+            found.append(self._choice())
+        return found
+
+    def _choice(self) -> RouteChoice:
+        load = int(self._trees.load.max())
+        return RouteChoice(self._trees.sides.copy(), self._allowed.members.copy(), load)
+
+    def _route(self, toll: NDArray[np.number], bound: float) -> NDArray[np.bool_]:
+        """Find all routes anew; return which dependencies they have that are not allowed."""
+        tolls = np.where(self._turns, np.where(self._allowed.members, 0, toll), NEVER)
+        order = self._generator.permutation(self._destinations)
+        self._trees.search(order, tolls.astype(np.float32), bound)
+        return (self._trees.flow > 0) & ~self._allowed.members
+
+    def _best_first(self, worth: NDArray[np.number], among: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Return dependencies by their worth, greatest first, dimension order before others."""
+        which = np.flatnonzero(among)
+        worth = (worth + self._by_order / 2).reshape(-1)[which]
+        return which[np.argsort(-worth, kind="stable")]
