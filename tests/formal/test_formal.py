@@ -82,6 +82,13 @@ def test_some_client_of_a_bank_waits_as_long_as_the_bound_says(tmp_path):
     assert outcome(proof, tmp_path / "proof").outcome is Outcome.FAIL
 
 
+def test_some_input_of_a_router_waits_as_long_as_the_bound_says(tmp_path):
+    router = claims("router")
+    limit = router["LONGEST_WAIT"]
+    proof = Proof("one cycle less", lambda: router["Output"](limit - 1), depth=limit + 2)
+    assert outcome(proof, tmp_path / "proof").outcome is Outcome.FAIL
+
+
 def test_an_unknown_solver_and_a_depth_of_0_are_refused():
     with pytest.raises(ValueError, match="solver must be boolector or z3, not 'guess'"):
         Proof("", lambda: Counter(5), solver="guess")

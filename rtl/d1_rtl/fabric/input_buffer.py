@@ -77,6 +77,11 @@ class InputBuffer(wiring.Component):
         if depth < 2:
             raise ValueError(f"depth must be at least 2, not {depth!r}")
         self._layout, self._depth = layout, depth
+        #: The queue of each output, the slot of what arrives, and of each slot whether its packet
+        #: is for the control. For proofs; nobody else looks at them.
+        self.queues = [SlotQueue(depth) for _ in Port]
+        self.slot = Signal(range(depth))
+        self.controls = Signal(depth)
         super().__init__(
             {
                 "valid": In(1),
@@ -95,8 +100,8 @@ class InputBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         depth = self._depth
-        queues = [SlotQueue(depth) for _ in Port]
-        used, free, slot = Signal(depth), Signal(depth), Signal(range(depth))
+        queues, slot, controls = self.queues, self.slot, self.controls
+        used, free = Signal(depth), Signal(depth)
         m.d.comb += [
             used.eq(reduce(or_, (queue.members for queue in queues))),
             self.empty.eq(~used.any()),
@@ -106,7 +111,6 @@ class InputBuffer(wiring.Component):
         ]
         memory: Any = Memory(shape=self._layout, depth=depth, init=[])
         m.submodules.memory = memory
-        controls = Signal(depth)  # of the packet in each slot
         write = memory.write_port()
         # A packet is written even when it leaves at once: the slot is free.
         m.d.comb += [write.en.eq(self.valid), write.addr.eq(slot), write.data.eq(self.packet)]

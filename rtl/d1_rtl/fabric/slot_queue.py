@@ -46,6 +46,11 @@ class SlotQueue(wiring.Component):
     next_members: Signal
 
     def __init__(self, slots: int):
+        width = (slots - 1).bit_length()
+        #: The slots, the oldest first, and which of these places hold one; the others are zero.
+        #: For proofs; nobody else looks at them.
+        self.order = Signal(slots * width)
+        self.filled = Signal(slots)
         super().__init__(
             {
                 "push": In(1),
@@ -61,8 +66,7 @@ class SlotQueue(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         slots, width = len(self.members), len(self.slot)
-        order = Signal(slots * width)  # the oldest lowest, zero where there is none
-        filled = Signal(slots)  # a bit for each place that holds one
+        order, filled = self.order, self.filled
         kept = Signal(slots)
         end = Signal(slots)
         m.d.comb += [
