@@ -20,9 +20,9 @@ from amaranth.hdl import ClockDomain, Const, Fragment, Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-from d1_rtl.source_lines import convert_fragment
+from d1_rtl.source_lines import assignments_where_written, convert_fragment
 
-__all__ = ["Port", "component_ports", "emit"]
+__all__ = ["Port", "component_ports", "emit", "port_values"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _MODULE = re.compile(r"^\s*module\s+\\?([^\s(#;]+)", re.MULTILINE)
@@ -42,7 +42,8 @@ class Port(NamedTuple):
     is_input: bool
 
 
-def _port_values(component: wiring.Component) -> Iterator[tuple[str, Value, bool]]:
+def port_values(component: wiring.Component) -> Iterator[tuple[str, Value, bool]]:
+    """Yield name, value and whether it is an input of each port but `clk` and `rst`."""
     for path, member, leaf in component.signature.flatten(component):
         value = Value.cast(leaf.as_value() if isinstance(leaf, ValueCastable) else leaf)
         # An `always_ready` or `always_valid` stream has a constant there.
@@ -60,7 +61,7 @@ def component_ports(component: wiring.Component) -> list[Port]:
     return [
         Port("clk", 1, True),
         Port("rst", 1, True),
-        *(Port(name, len(value), is_in) for name, value, is_in in _port_values(component)),
+        *(Port(name, len(value), is_in) for name, value, is_in in port_values(component)),
     ]
 
 
@@ -69,6 +70,7 @@ def emit(
     *,
     name: str,
     extra_sources: Sequence[Path] = (),
+    modules: Sequence[str] = (),
     source_lines: bool = False,
 ) -> str:
     """Convert `component` to Verilog in which each distinct module appears once.
@@ -90,6 +92,9 @@ def emit(
     extra_sources
         Verilog files with the modules that `component` instantiates by name, appended to the
         text. The project's own cells (`d1_rtl/cells`) are appended when they are used.
+    modules
+        Results of this function with other such modules, which must not be named alike. Cells
+        that several of them use appear once.
     source_lines
         Whether branches name the lines of Python that they come from (`d1_rtl.source_lines`).
 
@@ -104,6 +109,7 @@ def emit(
     text = _to_rtlil(component, name, source_lines)
     unique, instantiated = _deduplicate(text)
     sources = [Path(source).read_text() for source in extra_sources]
+    sources += _without_repeats(modules)
     external = _resolve_external(instantiated, sources)
     text = verilog._convert_rtlil_text(  # type: ignore[attr-defined]
         unique, strip_internal_attrs=True
@@ -117,14 +123,17 @@ def _to_rtlil(component: wiring.Component, name: str, lines: bool) -> str:
         "clk": (sync.clk, PortDirection.Input),
         "rst": (sync.rst, PortDirection.Input),
     }
-    for port, value, is_input in _port_values(component):
+    for port, value, is_input in port_values(component):
         if port in ("clk", "rst"):
             raise ValueError(f"a port must not be named {port!r}, which belongs to the sync domain")
         ports[port] = (value, PortDirection.Input if is_input else PortDirection.Output)
+    if lines:
+        with assignments_where_written():
+            fragment = Fragment.get(component, None)
+            fragment.add_domains(sync)
+            return convert_fragment(fragment, ports, name)
     fragment = Fragment.get(component, None)
     fragment.add_domains(sync)
-    if lines:
-        return convert_fragment(fragment, ports, name)
     text, _names = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
     return text
 
@@ -271,6 +280,19 @@ def _cells() -> dict[str, str]:
     folder = files("d1_rtl") / "cells"
     texts = [cell.read_text() for cell in folder.iterdir() if cell.name.endswith(".v")]
     return {name: text for text in texts for name in _MODULE.findall(text)}
+
+
+def _without_repeats(texts: Iterable[str]) -> list[str]:
+    """Return Verilog texts without the cells that an earlier one has too."""
+    kept = []
+    seen: set[str] = set()
+    for text in texts:
+        for cell in set(_MODULE.findall(text)) & set(_cells()):
+            if cell in seen:
+                text = text.replace(_cells()[cell], "")
+            seen.add(cell)
+        kept.append(text)
+    return kept
 
 
 def _resolve_external(instantiated: Iterable[str], sources: list[str]) -> list[str]:

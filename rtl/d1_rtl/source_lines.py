@@ -8,17 +8,52 @@ Resets of registers have none: nobody has written them.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from amaranth.back import rtlil  # type: ignore[attr-defined]
-from amaranth.hdl import Fragment, _ast, _ir, _nir
+from amaranth.hdl import Fragment, _ast, _dsl, _ir, _nir
+from amaranth.lib import data, enum
 
-__all__ = ["ATTRIBUTE", "convert_fragment"]
+__all__ = ["ATTRIBUTE", "assignments_where_written", "convert_fragment"]
 
 #: Name of the attribute: places `FILE:LINE`, joined by `|`.
 ATTRIBUTE = "lines"
 _PACKAGE = Path(__file__).parent
+
+
+@contextmanager
+def assignments_where_written() -> Iterator[None]:
+    """Let assignments that are made meanwhile, when components are elaborated, say where.
+
+    Those to structs and enumerations, and `m.next`, would otherwise have the line of Amaranth in
+    which the assignment to the value behind them is made.
+    """
+    next_statement: Any = _dsl.FSMNextStatement  # type: ignore[attr-defined]
+    resolve = next_statement.resolve
+
+    def eq(view: Any, other: Any) -> Any:
+        return view.as_value().eq(other, src_loc_at=1)
+
+    def resolve_next(statement: Any) -> Any:
+        assignment = resolve(statement)
+        assignment.src_loc = statement.src_loc
+        return assignment
+
+    patches: list[tuple[Any, str, Any]] = [
+        (data.View, "eq", eq),
+        (enum.EnumView, "eq", eq),
+        (next_statement, "resolve", resolve_next),
+    ]
+    before = [getattr(owner, name) for owner, name, _ in patches]
+    try:
+        for owner, name, replacement in patches:
+            setattr(owner, name, replacement)
+        yield
+    finally:
+        for (owner, name, _), original in zip(patches, before, strict=True):
+            setattr(owner, name, original)
 
 
 def convert_fragment(fragment: Fragment, ports: Any, name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 from d1_rtl.clock_gate import ClockGate
 from d1_rtl.emit import emit
@@ -57,7 +57,7 @@ def place(comment: str) -> Place:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> tuple[Path, Path]:
+def written(tmp_path_factory) -> tuple[Path, Path]:
     """Return what two runs of the same design have written, one after the other."""
     folder = tmp_path_factory.mktemp("coverage")
     first, second = folder / "first.dat", folder / "second.dat"
@@ -76,25 +76,25 @@ def data(tmp_path_factory) -> tuple[Path, Path]:
     return first, second
 
 
-def test_lines_that_were_reached_are_told_from_those_that_were_not(data):
-    lines = Coverage.read(data).lines
+def test_lines_that_were_reached_are_told_from_those_that_were_not(written):
+    lines = Coverage.read(written).lines
     reached = {"elif", "nested", "else", "case", "loop"}
     never = {"if: never", "case: never"}
     assert {comment for comment in reached if lines[place(comment)]} == reached
     assert {comment for comment in never if lines[place(comment)] == 0} == never
 
 
-def test_what_is_always_assigned_and_resets_are_no_lines(data):
-    lines = Coverage.read(data).lines
+def test_what_is_always_assigned_and_resets_are_no_lines(written):
+    lines = Coverage.read(written).lines
     assert place("always") not in lines
     mine = {place.line for place in lines if place.file == __file__}
     text = [_SOURCE[line - 1] for line in sorted(mine)]
     assert all(".eq(" in line for line in text), text
 
 
-def test_counts_of_several_runs_add_up(data):
+def test_counts_of_several_runs_add_up(written):
     first, second, both = (
-        Coverage.read(paths).lines for paths in ([data[0]], [data[1]], list(data))
+        Coverage.read(paths).lines for paths in ([written[0]], [written[1]], list(written))
     )
     assert first[place("nested")] == 0
     assert second[place("case")] < first[place("case")]
@@ -102,21 +102,61 @@ def test_counts_of_several_runs_add_up(data):
         assert count == first[line] + second[line]
 
 
-def test_a_line_used_again_is_reached_once_any_use_is_but_has_branches_that_are_not(data):
-    report = Report(Coverage.read(data), (), Path("/"))
+def test_a_line_used_again_is_reached_once_any_use_is_but_has_branches_that_are_not(written):
+    report = Report(Coverage.read(written), (), Path("/"))
     line = place("loop")
     arms = [n for n, places in report.coverage.branches.values() if places == (line,)]
     assert len(arms) == 3
     assert [bool(count) for count in arms].count(True) == 1
 
 
-def test_each_side_of_a_multiplexer_is_a_branch(data):
-    coverage = Coverage.read(data)
+def test_each_side_of_a_multiplexer_is_a_branch(written):
+    coverage = Coverage.read(written)
     line = place("mux: one side")
     arms = {b.arm: n for b, (n, places) in coverage.branches.items() if places == (line,)}
     assert set(arms) == {"then", "else"}
     assert arms["then"] == 0 < arms["else"]
     assert line not in coverage.lines
+
+
+class Colour(enum.Enum, shape=1):
+    """An enumeration, which is assigned through a view."""
+
+    RED = 0
+    BLUE = 1
+
+
+class Machine(wiring.Component):
+    """A struct, an enumeration and a state, all of which Amaranth assigns by way of its own."""
+
+    go: In(1)
+    o: Out(data.StructLayout({"low": 4, "high": 4}))
+    colour: Out(Colour)
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.If(self.go):
+            m.d.sync += self.o.eq(self.o.as_value() + 1)  # struct
+            m.d.sync += self.colour.eq(Colour.BLUE)  # enumeration
+        with m.FSM():
+            with m.State("IDLE"), m.If(self.go):
+                m.next = "BUSY"  # next
+            with m.State("BUSY"), m.If(~self.go):
+                m.next = "IDLE"  # next: never
+        return m
+
+
+def test_structs_enumerations_and_states_are_assigned_where_it_is_written(tmp_path):
+    path = tmp_path / "machine.dat"
+    with NativeModel(Machine(), name="machine", coverage=True) as model:
+        model.reset()
+        model.set("go", 1)
+        model.step(3)
+        model.write_coverage(path)
+    lines = Coverage.read([path]).lines
+    reached = {"struct": True, "enumeration": True, "next": True, "next: never": False}
+    assert {comment: lines[place(comment)] > 0 for comment in reached} == reached
+    assert {line.file for line in lines} == {__file__}
 
 
 class Gated(wiring.Component):
@@ -174,18 +214,18 @@ def test_a_model_without_coverage_cannot_write_any(tmp_path):
             model.write_coverage(tmp_path / "none.dat")
 
 
-def test_data_of_two_designs_are_refused(data, tmp_path):
+def test_data_of_two_designs_are_refused(written, tmp_path):
     other = tmp_path / "other.dat"
-    other.write_text(data[0].read_text())
+    other.write_text(written[0].read_text())
     other.with_suffix(".v").write_text("module other; endmodule\n")
     with pytest.raises(ValueError, match="must be of one design, not of 2"):
-        Coverage.read([data[0], other])
+        Coverage.read([written[0], other])
 
 
-def test_data_without_counters_are_refused(data, tmp_path):
+def test_data_without_counters_are_refused(written, tmp_path):
     empty = tmp_path / "empty.dat"
     empty.write_text("# SystemC::Coverage-3\n")
-    empty.with_suffix(".v").write_text(data[0].with_suffix(".v").read_text())
+    empty.with_suffix(".v").write_text(written[0].with_suffix(".v").read_text())
     with pytest.raises(ValueError, match=r"must have counters, but .*empty\.dat has none"):
         Coverage.read([empty])
 
