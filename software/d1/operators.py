@@ -13,13 +13,16 @@ from d1.compiler.layout import unpack_result
 from d1.compiler.tile import OperandFormats
 from d1.compiler.tiling import Piece, Product, choose_tiling
 from d1.device import Device, shared_device
+from d1.fabric.distributed_matmul import streamed_matmul
+from d1.fabric.matmul_choice import is_better_streamed
+from d1.fabric.mesh import Mesh
 from d1.launch import launch
 from d1.operands import Operand, fp32_operand, is_torch_tensor, operand
 
 __all__ = ["matmul", "multiply", "sgemm"]
 
 
-def matmul(a: Any, b: Any, *, device: str | Device = "rtl", preset: str = "d1") -> Any:
+def matmul(a: Any, b: Any, *, device: str | Device | Mesh = "rtl", preset: str = "d1") -> Any:
     """Return the matrix product of `a` and `b` in FP32, computed on a device.
 
     Every element is summed as `d1_golden.numerics.matmul_reference` defines, whatever the shapes.
@@ -31,7 +34,9 @@ def matmul(a: Any, b: Any, *, device: str | Device = "rtl", preset: str = "d1") 
     a, b
         Both of BF16 (`ml_dtypes.bfloat16` arrays or torch tensors) or both `Cfp8Array`.
     device
-        Kind of device, one of which is shared in the process, or a device of your own.
+        Kind of device, one of which is shared in the process, or a device or a mesh of your own. On
+        a mesh a product runs on one node or on all, whichever should take fewer cycles
+        (`d1.fabric.matmul_choice`).
     preset
         Node parameters of the shared device.
 
@@ -54,12 +59,12 @@ def matmul(a: Any, b: Any, *, device: str | Device = "rtl", preset: str = "d1") 
     tensors = [value for value in (a, b) if is_torch_tensor(value)]
     if any(tensor.requires_grad for tensor in tensors):
         return _differentiable(a, b, device, preset)
-    node = device if isinstance(device, Device) else shared_device(device, preset)
-    result = multiply(node, left, right)
+    where = shared_device(device, preset) if isinstance(device, str) else device
+    result = multiply(where, left, right)
     return sys.modules["torch"].from_numpy(result) if tensors else result
 
 
-def sgemm(a: Any, b: Any, *, device: str | Device = "rtl", preset: str = "d1") -> Any:
+def sgemm(a: Any, b: Any, *, device: str | Device | Mesh = "rtl", preset: str = "d1") -> Any:
     """Return the matrix product of `a` and `b` in FP32, computed by the vector lanes of a device.
 
     Every element starts at +0 and takes the terms of k in order, each with one fused multiply-add
@@ -81,13 +86,13 @@ def sgemm(a: Any, b: Any, *, device: str | Device = "rtl", preset: str = "d1") -
 
     """
     left, right = fp32_operand("a", a), fp32_operand("b", b)
-    node = device if isinstance(device, Device) else shared_device(device, preset)
-    result = multiply(node, left, right)
+    where = shared_device(device, preset) if isinstance(device, str) else device
+    result = multiply(where, left, right)
     tensors = is_torch_tensor(a) or is_torch_tensor(b)
     return sys.modules["torch"].from_numpy(result) if tensors else result
 
 
-def _differentiable(a: Any, b: Any, device: str | Device, preset: str) -> Any:
+def _differentiable(a: Any, b: Any, device: str | Device | Mesh, preset: str) -> Any:
     """Multiply tensors that need gradients: the torch operator knows how."""
     if not isinstance(device, str):
         raise TypeError(
@@ -103,7 +108,7 @@ def _differentiable(a: Any, b: Any, device: str | Device, preset: str) -> Any:
     return result.squeeze(vectors)
 
 
-def multiply(device: Device, a: Operand, b: Operand) -> NDArray[np.float32]:
+def multiply(device: Device | Mesh, a: Operand, b: Operand) -> NDArray[np.float32]:
     """Return the product of two operands; see `matmul`."""
     formats = _formats(a, b)
     left, right = a.codes, b.codes
@@ -140,7 +145,7 @@ def _name(value: Operand) -> str:
 
 
 def _batched(
-    device: Device,
+    device: Device | Mesh,
     left: NDArray[np.generic],
     right: NDArray[np.generic],
     formats: OperandFormats,
@@ -166,7 +171,7 @@ def _batched(
 
 
 def _run(
-    device: Device,
+    device: Device | Mesh,
     left: NDArray[np.generic],
     right: NDArray[np.generic],
     formats: OperandFormats,
@@ -174,6 +179,14 @@ def _run(
     """Multiply ``[batch, m, k]`` by ``[batch, k, n]``, piece by piece."""
     batch, m, k = left.shape
     n = right.shape[2]
+    if isinstance(device, Mesh):
+        if is_better_streamed(device.params, m, n, k, formats):
+            products = [
+                streamed_matmul(device, rows, np.ascontiguousarray(columns.T), formats)[0]
+                for rows, columns in zip(left, right, strict=True)
+            ]
+            return np.stack(products)
+        device = next(iter(device.nodes.values()))
     whole = Product(params=device.params, batch=batch, m=m, n=n, k=k, formats=formats)
     # Both with k last, so that either can take either side.
     right = right.transpose(0, 2, 1)

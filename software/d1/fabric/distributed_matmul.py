@@ -101,7 +101,7 @@ def choose_bands(die: DieParams, m: int, n: int, formats: OperandFormats) -> tup
     bands = []
     left = m_tiles
     for (rows, columns), width in zip(grids, widths, strict=True):
-        height = min(low // width, ceil_div(left, len(rows)))
+        height = min(low // width, ceil_div(max(left, 0), len(rows)))
         if height:
             used = ceil_div(left, height)
             wide = ceil_div(n_tiles, width)
