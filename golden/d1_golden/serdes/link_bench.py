@@ -117,6 +117,10 @@ _USERS = np.dtype(
         ("resets", np.float64),
         ("retrains", np.float64),
         ("random", np.uint64),
+        # what is to be done besides: packets to offer, a reset, a new training
+        ("extra", np.int64, (ENDS, PLANES)),
+        ("reset_next", np.int64, (ENDS,)),
+        ("retrain_next", np.int64, (ENDS,)),
         # packets: one is offered; that entered; that comes next; that came; that were lost
         ("offering", np.int64, (ENDS, PLANES)),
         ("made", np.int64, (ENDS, PLANES)),
@@ -202,12 +206,15 @@ def _hear_report(users, end, ends):
 def _offer(users, end, ends, inputs, now):
     """Set the inputs of an end that its users drive, and take what they take."""
     given, state = inputs[end], ends[end]
-    given.reset = 1 if uniform(users) < users.resets else 0
-    given.retrain = 1 if uniform(users) < users.retrains else 0
+    given.reset = 1 if users.reset_next[end] != 0 or uniform(users) < users.resets else 0
+    given.retrain = 1 if users.retrain_next[end] != 0 or uniform(users) < users.retrains else 0
+    users.reset_next[end] = users.retrain_next[end] = 0
     for plane in range(PLANES):
         if users.offering[end, plane] == 0:
             rate = users.offer[end, plane]
-            if rate == 1.0 or (rate > 0.0 and uniform(users) < rate):
+            extra = users.extra[end, plane] > 0
+            if extra or rate == 1.0 or (rate > 0.0 and uniform(users) < rate):
+                users.extra[end, plane] -= 1 if extra else 0
                 users.offering[end, plane] = 1
                 for part in range(_WORDS):
                     word = _word(end, plane, users.made[end, plane], part)
@@ -349,8 +356,7 @@ class LinkBench:
             ]
         )
         self._users = np.zeros(1, _USERS)
-        for name, value in vars(self.traffic).items():
-            self._users[name] = value
+        self.set_traffic(self.traffic)
         self._users["random"] = 1000 * self.seed + 7
         self._users["latency"][0, 0] = 1 << 60
 
@@ -391,6 +397,30 @@ class LinkBench:
                 f"{self.received.sum()} of {packets} packets arrived after {clocks} clocks, with "
                 f"the ends in states {[LinkState(int(state)).name for state in self.ends['state']]}"
             )
+
+    def set_traffic(self, traffic: Traffic) -> None:
+        """Let users do something else from now on."""
+        for name, value in vars(traffic).items():
+            self._users[name] = value
+
+    def send(self, end: int, plane: int, packets: int) -> None:
+        """Let a user offer so many packets more, as fast as they are taken."""
+        self._users["extra"][0, end, plane] += packets
+
+    def reset(self, end: int) -> None:
+        """Reset an end in the next clock."""
+        self._users["reset_next"][0, end] = 1
+
+    def retrain(self, end: int) -> None:
+        """Let the user of an end ask for a new training in the next clock."""
+        self._users["retrain_next"][0, end] = 1
+
+    def spoil_bit(self, end: int, bit: int) -> None:
+        """Let one bit of what an end sends be wrong, so many bits from now.
+
+        Bits are counted row by row and in a row lane by lane, 66 in each block.
+        """
+        self.channels["next_error"][end] = bit
 
     def set_faults(self, faults: ChannelFaults) -> None:
         """Let something else go wrong from now on."""

@@ -11,6 +11,7 @@ Ref: IEEE Std 802.3-2022, 49.2.4.3 (sync header) and 49.2.6 (the scrambler x^58 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numba import njit
@@ -110,7 +111,7 @@ def make_channel(
         If `delay` is less than 1, or faults of whole frames ask for more.
     """
     whole = faults.dropped_frames or faults.doubled_frames or faults.swapped_frames
-    least = 2 * params.frame_rows * int(np.ceil(params.cycles_per_row)) if whole else 1
+    least = ceil(2 * params.cycles_per_frame) if whole else 1
     if not least <= delay <= _ROWS // 2:
         raise ValueError(f"delay must be in {least}..{_ROWS // 2}, not {delay!r}")
     channel = np.zeros(1, ROW_CHANNEL)

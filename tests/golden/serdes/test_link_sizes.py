@@ -60,8 +60,8 @@ def test_one_entry_less_of_the_replay_buffer_loses_throughput():
 
 
 def test_one_credit_less_loses_throughput():
-    # In the phase of the round trip that needs the most, one clock less than that of `d1`.
-    params = LinkParams(name="phase", flight_cycles=139, marker_interval=WITHOUT_MARKERS)
+    # In a phase of the round trip that needs all of them.
+    params = LinkParams(name="phase", flight_cycles=138, marker_interval=WITHOUT_MARKERS)
     less = replace(params, request_credits=params.request_credits - 1)
     assert worst_efficiency(params) == pytest.approx(FULL, rel=0.0005)
     assert worst_efficiency(less) < 0.998 * FULL
