@@ -1,8 +1,7 @@
 """Two ends of golden physical layers joined by two channels, and numbered rows across them.
 
-Each end sends rows whenever its receiver is up and the other end says that it receives, as a link
-layer does. A row says its number and where it comes from, so whatever arrives is known for what it
-is: right, damaged, missing, or again.
+Each end offers rows all the time. A row says its number and where it comes from, so whatever
+arrives is known for what it is: right, damaged, missing, or again.
 """
 
 from typing import NamedTuple
@@ -208,11 +207,12 @@ def _run(
         for end, tx, rx in ((0, tx_a, rx_a), (1, tx_b, rx_b)):
             count = counts[end]
             up = rx.bond[0]["state"] == _UP
-            offers = sends and up and meets[end]
             controls = numbered_row(count["sent"], end, words[end])
-            taken = transmit_cycle(tx, words[end], controls, offers, heard[end], up, said[end])
+            taken = transmit_cycle(
+                tx, words[end], controls, sends, heard[end], up, said[end], meets[end]
+            )
             if traced and end == 1:
-                trace.i_valid[n], trace.i_words[n], trace.i_controls[n] = offers, words[1], controls
+                trace.i_valid[n], trace.i_words[n], trace.i_controls[n] = sends, words[1], controls
                 trace.i_ready[n] = taken
             if taken:
                 times[end, count["sent"] % _TIMES] = clock

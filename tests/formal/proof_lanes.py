@@ -64,6 +64,7 @@ class Halves(wiring.Component):
     arriving: In(LANES)
     up: In(1)
     peer_arriving: In(LANES)
+    peer_up: In(1)
 
     def elaborate(self, platform):
         m = Module()
@@ -77,7 +78,8 @@ class Halves(wiring.Component):
             distributor.pull.eq(self.pull),
             distributor.report.arriving.eq(self.arriving),
             distributor.report.up.eq(self.up),
-            distributor.peer_arriving.eq(self.peer_arriving),
+            distributor.peer.arriving.eq(self.peer_arriving),
+            distributor.peer.up.eq(self.peer_up),
         ]
         full = distributor.mode == RowMode.FULL
         m.d.comb += [
@@ -88,6 +90,8 @@ class Halves(wiring.Component):
             Assert(distributor.since <= INTERVAL - distributor.second),
             # A row is taken as a whole, or with its second half.
             Assert(~distributor.i.ready | (self.pull & (full | distributor.second))),
+            # None is begun that the other end would not deliver.
+            Assert(~distributor.i.ready | self.peer_up | distributor.second),
         ]
         # Once begun, a row is ended by the next pull.
         m.d.comb += Assert(~(self.pull & distributor.second) | distributor.i.ready)

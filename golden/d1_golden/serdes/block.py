@@ -24,7 +24,7 @@ from .params import WORD_BITS
 
 __all__ = [
     "MARKER_FIELDS",
-    "BlockType",
+    "MARKER_TYPE",
     "MarkerField",
     "RowMode",
     "SyncHeader",
@@ -42,13 +42,9 @@ class SyncHeader(enum.IntEnum):
     DATA = 0b10  #: sent as 0, 1
 
 
-class BlockType(enum.IntEnum):
-    """Bits 7..0 of a control word. The codes of the standard differ in at least four bits."""
-
-    #: Marker: the standard's code of an ordered set, which tells of the state of a link there, too.
-    MARKER = 0x4B
-    #: The link layer's control word: the standard's code of a block of control characters.
-    LINK = 0x1E
+#: Bits 7..0 of a marker, which no other control word may have. It is the standard's type of an
+#: ordered set, which tells of the state of a link there, too.
+MARKER_TYPE = 0x4B
 
 
 class RowMode(enum.IntEnum):
@@ -62,7 +58,7 @@ class RowMode(enum.IntEnum):
 class MarkerField(enum.IntEnum):
     """The fields of the lower half of a marker; the upper half is its complement."""
 
-    TYPE = 0  #: `BlockType.MARKER`
+    TYPE = 0  #: `MARKER_TYPE`
     LANE = 1  #: number of the lane
     MODE = 2  #: `RowMode` of the rows that follow
     UP = 3  #: rows of the other direction are delivered
@@ -83,7 +79,7 @@ MARKER_FIELDS: dict[MarkerField, tuple[int, int]] = {
 _HALF = np.uint64(WORD_BITS // 2)
 _HALF_MASK = np.uint64((1 << WORD_BITS // 2) - 1)
 _TYPE_MASK = np.uint64(0xFF)
-_MARKER = np.uint64(BlockType.MARKER)
+_MARKER = np.uint64(MARKER_TYPE)
 _SHIFTS = np.array([lsb for lsb, _ in MARKER_FIELDS.values()], np.uint64)
 _MASKS = np.array([(1 << bits) - 1 for _, bits in MARKER_FIELDS.values()], np.uint64)
 _LANE, _MODE = int(MarkerField.LANE), int(MarkerField.MODE)

@@ -116,6 +116,7 @@ def transmit_cycle(
     arriving: int,
     up: bool,
     peer_arriving: int,
+    peer_up: bool,
 ) -> bool:
     """Run one clock; afterwards `state.out` is what the lanes carry in the next one.
 
@@ -135,6 +136,8 @@ def transmit_cycle(
         Whether rows of the other direction are delivered here.
     peer_arriving
         Bit n: lane n arrives at the other end.
+    peer_up
+        Whether the other end delivers rows; if not, none is taken.
 
     Returns
     -------
@@ -155,7 +158,7 @@ def transmit_cycle(
     due = registers["since"] >= state.interval - 1
     # Halves of a row stay together: the first one has an even number.
     half_way = mode != _FULL and row % 2 == 1
-    marker = not second and (news or due or not valid or half_way)
+    marker = not second and (not peer_up or news or due or not valid or half_way)
     carriers = lanes if mode == _FULL else lanes // 2
     first_lane = lanes // 2 if mode == _HIGH else 0
     first_word = lanes // 2 if second else 0
@@ -222,8 +225,9 @@ class PhysicalTransmitter:
         arriving: int = 0,
         up: bool = False,
         peer_arriving: int = 0,
+        peer_up: bool = False,
     ) -> bool:
         """Run one clock; return whether the row that is offered, words and controls, was taken."""
         words, controls = row or (np.zeros(self._params.lanes, np.uint64), 0)
-        valid = row is not None
-        return bool(transmit_cycle(self.state, words, controls, valid, arriving, up, peer_arriving))
+        here, there = (arriving, up), (peer_arriving, peer_up)
+        return bool(transmit_cycle(self.state, words, controls, row is not None, *here, *there))

@@ -6,7 +6,7 @@ All of it follows from `d1_golden.serdes.block` and `d1_golden.serdes.params`.
 from amaranth.hdl import Cat, Value
 from amaranth.lib import data, enum
 from d1_golden.serdes import block
-from d1_golden.serdes.block import MARKER_FIELDS, BlockType, MarkerField
+from d1_golden.serdes.block import MARKER_FIELDS, MARKER_TYPE, MarkerField
 from d1_golden.serdes.params import ROW_NUMBERS, WORD_BITS, LinkParams
 
 __all__ = [
@@ -122,7 +122,7 @@ def aligned_lane_layout(params: LinkParams) -> data.StructLayout:
 def is_marker(word: Value) -> Value:
     """Return whether a control word is a marker."""
     half = WORD_BITS // 2
-    return (word[:8] == BlockType.MARKER) & (word[:half] == ~word[half:])
+    return (word[:8] == MARKER_TYPE) & (word[:half] == ~word[half:])
 
 
 def required_lanes(mode: Value, lanes: int) -> Value:

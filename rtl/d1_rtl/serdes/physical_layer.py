@@ -30,6 +30,7 @@ class PhysicalLayer(wiring.Component):
     Members
     -------
     i : In(stream of row_layout(params))
+        Taken while the other end is up. Words must not be markers.
     o : Out(stream of received_row_layout(params), always ready)
     lanes_o : Out(lanes_layout(params))
     lanes_i : In(lanes_layout(params))
@@ -88,7 +89,7 @@ class PhysicalLayer(wiring.Component):
             self.lanes_o.eq(transmitter.lanes),
             self.transmit_mode.eq(transmitter.mode),
             transmitter.report.eq(receiver.report),
-            transmitter.peer_arriving.eq(receiver.peer.arriving),
+            transmitter.peer.eq(receiver.peer),
             receiver.lanes.eq(self.lanes_i),
             receiver.disabled.eq(self.disabled),
             receiver.restart.eq(self.restart),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.serdes.params import LinkParams
@@ -34,8 +34,8 @@ class PhysicalTransmitter(wiring.Component):
     i : In(stream of row_layout(params))
     report : In(peer_report_layout(params))
         What arrives here, from the receiver; the other end is told.
-    peer_arriving : In(lanes)
-        Lanes that arrive at the other end, from the receiver, too.
+    peer : In(peer_report_layout(params))
+        What arrives at the other end, from the receiver, too. Without `up` no row is taken.
     mode : Out(RowMode)
         How rows are spread over the lanes.
     lanes : Out(lanes_layout(params))
@@ -44,7 +44,7 @@ class PhysicalTransmitter(wiring.Component):
 
     i: stream.Interface
     report: Any
-    peer_arriving: Signal
+    peer: Any
     mode: Any
     lanes: Any
 
@@ -54,7 +54,7 @@ class PhysicalTransmitter(wiring.Component):
             {
                 "i": In(stream.Signature(row_layout(params))),
                 "report": In(peer_report_layout(params)),
-                "peer_arriving": In(params.lanes),
+                "peer": In(peer_report_layout(params)),
                 "mode": Out(RowMode),
                 "lanes": Out(lanes_layout(params)),
             }
@@ -67,7 +67,7 @@ class PhysicalTransmitter(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), distributor.i)
         m.d.comb += [
             distributor.report.eq(self.report),
-            distributor.peer_arriving.eq(self.peer_arriving),
+            distributor.peer.eq(self.peer),
             self.mode.eq(distributor.mode),
         ]
         for n in range(self._params.lanes):

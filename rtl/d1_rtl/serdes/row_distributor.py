@@ -5,7 +5,7 @@ from typing import Any
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from d1_golden.serdes.block import BlockType
+from d1_golden.serdes.block import MARKER_TYPE
 from d1_golden.serdes.params import WORD_BITS, LinkParams
 
 from .blocks import (
@@ -31,6 +31,9 @@ class RowDistributor(wiring.Component):
     goes out at once; with half of them in two rows, the first of which has an even number, and
     marker rows come in pairs for that reason. Lanes that carry no data always carry markers.
 
+    Rows are only taken while the other end says that it delivers them; until then there are
+    markers, which is what it needs.
+
     Golden twin: `d1_golden.serdes.transmitter.transmit_cycle`.
 
     Parameters
@@ -46,8 +49,8 @@ class RowDistributor(wiring.Component):
         The lanes take `o`.
     report : In(peer_report_layout(params))
         What arrives here: the other end is told.
-    peer_arriving : In(lanes)
-        Lanes that arrive at the other end.
+    peer : In(peer_report_layout(params))
+        What arrives at the other end.
     mode : Out(RowMode)
     o : Out(array of Block)
         What each lane gets next.
@@ -56,7 +59,7 @@ class RowDistributor(wiring.Component):
     i: stream.Interface
     pull: Signal
     report: Any
-    peer_arriving: Signal
+    peer: Any
     mode: Any
     o: Any
 
@@ -72,7 +75,7 @@ class RowDistributor(wiring.Component):
                 "i": In(stream.Signature(row_layout(params))),
                 "pull": In(1),
                 "report": In(peer_report_layout(params)),
-                "peer_arriving": In(params.lanes),
+                "peer": In(peer_report_layout(params)),
                 "mode": Out(RowMode),
                 "o": Out(data.ArrayLayout(Block, params.lanes)),
             }
@@ -90,7 +93,7 @@ class RowDistributor(wiring.Component):
         due = since >= interval - 1
         m.d.comb += [
             target.eq(self._widest()),
-            must_mark.eq(~second & (news | due | (~full & row[0]))),
+            must_mark.eq(~second & (~self.peer.up | news | due | (~full & row[0]))),
             marker.eq(must_mark | (~second & ~self.i.valid)),
             self.i.ready.eq(self.pull & ~must_mark & (full | second)),
         ]
@@ -108,7 +111,7 @@ class RowDistributor(wiring.Component):
     def _widest(self) -> Any:
         """Return the mode for the lanes that arrive at the other end, or the present one."""
         half = self._params.lanes // 2
-        low, high = self.peer_arriving[:half].all(), self.peer_arriving[half:].all()
+        low, high = self.peer.arriving[:half].all(), self.peer.arriving[half:].all()
         one = Mux(low, RowMode.LOW, Mux(high, RowMode.HIGH, self.mode))
         return Mux(low & high, RowMode.FULL, one)
 
@@ -128,7 +131,7 @@ class RowDistributor(wiring.Component):
             )
             mark: Any = Signal(Marker, name=f"marker_{n}")
             m.d.comb += [
-                mark.type.eq(BlockType.MARKER),
+                mark.type.eq(MARKER_TYPE),
                 mark.lane.eq(n),
                 mark.mode.eq(Mux(marker, target, self.mode)),
                 mark.up.eq(self.report.up),
