@@ -5,19 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from amaranth.hdl import Instance, Module, Signal
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from d1_golden.fabric.place import PLACE_BITS, Place
+from d1_golden.fabric.place import Place
 from d1_golden.fabric.ports import SIDES, Port
 from d1_golden.fabric.routing import Plane
-from d1_golden.params import DieParams
+from d1_golden.params import DieParams, NodeParams
 
+from ..emit import port_values
 from ..node.interfaces import RetireSignature, packet_layout
 from ..node.node import Node
 from .mesh_stop import MeshStop
 
-__all__ = ["Die", "DoorSignature", "Hop", "doors", "hops", "stream_name"]
+__all__ = [
+    "STOP_MODULE",
+    "Die",
+    "DoorSignature",
+    "Hop",
+    "doors",
+    "hops",
+    "node_module",
+    "stream_name",
+]
+
+#: What the module of `MeshStop` is called.
+STOP_MODULE = "mesh_stop"
+
+
+def node_module(params: NodeParams) -> str:
+    """Return what the module of `Node` is called."""
+    return f"node_{params.name}"
 
 
 class Hop(NamedTuple):
@@ -87,8 +105,11 @@ class Die(wiring.Component):
     """All nodes of a die with their mesh stops, as one design.
 
     For small grids, to compare `d1_rtl.sim.die_link.DieLink` with, and for synthesis: it contains
-    no registers of its own. Where routers are dead there is nothing, and the links there are tied
-    off: never valid, never ready.
+    no logic of its own. Where routers are dead there is nothing, and the links there are tied off:
+    never valid, never ready.
+
+    Nodes and stops are instances of modules that are converted on their own, once: `emit` wants
+    their Verilog, under the names `node_module` and `STOP_MODULE`, in `modules`.
 
     Golden twin: `d1_golden.fabric.golden_die.GoldenDie`.
 
@@ -128,17 +149,17 @@ class Die(wiring.Component):
         for column, row in self._params.live_routers:
             place = Place(column, row)
             stops[place] = stop = MeshStop()
-            m.submodules[f"stop_{column}_{row}"] = stop
-            m.d.comb += stop.place.eq(_strap(m, place))
+            _instantiate(m, STOP_MODULE, stop, f"stop_{column}_{row}")
+            m.d.comb += stop.place.eq(place.bits)
         for index, (column, row) in enumerate(self._params.live_nodes):
             place = Place(column, row)
             node = Node(self._params.node)
-            m.submodules[f"node_{column}_{row}"] = node
-            m.d.comb += [node.node_id.eq(_strap(m, place)), self.idle[index].eq(node.idle)]
+            _instantiate(m, node_module(self._params.node), node, f"node_{column}_{row}")
+            m.d.comb += [node.node_id.eq(place.bits), self.idle[index].eq(node.idle)]
             wiring.connect(m, node.retire, wiring.flipped(self.retire[index]))
             for plane in Plane:
-                own, stop = plane.name.lower(), stops[place]
-                o, i = (getattr(stop, stream_name(d, plane, Port.LOCAL)) for d in "oi")
+                own = plane.name.lower()
+                o, i = (getattr(stops[place], stream_name(d, plane, Port.LOCAL)) for d in "oi")
                 wiring.connect(m, o, getattr(node, f"i_{own}"))
                 wiring.connect(m, getattr(node, f"o_{own}"), i)
         for plane in Plane:
@@ -154,11 +175,11 @@ class Die(wiring.Component):
         return m
 
 
-def _strap(m: Module, place: Place) -> Signal:
-    """Return a place's address bits as a net that is no constant to the modules it enters.
-
-    Otherwise Amaranth would make a different module of each.
-    """
-    strap = Signal(PLACE_BITS)
-    m.submodules += Instance("d1_strap", p_VALUE=place.bits, o_o=strap)
-    return strap
+def _instantiate(m: Module, module: str, component: wiring.Component, name: str) -> None:
+    """Put an instance of a module, as which `component` is converted elsewhere, at its ports."""
+    component._MustUse__used = True  # type: ignore[attr-defined]  # else Amaranth warns
+    ports = {
+        f"{'i' if is_input else 'o'}_{port}": value
+        for port, value, is_input in port_values(component)
+    }
+    m.submodules[name] = Instance(module, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)

@@ -34,11 +34,14 @@ class Design:
         The text.
     ports
         Ports of the top module, `clk` and `rst` first.
+    parts
+        Modules that are to be compiled on their own, because there are several of each.
     """
 
     name: str
     verilog: str
     ports: tuple[Port, ...]
+    parts: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -49,6 +52,7 @@ class Design:
         extra_sources: Sequence[Path] = (),
         design_key: str | None = None,
         source_lines: bool = False,
+        parts: Sequence["Design"] = (),
     ) -> "Design":
         """Convert a component, or find the Verilog of an equal one in the cache.
 
@@ -64,6 +68,8 @@ class Design:
         design_key
             What tells this component from others of its class, such as `repr` of all its
             parameters. Only for components of `d1_rtl`, whose source code is known.
+        parts
+            Designs whose modules it instantiates by name.
 
         Raises
         ------
@@ -78,22 +84,29 @@ class Design:
 
         def convert() -> str:
             return emit(
-                component, name=name, extra_sources=extra_sources, source_lines=source_lines
+                component,
+                name=name,
+                extra_sources=extra_sources,
+                modules=[part.verilog for part in parts],
+                source_lines=source_lines,
             )
 
+        part_names = tuple(part.name for part in parts)
         if design_key is None or source is None:
-            return cls(name=name, verilog=convert(), ports=ports)
+            return cls(name=name, verilog=convert(), ports=ports, parts=part_names)
 
         def make(folder: Path) -> None:
             print(f"elaborating {name} (first time; cached afterwards)", file=sys.stderr)
             (folder / "design.v").write_text(convert())
 
-        parts = [source, kind.__module__, kind.__qualname__, name, design_key, repr(ports)]
-        parts += ["source_lines"] if source_lines else []
+        key = [source, kind.__module__, kind.__qualname__, name, design_key, repr(ports)]
+        key += ["source_lines"] if source_lines else []
+        key += [part.verilog for part in parts]
         extra = [path.read_bytes() for path in extra_sources]
         component._MustUse__used = True  # type: ignore[attr-defined]  # else Amaranth warns
-        entry = build_cache.build("verilog", name, [*parts, *extra], make)
-        return cls(name=name, verilog=(entry / "design.v").read_text(), ports=ports)
+        entry = build_cache.build("verilog", name, [*key, *extra], make)
+        verilog = (entry / "design.v").read_text()
+        return cls(name=name, verilog=verilog, ports=ports, parts=part_names)
 
 
 @cache

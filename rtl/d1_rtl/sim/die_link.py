@@ -34,7 +34,7 @@ from d1_golden.packet import PACKET_DTYPE, is_answered, write_requests
 from d1_golden.params import DieParams
 from numpy.typing import NDArray
 
-from d1_rtl.fabric.die import Hop, doors, hops, stream_name
+from d1_rtl.fabric.die import STOP_MODULE, Hop, doors, hops, node_module, stream_name
 from d1_rtl.fabric.mesh_stop import MeshStop
 from d1_rtl.node.node import Node
 from d1_rtl.sim.design import Design
@@ -48,7 +48,7 @@ from d1_rtl.sim.native import (
 )
 from d1_rtl.sim.verilator import check_compiler
 
-__all__ = ["DieLink"]
+__all__ = ["DieLink", "die_parts"]
 
 _STREAM_PORTS = ("payload", "valid", "ready")
 _DIE = ctypes.c_void_p
@@ -92,6 +92,15 @@ _DISABLE_CYCLES = 10_000
 _NAMED = 8
 
 
+def die_parts(params: DieParams) -> tuple[Design, Design]:
+    """Return the designs of a die's nodes and mesh stops, by the names that `Die` knows."""
+    node = Node(params.node)
+    return (
+        Design.of(node, name=node_module(params.node), design_key=repr(params.node)),
+        Design.of(MeshStop(), name=STOP_MODULE, design_key=""),
+    )
+
+
 class _Instances:
     """A component that was compiled once, of which there are instances."""
 
@@ -126,7 +135,8 @@ class DieLink:
     order. What a node sends out of the die is refused by the door where it leaves: requests get a
     FAULT_REPLY, broadcasts are dropped.
 
-    The die is reset when the link is made. After a reset the routers of dead cores are told so.
+    The die is reset when the link is made. After a reset the routers of dead cores are told so, as
+    far as dimension order leads to them; who loads tables tells the others.
 
     Golden twin: `d1_golden.fabric.golden_die.GoldenDie`.
 
@@ -177,15 +187,13 @@ class DieLink:
             raise ValueError(f"trace must be the place of a live node, not {trace!r}")
         check_compiler()  # says what is missing before the design takes its time
         self._params = params
-        preset = params.node
-        node = Design.of(Node(preset), name=f"node_{preset.name}", design_key=repr(preset))
-        stop = Design.of(MeshStop(), name="mesh_stop", design_key="")
+        node, stop = die_parts(params)
         self._key = hashlib.sha256(
             "\0".join([node.verilog, stop.verilog, repr(params)]).encode()
         ).digest()
-        self._nodes = _Instances(verilate(node))
-        self._stops = _Instances(verilate(stop))
-        self._traced = _Instances(verilate(node, trace=True)) if trace else None
+        self._nodes = _Instances(verilate(node, savable=True))
+        self._stops = _Instances(verilate(stop, savable=True))
+        self._traced = _Instances(verilate(node, trace=True, savable=True)) if trace else None
         self._traced_place = trace
         self._library = self._nodes.library
         self._handle: int = self._library.d1_die_new(
@@ -255,18 +263,25 @@ class DieLink:
         for door in doors(self._params):
             self._library.d1_die_add_door(self._die, (_INDEX * 4)(*self._door_channels(door)))
         numbers = {door: number for number, door in enumerate(doors(self._params))}
+        self._door_numbers = {door.to: number for door, number in numbers.items()}
         grid = self._params.rows + 2, self._params.columns + 2
         requests, broadcasts = np.full((2, *grid), _NOBODY, np.uint32)
+        #: Places that no door has a way to by dimension order.
+        self._blocked: set[tuple[int, int]] = set()
         #: Bits 55..24 of the address of the door by which requests enter, by row and column.
         self._sources = np.zeros(grid, np.uint32)
         for column, row in self._params.live_routers:
             ways = sorted(numbers, key=partial(_detour, self._params, Place(column, row)))
+            if _detour(self._params, Place(column, row), ways[0])[0]:
+                self._blocked.add((column, row))
             requests[row, column] = numbers[ways[0]]
             self._sources[row, column] = ways[0].to.bits
             along = [door for door in ways if door.side in (Port.EAST, Port.WEST)]
             broadcasts[row, column] = next(
                 (numbers[door] for door in along if door.place.row == row), _NOBODY
             )
+        #: Doors of requests and of broadcasts, by row and column of where they go.
+        self._request_doors, self._broadcast_doors = requests, broadcasts
         self._library.d1_die_open(self._die, requests.ctypes.data, broadcasts.ctypes.data)
 
     def _door_channels(self, door: Hop) -> Iterator[int]:
@@ -299,16 +314,18 @@ class DieLink:
         """Reset all nodes and routers; SRAM keeps its contents, counts of the link start anew."""
         self._library.d1_die_reset(self._die, cycles)
         disabled = (register_address(RouterRegister.CORE_DISABLED), np.ones(1, "<u8").view("u1"))
-        dead = set(self._params.live_routers) - set(self._params.live_nodes)
+        live = {*self._params.live_nodes, *self._blocked}
         requests = [
             write_requests(Place(*place).address(disabled[0]), disabled[1])
             for place in self._params.live_routers
-            if place in dead
+            if place not in live
         ]
         if requests:
             self.exchange(np.concatenate(requests), _DISABLE_CYCLES)
 
-    def exchange(self, requests: NDArray[np.void], max_cycles: int) -> NDArray[np.void]:
+    def exchange(
+        self, requests: NDArray[np.void], max_cycles: int, *, door: Place | None = None
+    ) -> NDArray[np.void]:
         """Send packets by all doors at once; return the replies once all are carried out.
 
         Requests that write or post are answered only when they are at fault, unless they ask for
@@ -322,6 +339,8 @@ class DieLink:
             `source` is set here. Those to one place are carried out in order.
         max_cycles
             Cycles within which it must be done.
+        door
+            Where all of them enter; by default each as the class says.
 
         Returns
         -------
@@ -331,12 +350,27 @@ class DieLink:
         Raises
         ------
         ValueError
-            When `requests` is no such array.
+            When `requests` is no such array, or `door` is not one of the die.
         TimeoutError
             When it takes longer. What was sent stays on its way, its replies are dropped.
         """
         packets = require_packets(requests).copy()
-        packets["source"] = self._sources_of(packets["address"])
+        if door is None:
+            packets["source"] = self._sources_of(packets["address"])
+            return self._exchange(packets, max_cycles)
+        if door not in self._door_numbers:
+            raise ValueError(f"door must be beside a live router of the die, not {door}")
+        packets["source"] = door.bits
+        only = np.full_like(self._request_doors, self._door_numbers[door])
+        self._library.d1_die_open(self._die, only.ctypes.data, only.ctypes.data)
+        try:
+            return self._exchange(packets, max_cycles)
+        finally:
+            usual = self._request_doors.ctypes.data, self._broadcast_doors.ctypes.data
+            self._library.d1_die_open(self._die, *usual)
+
+    def _exchange(self, packets: NDArray[np.void], max_cycles: int) -> NDArray[np.void]:
+        """Send packets whose `source` is set."""
         outcome = self._library.d1_die_exchange(
             self._die, packets.ctypes.data, len(packets), ROUTER_BASE, ROUTER_BITS, max_cycles
         )

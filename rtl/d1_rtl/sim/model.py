@@ -29,6 +29,8 @@ _CXXFLAGS = "-fPIC -fno-semantic-interposition -fno-gnu-unique"
 # Measured on the node of preset d1: -O1 is a fifth slower to run and a fifth faster to compile; -O3
 # and -march=native gain nothing; code that runs once (OPT_SLOW) is a tenth of the compile time.
 _OPTIMISE = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
+# Designs of parts are for comparison, and run for less time than it takes to compile them.
+_OPTIMISE_PARTS = ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O0")
 # A coverage build runs for about as long as it takes to compile.
 _OPTIMISE_COVERAGE = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 # With counters the optimiser of data flow, up to 5.048 at least, gives designs with wide streams
@@ -142,19 +144,24 @@ def verilate(
     flags += _COVERAGE_FLAGS if coverage else ()
     # Verilator's own classes, which no design here uses, cannot be saved.
     flags += ["--savable", "--no-std-package"] if savable else []
+    flags += ["--hierarchical"] if design.parts else []
     public = "`verilator_config\n" + "".join(
-        f'public_flat_rw -module "{name}" -var "{port.name}"\n' for port in ports
+        [f'public_flat_rw -module "{name}" -var "{port.name}"\n' for port in ports]
+        + [f'hier_block -module "{part}"\n' for part in design.parts]
     )
     optimise = _OPTIMISE_COVERAGE if coverage else _OPTIMISE
+    optimise = _OPTIMISE_PARTS if design.parts else optimise
     tools = [verilator.version, compiler, " ".join(flags), _CXXFLAGS, *optimise]
 
     def make(folder: Path) -> None:
         (folder / f"{name}.v").write_text(design.verilog)
         (folder / "public.vlt").write_text(public)
         _run_verilator(verilator, folder, [*flags, "public.vlt", f"{name}.v"], name)
-        _run_make(verilator, folder, f"lib{_PREFIX}.a", name, optimise)
-        for product in [*folder.glob("*.o"), *folder.glob("*.cpp"), *folder.glob("*.gch")]:
-            product.unlink()
+        target = "hier_build" if design.parts else f"lib{_PREFIX}.a"
+        _run_make(verilator, folder, target, name, optimise)
+        for suffix in ("o", "cpp", "gch"):
+            for product in folder.rglob(f"*.{suffix}"):
+                product.unlink()
 
     return VerilatedModel(
         name=name,
@@ -244,13 +251,14 @@ def _run_make(
 ) -> None:
     """Run make and show its progress."""
     parallel = "VM_PARALLEL_BUILDS = 1" in (folder / f"{_PREFIX}_classes.mk").read_text()
-    sources = list(folder.glob("*.cpp"))
+    sources = list(folder.rglob("*.cpp"))
     objects = len(sources) if parallel else 1
     if target == "libverilated.a":
         sources = [verilator.include / f"verilated{part}.cpp" for part in ("", "_vpi", "_threads")]
         objects = len(sources)
     jobs = len(os.sched_getaffinity(0))
-    command = ["make", "-f", f"{_PREFIX}.mk", f"-j{jobs}", *optimise, target]
+    makefile = f"{_PREFIX}_hier.mk" if target == "hier_build" else f"{_PREFIX}.mk"
+    command = ["make", "-f", makefile, f"-j{jobs}", *optimise, target]
     progress = build_cache.BuildProgress(name, sum(source.stat().st_size for source in sources))
     with (folder / "make.log").open("w+") as log:
         process = subprocess.Popen(
@@ -259,7 +267,7 @@ def _run_make(
         try:
             while process.poll() is None:
                 time.sleep(0.05)
-                progress.update(min(100 * len(list(folder.glob("*.o"))) // objects, 99))
+                progress.update(min(100 * len(list(folder.rglob("*.o"))) // objects, 99))
         finally:
             process.kill()
             process.wait()

@@ -124,7 +124,7 @@ class NativeModel:
         Whether `trace` can be used. This is a build of its own, and slower.
     coverage
         Whether `write_coverage` can be used. This is a build of its own, and slower.
-    extra_sources, design_key
+    extra_sources, design_key, parts
         As in `Design.of`.
 
     Raises
@@ -144,6 +144,7 @@ class NativeModel:
         coverage: bool = False,
         extra_sources: Sequence[Path] = (),
         design_key: str | None = None,
+        parts: Sequence[Design] = (),
     ) -> None:
         check_compiler()  # says what is missing before the design takes its time
         design = Design.of(
@@ -152,6 +153,7 @@ class NativeModel:
             extra_sources=extra_sources,
             design_key=design_key,
             source_lines=coverage,
+            parts=parts,
         )
         self._design = design
         self._open(verilate(design, trace=trace, coverage=coverage))

