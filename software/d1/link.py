@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+from d1_golden.fabric.place import Place
 from d1_golden.params import DieParams, NodeParams
 from numpy.typing import NDArray
 
@@ -81,3 +82,19 @@ class DieLink(PacketLink, Protocol):
     @property
     def params(self) -> DieParams:
         """Parameters of the die."""
+
+    def exchange(
+        self, requests: NDArray[np.void], max_cycles: int, *, door: Place | None = None
+    ) -> NDArray[np.void]:
+        """Send packets; return the replies once all is carried out.
+
+        Parameters
+        ----------
+        requests
+            Array of `d1_golden.packet.PACKET_DTYPE`.
+        max_cycles
+            Cycles within which it must be done.
+        door
+            The door by which all of them enter.
+
+        """

@@ -305,9 +305,9 @@ class Group:
         stride: int = LINE_BYTES,
     ) -> list[NDArray[np.void]]:
         return fan_out(
-            self.mesh.params,
+            self.mesh,
             source,
-            self.rectangle,
+            self.members,
             local=local,
             remote=remote,
             lines=lines,

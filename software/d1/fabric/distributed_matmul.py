@@ -34,7 +34,7 @@ from d1.compiler.stream import ARRIVED, Stream
 from d1.compiler.tile import OperandFormats, Tile, ceil_div
 from d1.device import Call
 from d1.errors import SramOverflowError
-from d1.fabric.fan_out import Rectangle, chain, fan_out
+from d1.fabric.fan_out import chain, fan_out
 from d1.fabric.mesh import Mesh
 
 __all__ = ["Band", "choose_bands", "panel_steps", "streamed_matmul"]
@@ -194,7 +194,7 @@ def streamed_matmul(
             # What is summed up stays in the nodes from one piece of k to the next.
             with mesh.data.scratch(part.data_bytes(part.piece_steps)) as base:
                 for piece in part.pieces_of_k():
-                    calls = part.calls(left[rows, piece], right[columns, piece], piece, base)
+                    calls = part.calls(mesh, left[rows, piece], right[columns, piece], piece, base)
                     outputs = mesh.call(calls, max_cycles=part.max_cycles)
                     cycles += mesh.call_cycles
             result[rows, columns] = part.unpack(outputs)
@@ -289,12 +289,19 @@ class _Part:
         return max(sizes)
 
     def calls(
-        self, left: NDArray[np.generic], right: NDArray[np.generic], piece: slice, base: int
+        self,
+        mesh: Mesh,
+        left: NDArray[np.generic],
+        right: NDArray[np.generic],
+        piece: slice,
+        base: int,
     ) -> dict[_Node, Call]:
         """Return what each node is to do for a piece of k, with its shares of the operands.
 
         Parameters
         ----------
+        mesh
+            The nodes.
         left : [m, k of the piece]
         right : [n, k of the piece]
         piece
@@ -307,7 +314,7 @@ class _Part:
         calls: dict[_Node, Call] = {}
         for band, rows in zip(self.bands, self.rows_of_bands(), strict=True):
             stream, swapped = self.stream(band, steps, accumulate=piece.start > 0)
-            on_band = _OnBand(self.die, band, stream, swapped, base)
+            on_band = _OnBand(mesh, band, stream, swapped, base)
             calls |= on_band.calls(left[rows], right, is_last=piece.stop == self.k)
         return calls
 
@@ -343,10 +350,10 @@ class _OnBand:
 
     Parameters
     ----------
-    die
-        The die.
+    mesh
+        The nodes of the die.
     band
-        The nodes.
+        Those that take part.
     stream
         What each of them computes.
     swapped
@@ -356,7 +363,7 @@ class _OnBand:
 
     """
 
-    die: DieParams
+    mesh: Mesh
     band: Band
     stream: Stream
     swapped: bool
@@ -446,9 +453,9 @@ class _OnBand:
                 if own := shares[member]:
                     address = self.base + start + own.start * LINE_BYTES
                     transfers += fan_out(
-                        self.die,
+                        self.mesh,
                         place,
-                        Rectangle.around(members),
+                        members,
                         local=address,
                         remote=address,
                         lines=len(own),

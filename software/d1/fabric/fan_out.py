@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from d1_golden.fabric.place import Place
-from d1_golden.params import LINE_BYTES, DieParams
+from d1_golden.params import LINE_BYTES
 from d1_golden.transfer import TransferOp, descriptor
 from numpy.typing import NDArray
+
+from d1.fabric.mesh import Mesh
 
 __all__ = ["Rectangle", "chain", "fan_out"]
 
@@ -21,7 +23,7 @@ class Rectangle(NamedTuple):
     far: tuple[int, int]
 
     @staticmethod
-    def around(places: list[tuple[int, int]]) -> Rectangle:
+    def around(places: Sequence[tuple[int, int]]) -> Rectangle:
         """Return the smallest rectangle with all of some places."""
         columns, rows = zip(*places, strict=True)
         return Rectangle((min(columns), min(rows)), (max(columns), max(rows)))
@@ -32,20 +34,11 @@ class Rectangle(NamedTuple):
         column, row = place
         return self.near[0] <= column <= self.far[0] and self.near[1] <= row <= self.far[1]
 
-    def halves(self) -> tuple[Rectangle, Rectangle]:
-        """Return both halves, cut across the longer side; there is more than one place."""
-        (left, top), (right, bottom) = self
-        if right - left >= bottom - top:
-            middle = (left + right) // 2
-            return Rectangle(self.near, (middle, bottom)), Rectangle((middle + 1, top), self.far)
-        middle = (top + bottom) // 2
-        return Rectangle(self.near, (right, middle)), Rectangle((left, middle + 1), self.far)
-
 
 def fan_out(
-    die: DieParams,
+    mesh: Mesh,
     source: tuple[int, int],
-    rectangle: Rectangle,
+    places: Sequence[tuple[int, int]],
     *,
     local: int,
     remote: int,
@@ -56,18 +49,18 @@ def fan_out(
 ) -> list[NDArray[np.void]]:
     """Return the descriptors that bring lines of a node to every live node of a rectangle.
 
-    Each node gets the lines once, and one post. That is one broadcast where every router of its
-    tree works (docs/router.md); where one does not, the rectangle is cut in halves until they can
-    be reached, single nodes by a push, which goes by the routing tables.
+    Each node gets the lines once, and one post. That is one broadcast where all routers work. Where
+    some do not, there are as many rectangles as broadcasts may be sent to around them
+    (`BroadcastTrees`), and a push to each node that is left.
 
     Parameters
     ----------
-    die
-        The die.
+    mesh
+        The nodes.
     source
-        The node.
-    rectangle
-        Where the lines go.
+        The node that has the lines.
+    places
+        The live nodes of a rectangle.
     local, remote, lines, local_stride, remote_stride, arrival
         As of `d1_golden.transfer.descriptor`; `remote` is a local address of the receivers.
 
@@ -77,30 +70,24 @@ def fan_out(
         Not chained yet; see `chain`.
 
     """
-    dead = set(die.dead_routers)
-    live = set(die.live_nodes)
-
-    def parts(whole: Rectangle) -> Iterator[Rectangle]:
-        if not any(place in whole for place in live):
-            return
-        if whole.near == whole.far or not any(r in dead for r in _tree(source, whole)):
-            yield whole
-        else:
-            for half in whole.halves():
-                yield from parts(half)
-
+    if mesh.params.dead_routers:
+        rectangles, singles = mesh.broadcast_trees(source).split(places)
+    else:
+        rectangles, singles = [Rectangle.around(places)], []
+    pushes = [(TransferOp.PUSH, place, 0) for place in singles]
+    broadcasts = [(TransferOp.BCAST, near, Place(*far).bits) for near, far in rectangles]
     return [
         descriptor(
-            TransferOp.PUSH if part.near == part.far else TransferOp.BCAST,
+            op,
             local=local,
-            remote=Place(*part.near).address(remote),
+            remote=Place(*place).address(remote),
             lines=lines,
             local_stride=local_stride,
             remote_stride=remote_stride,
             arrival=arrival,
-            corner=0 if part.near == part.far else Place(*part.far).bits,
+            corner=corner,
         )
-        for part in parts(rectangle)
+        for op, place, corner in (*broadcasts, *pushes)
     ]
 
 
@@ -111,14 +98,3 @@ def chain(descriptors: list[NDArray[np.void]], address: int) -> NDArray[np.void]
     chained["next"] = following
     chained["next"][-1] = 0
     return chained
-
-
-def _tree(source: tuple[int, int], rectangle: Rectangle) -> Iterator[tuple[int, int]]:
-    """Yield the routers that the copies of a broadcast pass."""
-    (left, top), (right, bottom) = rectangle
-    column, row = source
-    for x in range(min(left, column), max(right, column) + 1):
-        yield x, row
-    for x in range(left, right + 1):
-        for y in range(min(top, row), max(bottom, row) + 1):
-            yield x, y

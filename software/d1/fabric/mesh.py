@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 from d1_golden.fabric.place import Place
+from d1_golden.memory_map import RouterRegister, register_address
 from d1_golden.packet import write_requests
 from d1_golden.params import DieParams
 from numpy.typing import NDArray
@@ -15,9 +17,15 @@ from numpy.typing import NDArray
 from d1.backends import open_die_link
 from d1.device import Call, Device, call_all, data_region
 from d1.exchange import exchange
+from d1.fabric.broadcast_trees import BroadcastTrees
+from d1.fabric.routing_tables import RoutingTables, routing_tables
+from d1.fabric.table_loading import loading_steps
 from d1.link import DieLink
 
 __all__ = ["Mesh", "MeshNode", "open_mesh"]
+
+#: Cycles within which a router's table is loaded.
+_LOADING_CYCLES = 10_000
 
 
 class MeshNode(Device):
@@ -89,7 +97,9 @@ class Mesh:
         self.lock = threading.RLock()
         self.data = data_region(self.params.node)
         self.call_cycles = 0
+        self._trees: dict[tuple[int, int], BroadcastTrees] = {}
         self.nodes = {place: MeshNode(self, Place(*place)) for place in self.params.live_nodes}
+        self._load_tables()
 
     def __repr__(self) -> str:
         size = f"{self.params.columns} x {self.params.rows}"
@@ -132,6 +142,34 @@ class Mesh:
         self.link.reset()
         for node in self.nodes.values():
             node.forget_programs()
+        self._load_tables()
+
+    @cached_property
+    def tables(self) -> RoutingTables:
+        """The routing tables of the die."""
+        return routing_tables(self.params)
+
+    def broadcast_trees(self, source: tuple[int, int]) -> BroadcastTrees:
+        """Return the rectangles that broadcasts of a node may be sent to."""
+        if source not in self._trees:
+            self._trees[source] = BroadcastTrees(self.tables, source)
+        return self._trees[source]
+
+    def _load_tables(self) -> None:
+        """Load the routing tables where there are dead routers to go around."""
+        if not self.params.dead_routers:
+            return
+        for step in loading_steps(self.tables):
+            self.link.exchange(step.packets, _LOADING_CYCLES, door=step.door)
+        # Some dead cores may not have been in reach before.
+        disable = np.ones(1, "<u8").view(np.uint8)
+        address = register_address(RouterRegister.CORE_DISABLED)
+        requests = [
+            write_requests(Place(*place).address(address), disable)
+            for place in self.params.live_routers
+            if place not in self.nodes
+        ]
+        exchange(self.link, self.params.node, requests)
 
     def write(self, items: Iterable[tuple[MeshNode, int, NDArray[np.generic]]]) -> None:
         """Put data at addresses of nodes, all in one exchange, by all doors at once.

@@ -11,7 +11,6 @@ from d1.fabric.fan_out import Rectangle, fan_out
 from d1.fabric.mesh import Mesh
 from d1_golden.assembler import assemble
 from d1_golden.fabric.place import Place
-from d1_golden.params import PRESETS, DieParams
 from d1_golden.transfer import TransferOp
 
 SIZE, DEAD = (3, 3), (2, 1)
@@ -198,9 +197,9 @@ def test_what_is_not_whole_lines_or_not_of_a_member_is_refused(mesh: Mesh):
         Group(mesh).all_reduce(ADDRESS, 0x8000)
 
 
-def targets(die: DieParams, source: tuple[int, int], rectangle: Rectangle) -> list[Rectangle]:
+def targets(mesh: Mesh, source: tuple[int, int]) -> list[Rectangle]:
     found = []
-    for one in fan_out(die, source, rectangle, local=0, remote=0):
+    for one in fan_out(mesh, source, list(mesh.nodes), local=0, remote=0):
         near = Place.from_bits(int(one["remote"][0]) >> 24)[:2]
         far = Place.from_bits(int(one["corner"][0]))[:2]
         found.append(Rectangle(near, near if one["opcode"][0] == TransferOp.PUSH else far))
@@ -208,24 +207,39 @@ def targets(die: DieParams, source: tuple[int, int], rectangle: Rectangle) -> li
 
 
 def test_one_broadcast_reaches_a_rectangle_where_every_router_works():
-    die = DieParams(name="x", node=PRESETS["tiny"], columns=9, rows=7, dead_cores=((4, 4),))
-    whole = Rectangle((1, 1), (9, 7))
-    assert targets(die, (9, 1), whole) == [whole]
+    with d1.open("golden", "tiny", mesh=(9, 7), dead=[(4, 4)]) as mesh:
+        assert targets(mesh, (9, 1)) == [Rectangle((1, 1), (9, 7))]
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_around_dead_routers_every_live_node_is_reached_once(seed: int):
-    rng = np.random.default_rng(seed)
-    dead = {(int(c), int(r)) for c, r in rng.integers(1, 8, (3, 2))}
-    die = DieParams(name="x", node=PRESETS["tiny"], columns=8, rows=7, dead_routers=tuple(dead))
-    source = die.live_nodes[int(rng.integers(len(die.live_nodes)))]
-    parts = targets(die, source, Rectangle((1, 2), (8, 7)))
-    wanted = [place for place in die.live_nodes if place[1] >= 2]
-    assert all(sum(place in part for part in parts) == 1 for place in wanted)
-    for part in parts:
-        if part.near != part.far:
-            columns = range(min(source[0], part.near[0]), max(source[0], part.far[0]) + 1)
-            rows = range(min(source[1], part.near[1]), max(source[1], part.far[1]) + 1)
-            passed = {(c, source[1]) for c in columns}
-            passed |= {(c, r) for c in range(part.near[0], part.far[0] + 1) for r in rows}
-            assert not passed & dead
+@pytest.mark.parametrize("dead", [[(3, 3)], [(2, 2), (5, 4)], [(1, 1), (4, 4), (4, 5)]])
+def test_around_dead_routers_every_live_node_is_reached_once(dead: list[tuple[int, int]]):
+    with d1.open("golden", "tiny", mesh=(6, 7), dead_routers=dead) as mesh:
+        for source in [(1, 2), (6, 7), (4, 3)]:
+            parts = targets(mesh, source)
+            assert all(sum(place in part for part in parts) == 1 for place in mesh.nodes)
+            for part in parts:
+                if part.near != part.far:
+                    passed = mesh.broadcast_trees(source).routers(*part)
+                    assert not passed & set(dead)
+
+
+@pytest.mark.parametrize("device", ["golden", "rtl"])
+def test_collectives_work_around_dead_routers(device: str):
+    size, dead, dead_routers = (4, 4), [(4, 1), (4, 4)], [(2, 2), (3, 4)]
+    with d1.open(device, "tiny", mesh=size, dead=dead, dead_routers=dead_routers) as mesh:
+        group = Group(mesh)
+        group.barrier()
+        values = numbers(group, 64, 5)
+        give(mesh, values)
+        group.all_reduce(ADDRESS, 4 * 64, RESULT)
+        for result in contents(mesh, RESULT, 64).values():
+            assert np.array_equal(result, sum_in_order(values))
+        for root in [(1, 1), (4, 3)]:
+            give(mesh, values)
+            group.broadcast(ADDRESS, 4 * 64, root)
+            for result in contents(mesh, ADDRESS, 64).values():
+                assert np.array_equal(result, values[root])
+        with pytest.raises(d1.AccessError, match=r"of node \(4, 1\)"):
+            mesh.node(1, 1).write(Place(4, 1).address() - mesh.node(1, 1).base, b"x")
+        mesh.reset()
+        group.barrier()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import d1
 import ml_dtypes
@@ -13,6 +14,7 @@ from d1.fabric.distributed_matmul import choose_bands, panel_steps, streamed_mat
 from d1.fabric.matmul_choice import is_better_streamed
 from d1.fabric.mesh import Mesh
 from d1.operands import Cfp8Array
+from d1_golden.fabric.routing import Plane
 from d1_golden.memory_map import CounterRegister
 from d1_golden.numerics import BF16, Cfp8Config, Cfp8Format, matmul_reference
 from d1_golden.params import DIES, LINE_BYTES, PRESETS, DieParams
@@ -100,6 +102,13 @@ def test_dead_cores_may_be_anywhere(die: DieParams):
         assert np.array_equal(streamed(mesh, left, right), reference(left, right))
 
 
+@pytest.mark.parametrize("device", ["golden", "rtl"])
+def test_operands_stream_around_dead_routers(device: str):
+    with d1.open(device, "tiny", mesh=(4, 4), dead=[(4, 4)], dead_routers=[(2, 2)]) as mesh:
+        left, right = operands(50, 46, 36, 9)
+        assert np.array_equal(streamed(mesh, left, right), reference(left, right))
+
+
 def test_other_formats_stream_too():
     config = Cfp8Config(Cfp8Format.CFP8_1_4_3, bias=7)
     rng = np.random.default_rng(6)
@@ -181,6 +190,21 @@ def test_the_first_panel_is_small_and_the_second_travels_while_it_is_multiplied(
     assert lines * first < 0.02 * 18 * 17 * 128
     # Few steps come in one panel: another one costs more than it saves.
     assert panel_steps(replace(whole, steps=16)) == (16,)
+
+
+def test_as_many_packets_pass_each_link_in_golden_as_in_rtl():
+    """Requests; of replies the doors of the RTL ask for some to know that writes are done."""
+    left, right = operands(60, 50, 64, 10)
+    passed = []
+    for device in ("golden", "rtl"):
+        with d1.open(device, "tiny", mesh=SIZE, dead=[DEAD]) as mesh:
+            mesh.reset()
+            streamed(mesh, left, right)
+            link: Any = mesh.link
+            counts = link.passed if device == "golden" else link.sent_packets
+            passed.append(counts[Plane.REQUEST].copy())
+    assert passed[0].sum() > 1000
+    assert np.array_equal(*passed)
 
 
 def test_each_node_sends_its_share_of_the_operands_once(mesh: Mesh):
