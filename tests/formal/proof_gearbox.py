@@ -39,8 +39,9 @@ class Sent(wiring.Component):
         m.d.comb += [
             Assume(self.bit < BLOCK_BITS),
             gearbox.i.payload.eq(self.block),
-            level.eq(gearbox.level * gearbox.step),
+            level.eq(gearbox.level),
             Assert(level < BLOCK_BITS),
+            Assert((gearbox.waiting >> level == 0) | (width == 1)),
             # Something is always there to be sent.
             Assert(level + BLOCK_BITS * gearbox.i.ready >= width),
         ]
@@ -89,6 +90,7 @@ class Received(wiring.Component):
             gearbox.i.eq(self.arrived),
             gearbox.slip.eq(self.slip),
             Assert(level < BLOCK_BITS),
+            Assert((waiting >> level == 0) | (width == 1)),
         ]
         watched, value, ahead = Signal(), Signal(), Signal(range(PLACES))
         due, expected, place = Signal(), Signal(), Signal(range(BLOCK_BITS))

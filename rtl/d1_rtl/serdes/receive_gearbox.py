@@ -1,6 +1,6 @@
 """The gearbox of a receiving lane: a lane of any width to blocks of 66 bits."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.serdes.params import BLOCK_BITS
@@ -54,7 +54,7 @@ class ReceiveGearbox(wiring.Component):
         if not 2 <= width <= BLOCK_BITS:
             raise ValueError(f"width must be in 2..{BLOCK_BITS}, not {width!r}")
         self._width = width
-        #: Bits that wait, and their number. For proofs; nobody else looks at them.
+        #: Bits that wait, zeros above, and their number. For proofs; nobody else looks at them.
         self.waiting = Signal(BLOCK_BITS - 1)
         self.level = Signal(range(BLOCK_BITS))
         super().__init__({"i": In(width), "slip": In(1), "o": Out(received_blocks())})
@@ -65,11 +65,8 @@ class ReceiveGearbox(wiring.Component):
         arrived = Signal(BLOCK_BITS - 1 + width)  # bits that wait and those that come
         bits = Signal.like(arrived)  # but for one that is lost
         count = Signal(range(BLOCK_BITS + width))
-        with m.Switch(level):
-            for n in range(BLOCK_BITS):
-                with m.Case(n):
-                    m.d.comb += arrived.eq(Cat(waiting[:n], self.i))
         m.d.comb += [
+            arrived.eq(waiting | self.i << level),
             bits.eq(Mux(self.slip, arrived[1:], arrived)),
             count.eq(level + width - self.slip),
         ]

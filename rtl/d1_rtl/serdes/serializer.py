@@ -28,9 +28,6 @@ class Serializer(wiring.Component):
     i: stream.Interface
     o: Signal
 
-    #: The unit of `level`, as in `TransmitGearbox`.
-    step = 1
-
     def __init__(self) -> None:
         #: Bits that wait, and their number. For proofs; nobody else looks at them.
         self.waiting = Signal(BLOCK_BITS - 1)

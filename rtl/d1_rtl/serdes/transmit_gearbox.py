@@ -1,9 +1,6 @@
 """The gearbox of a transmitting lane: blocks of 66 bits to a lane of any width."""
 
-from math import gcd
-from typing import Any
-
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.serdes.params import BLOCK_BITS
@@ -54,30 +51,24 @@ class TransmitGearbox(wiring.Component):
         if not 2 <= width <= BLOCK_BITS:
             raise ValueError(f"width must be in 2..{BLOCK_BITS}, not {width!r}")
         self._width = width
-        # All numbers of waiting bits that occur are multiples of this.
-        self.step = gcd(width, BLOCK_BITS)
-        #: Bits that wait, their number in units of `step`. For proofs; nobody else looks at them.
+        #: Bits that wait, zeros above, and their number. For proofs; nobody else looks at them.
         self.waiting = Signal(BLOCK_BITS - 1)
-        self.level = Signal(range(BLOCK_BITS // self.step))
+        self.level = Signal(range(BLOCK_BITS))
         super().__init__({"i": In(block_stream()), "o": Out(width)})
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        i: Any = self.i.payload
-        width, step, level, waiting = self._width, self.step, self.level, self.waiting
-        bits = Signal(BLOCK_BITS + width - step)  # those that wait and the block that is taken
-        m.d.comb += self.i.ready.eq(level < width // step)
-        with m.Switch(level):
-            for n in range(width // step):
-                with m.Case(n):
-                    m.d.comb += bits.eq(Cat(waiting[: n * step], i))
-            with m.Default():
-                m.d.comb += bits.eq(waiting)
+        width, level, waiting = self._width, self.level, self.waiting
+        block = Signal(BLOCK_BITS)  # the one that is taken
+        bits = Signal(BLOCK_BITS + width - 1)  # those that wait and the block
+        m.d.comb += [
+            self.i.ready.eq(level < width),
+            block.eq(Mux(self.i.ready, self.i.payload, 0)),
+            bits.eq(waiting | block << level),
+        ]
         m.d.sync += [
             self.o.eq(bits[:width]),
             waiting.eq(bits[width:]),
-            level.eq(level - width // step),
+            level.eq(level + Mux(self.i.ready, BLOCK_BITS, 0) - width),
         ]
-        with m.If(self.i.ready):
-            m.d.sync += level.eq(level + (BLOCK_BITS - width) // step)
         return m
