@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,16 +107,15 @@ class Machine:
         assert replies["opcode"].tolist() == [Opcode.READ_REPLY]
         return replies["data"].reshape(-1).view("<u8").tolist()
 
-    def start(self, pc: int, arg: int = 0) -> None:
-        """Start the thread of the RTL node alone."""
+    def start(self, pc: int, arg: int = 0, thread: int = 0) -> None:
+        """Start a thread of the RTL node alone."""
         line = b"".join(v.to_bytes(8, "little") for v in (pc, arg, Command.START))
-        address = register_address(ThreadRegister.PC)
+        address = register_address(ThreadRegister.PC, thread)
         self.link.exchange(write_requests(address, line), _EXCHANGE_CYCLES)
 
-    def outcome(self) -> Outcome:
-        """Return the state of the RTL's thread and what it has retired."""
-        request = read_requests(register_address(ThreadRegister.PC), LINE_BYTES)
-        line = self.link.exchange(request, _EXCHANGE_CYCLES)["data"].view("<u8")[0].tolist()
+    def outcome(self, thread: int = 0) -> Outcome:
+        """Return the state of a thread of the RTL and what all have retired."""
+        line = self.rtl_line(register_address(ThreadRegister.PC, thread))
         retired, dropped = self.link.take_retired()
         assert dropped == 0
         return Outcome(
@@ -128,22 +127,36 @@ class Machine:
             retired,
         )
 
+    def end(self, thread: int = 0) -> Outcome:
+        """Return the outcome of a thread, which must have ended as in the golden node."""
+        outcome, golden = self.outcome(thread), self.golden.threads[thread]
+        registers = (ThreadRegister.CAUSE, ThreadRegister.FAULT_PC, ThreadRegister.FAULT_VALUE)
+        assert (outcome.status, outcome.cause, outcome.pc, outcome.value) == (
+            golden.status,
+            *map(golden.register, registers),
+        )
+        return outcome
+
     def run(self, pc: int, arg: int = 0) -> Outcome:
         """Run to the end on both nodes, compare them, and return what the RTL did."""
         self.link.take_retired()
         self.start(pc, arg)
         self.link.run(_RUN_CYCLES)
-        outcome = self.outcome()
         self.golden.start(pc, arg)
         expected = self.golden.run_traced(_RUN_CYCLES)
+        outcome = self.end()
         difference = explain_difference(expected, outcome.retired)
         assert difference is None, difference
-        registers = (ThreadRegister.CAUSE, ThreadRegister.FAULT_PC, ThreadRegister.FAULT_VALUE)
-        assert (outcome.status, outcome.cause, outcome.pc, outcome.value) == (
-            self.golden.status,
-            *map(self.golden.thread_register, registers),
-        )
         return outcome
+
+    def run_threads(self, pcs: Mapping[int, int]) -> dict[int, Outcome]:
+        """Start threads, each at its pc, on both nodes, and return how they end on both."""
+        for node in (self, self.golden):
+            for thread, pc in pcs.items():
+                node.start(pc, thread=thread)
+        self.link.run(_RUN_CYCLES)
+        self.golden.run(_RUN_CYCLES)
+        return {thread: self.end(thread) for thread in pcs}
 
     def load(self, text: str, base: int = 0) -> Program:
         """Assemble a program and write it to both nodes."""

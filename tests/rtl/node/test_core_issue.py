@@ -303,6 +303,7 @@ def test_two_threads_that_trap_in_one_cycle_both_do(machine, handler):
 def test_a_branch_that_became_another_instruction_without_fence_i_is_no_branch(machine, became):
     # The jump at `turn` is learnt; then its word is replaced, and its line driven out of the store
     # by `far`, which has the same place. So what is predicted to branch is another instruction.
+    # Of `far` the second word is entered: the first has the place of `turn` among the branches too.
     turn = 64 * (machine.params.instruction_lines + 1)
     far = turn + 64 * machine.params.instruction_lines
     (word,) = np.frombuffer(assemble(became).code, "<u4").tolist()
@@ -322,9 +323,9 @@ def test_a_branch_that_became_another_instruction_without_fence_i_is_no_branch(m
     end:
     """
     labels = assemble(main.format(to_turn=0, to_far=0)).labels
-    offsets = {"to_turn": turn - labels["loop"], "to_far": far - labels["end"] + 4}
+    offsets = {"to_turn": turn - labels["loop"], "to_far": far + 4 - (labels["end"] - 4)}
     machine.load(main.format(**offsets))
-    machine.load(f"j {turn - far}", far)
+    machine.load(f"nop\nj {turn - far - 4}", far)
     machine.load(f"j {labels['back'] - turn}\necall", turn)
     outcome = machine.run(0)  # which compares everything with the golden node
     assert (outcome.status, outcome.pc) == (ThreadStatus.HALTED, turn + 4)

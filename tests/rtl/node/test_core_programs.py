@@ -140,6 +140,29 @@ def test_a_halted_thread_has_all_its_stores_and_accumulators_done(machine):
     assert len(outcome.retired) == 19
 
 
+def test_an_earlier_branch_of_a_block_weakens_the_prediction_of_a_later_one(machine):
+    outcome = machine.execute(
+        """
+        li s0, 40
+        li s1, 8
+        j loop
+        .align 5
+    loop:
+        addi s0, s0, -1
+        rem t0, s0, s1
+        beqz t0, eighth
+        bnez s0, loop
+        j end
+    eighth:
+        bnez s0, loop
+    end:
+        ecall
+        """
+    )
+    assert outcome.status is ThreadStatus.HALTED
+    assert np.count_nonzero(outcome.retired["insn"] & 0x7F == 0x63) == 80
+
+
 def test_changed_code_runs_after_fence_i(machine):
     word = encode("addi", rd=6, rs1=0, imm=77)
     outcome = machine.execute(f"""

@@ -6,7 +6,6 @@ from d1_golden.csr import Cause
 from d1_golden.memory_map import (
     ECC_BASE,
     EccRegister,
-    ThreadRegister,
     ThreadStatus,
     register_address,
 )
@@ -61,30 +60,13 @@ def _load_read(machine, name: str) -> int:
     return _PLACE + offset
 
 
-def _run_to_hardware_error(machine):
-    """Run on both nodes and compare how the thread ends.
-
-    The golden node does not retire the instruction that stops the thread. The RTL finds the error
-    when the data are there, after the instruction has retired.
-    """
-    machine.start(0)
-    machine.link.run(10_000)
-    outcome = machine.outcome()
-    machine.golden.start(0)
-    machine.golden.run(10_000)
-    registers = (ThreadRegister.CAUSE, ThreadRegister.FAULT_PC, ThreadRegister.FAULT_VALUE)
-    expected = map(machine.golden.thread_register, registers)
-    assert (outcome.cause, outcome.pc, outcome.value) == tuple(expected)
-    assert outcome.status is machine.golden.status is ThreadStatus.FAULTED
-    assert outcome.cause == Cause.HARDWARE_ERROR
-    return outcome
-
-
 @pytest.mark.parametrize("name", _READS)
 def test_a_read_of_two_flipped_bits_stops_the_thread(machine, name):
     place = _load_read(machine, name)
     machine.flip(_PLACE + 8, 0, 4)
-    assert _run_to_hardware_error(machine).value == place
+    outcome = machine.run_threads({0: 0})[0]
+    assert (outcome.status, outcome.cause) == (ThreadStatus.FAULTED, Cause.HARDWARE_ERROR)
+    assert outcome.value == place
     registers = machine.rtl_line(ECC_BASE)
     assert registers[EccRegister.UNCORRECTABLE] >= 1
     assert registers[EccRegister.FIRST_UNCORRECTABLE] & 0xFFFF_FFFF == _PLACE + 8
@@ -101,6 +83,35 @@ def test_a_read_of_one_flipped_bit_is_corrected_counted_and_logged(machine, name
     assert registers[EccRegister.CORRECTED] >= 1
     assert registers[EccRegister.UNCORRECTABLE] == 0
     assert registers[EccRegister.LAST_CORRECTED] & 0xFFFF_FFFF == _PLACE + 8
+
+
+@pytest.mark.parametrize("text", ["ld a1, 8(a0)\nadd a2, a1, x0", "vld v1, 0(a0)", ".word 0"])
+def test_each_thread_stops_for_what_it_reads_itself(machine, text):
+    code, threads = 0x400, range(machine.params.threads)
+    for thread in threads:
+        place = _PLACE + 128 * thread
+        body = f"li a0, {place}\nj next\n.align 6\nnext:\n{text}\nfence\necall"
+        machine.load(body, code + 128 * thread)
+        machine.write(place, bytes(64))
+    for wrong in threads:
+        fetched = code + 128 * wrong + 64
+        machine.flip(fetched if text == ".word 0" else _PLACE + 128 * wrong + 8, 3, 9)
+        ends = machine.run_threads({thread: code + 128 * thread for thread in threads})
+        assert ends[wrong].status is ThreadStatus.FAULTED
+    assert {end.cause for end in ends.values()} == {Cause.HARDWARE_ERROR}
+
+
+def test_every_bit_in_every_bank_and_place_of_a_line_is_corrected(machine):
+    banks = machine.params.sram_banks
+    contents = np.random.default_rng(7).integers(0, 256, LINE_BYTES * banks, np.uint8)
+    for bit in range(72):
+        machine.write(_PLACE, contents)
+        for bank in range(banks):
+            machine.flip(_PLACE + LINE_BYTES * bank + 8 * ((bit + bank) % 8), bit)
+        assert np.array_equal(machine.read(_PLACE, len(contents)), contents)
+        registers = machine.rtl_line(ECC_BASE)
+        assert registers[EccRegister.CORRECTED] == banks * (bit + 1)
+        assert registers[EccRegister.UNCORRECTABLE] == 0
 
 
 def test_a_fetch_from_a_line_with_two_flipped_bits_stops_the_thread(machine):

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from d1_golden.csr import Cause
 from d1_golden.memory_map import (
     SEMAPHORE_BASE,
+    SEMAPHORE_BITS,
     Command,
     ThreadRegister,
     ThreadStatus,
@@ -61,6 +63,36 @@ def test_packets_write_post_and_are_acknowledged(machine):
     counts = machine.read(SEMAPHORE_BASE, 256).view("<u8")
     assert np.flatnonzero(counts).tolist() == [2, 3, 31]
     assert machine.read(64, 192).any()
+
+
+def test_each_semaphore_is_set_and_posted_by_itself_and_stays_at_its_greatest(machine):
+    count = machine.params.semaphores
+    greatest = (1 << SEMAPHORE_BITS) - 1
+    expected = [greatest - number % 3 for number in range(count)]
+    machine.write_words(SEMAPHORE_BASE, *expected)
+    for number in range(count):
+        post = np.zeros(2, PACKET_DTYPE)
+        post["opcode"], post["flags"] = Opcode.POST, POST_FLAG | number
+        assert not len(machine.exchange(post))
+        expected[number] = min(expected[number] + 2, greatest)
+        assert machine.read(SEMAPHORE_BASE, 8 * count).view("<u8").tolist() == expected
+    takes = "\n".join(f"swait {number}\nspost {number}" for number in range(count))
+    assert machine.execute(f"{takes}\necall").status is ThreadStatus.HALTED
+    assert machine.read(SEMAPHORE_BASE, 8 * count).view("<u8").tolist() == [greatest] * count
+
+
+@pytest.mark.parametrize(
+    ("pc", "cause"),
+    [
+        (2, Cause.INSTRUCTION_MISALIGNED),
+        (_SRAM_END, Cause.INSTRUCTION_ACCESS_FAULT),
+        (0, Cause.ILLEGAL_INSTRUCTION),
+    ],
+)
+def test_each_thread_faults_that_is_started_where_no_instruction_is(machine, pc, cause):
+    for thread in range(machine.params.threads):
+        outcome = machine.run_threads({thread: pc})[thread]
+        assert (outcome.status, outcome.cause) == (ThreadStatus.FAULTED, cause)
 
 
 @pytest.mark.parametrize("body", ["j 0", "swait 9", "fence\nj 0", "barrier 3"])
