@@ -14,7 +14,7 @@ N ?= 20
 PRESET ?= tiny
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench tune regression coverage formal verilog docs lock clean
+.PHONY: help demo die test lint format bench tune link regression coverage formal verilog docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,6 +32,9 @@ $(INSTALLED):
 
 demo: $(INSTALLED) ## train a classifier with every matmul on the simulated node
 	$(BIN)/d1 demo
+
+die: $(INSTALLED) ## multiply matrices on all 354 simulated nodes; writes build/die.svg: some minutes
+	$(BIN)/d1 die --heatmap build/die.svg
 
 test: $(INSTALLED) ## run every test
 	@mkdir -p build/junit
@@ -52,6 +55,13 @@ bench: $(INSTALLED) ## measure; writes build/bench.json, docs/benchmarks.md and 
 
 tune: $(INSTALLED) ## measure schedules of products on the RTL, for the compiler to choose from
 	$(BIN)/python tools/tune_kernels.py
+
+link: $(INSTALLED) ## run the SerDes link for an hour: goodput and latency against bit errors
+	$(BIN)/python tools/link_runs.py
+
+routing: $(INSTALLED) ## route 1000 dies with random dead routers; writes docs/routing_figures.json: 40 minutes
+	$(BIN)/python tools/routing_figures.py
+	$(BIN)/python tools/write_docs.py
 
 regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET= WAVES=
 	$(BIN)/d1 regression --seed $(SEED) --count $(N) --preset $(PRESET) $(if $(WAVES),--waves $(WAVES))
