@@ -27,9 +27,12 @@ def section(results: Mapping[str, float]) -> str:
     for metric in METRICS:
         value = results[metric.key]
         bar = metric.bar(results) if metric.bar else None
-        met = "" if bar is None else f"{shown(bar)} ({'met' if value >= bar else 'missed'})"
+        met = ""
+        if bar is not None:
+            side = "at most" if metric.is_cost else "at least"
+            met = f"{side} {shown(bar)} ({'met' if metric.meets(results) else 'missed'})"
         rows.append((f"`{metric.key}`", shown(value), metric.unit, met, metric.text))
-    head = ("key", "measured", "unit", "at least", "what")
+    head = ("key", "measured", "unit", "bar", "what")
     return f"{table(head, rows)}\nMeasured on: {machine()}.\n"
 
 

@@ -26,12 +26,15 @@ import numpy as np
 from d1_golden.assembler import assemble
 from d1_golden.memory_map import CounterRegister, ThreadStatus
 from d1_golden.numerics import Cfp8Config, Cfp8Format
-from d1_golden.params import preset
+from d1_golden.params import DIES, preset
 from rich.console import Console
 from rich.table import Table
 
 from d1.device import Device, open_device
 from d1.errors import DeviceError
+from d1.fabric.die_figures import all_reduce_cycles, barrier_cycles, broadcast_cycles, gemm_tflops
+from d1.fabric.die_job import DIE_K, even_size
+from d1.fabric.mesh import Mesh, open_mesh
 from d1.ipc import SCALAR_MIX, TOTAL_MIX, integer_ipc, mix_ipc
 from d1.operands import Cfp8Array
 from d1.operators import matmul, sgemm
@@ -104,6 +107,8 @@ class Metric:
         What is measured.
     bar
         What it must at least be, from all results; None where there is no bar.
+    is_cost
+        Less is better: it must at most be that.
 
     """
 
@@ -111,9 +116,25 @@ class Metric:
     unit: str
     text: str
     bar: Callable[[Results], float] | None = None
+    is_cost: bool = False
+
+    def meets(self, results: Results) -> bool | None:
+        """Return whether the figure among `results` is as good as its bar, None without a bar."""
+        if self.bar is None or self.key not in results:
+            return None
+        value, bar = results[self.key], self.bar(results)
+        return value <= bar if self.is_cost else value >= bar
 
 
+_DIE_PRODUCT = " x ".join(map(str, (*even_size(DIES["d1"]), DIE_K)))
 _GEMM = f"{_GEMM_SIZE} x {_GEMM_SIZE} x {_GEMM_SIZE} BF16"
+_COLLECTIVES: dict[str, Callable[[Mesh], float]] = {
+    "barrier_354_cycles": barrier_cycles,
+    "broadcast_354_cycles": broadcast_cycles,
+    "allreduce_354_1KiB_cycles": all_reduce_cycles,
+}
+#: What a quick measurement leaves out.
+_LONG = ("die_gemm_tflops", "verilator_build_s")
 #: Products that are counted in cycles: operands, size, and the least multiply-adds per cycle.
 _PRODUCTS = {
     "gemm_bf16_256_mac_per_cycle": ("bf16", 256, 243.0),
@@ -183,6 +204,31 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("coremark_like_ipc_4threads", "IPC", "the same on four threads", lambda _: 2.5),
     Metric(
+        "barrier_354_cycles",
+        "cycles",
+        "RTL of a die, 354 nodes: from when the last comes to a barrier until the last leaves",
+        lambda _: 400,
+        is_cost=True,
+    ),
+    Metric(
+        "broadcast_354_cycles",
+        "cycles",
+        "the same, 64 bytes from one node to all: from the first start to the last end",
+        lambda _: 200,
+        is_cost=True,
+    ),
+    Metric(
+        "allreduce_354_1KiB_cycles",
+        "cycles",
+        "the same, 256 FP32 sums over all nodes, in every node",
+    ),
+    Metric(
+        "die_gemm_tflops",
+        "TFLOP/s",
+        f"the same, {_DIE_PRODUCT} BF16 at 2 GHz, SRAM to SRAM, of 362 at most",
+        lambda _: 250.0,
+    ),
+    Metric(
         "verilator_build_s",
         "s",
         f"RTL of preset {_PRESET} from Amaranth to a running model, nothing cached",
@@ -201,7 +247,8 @@ def measure(*, quick: bool = False) -> dict[str, float]:
     Parameters
     ----------
     quick
-        Leave out `verilator_build_s`, which builds the model anew.
+        Leave out what takes minutes: `die_gemm_tflops`, and `verilator_build_s`, which builds the
+        model anew.
 
     """
     console = Console(stderr=True)
@@ -217,10 +264,12 @@ def measure(*, quick: bool = False) -> dict[str, float]:
         ("coremark_like_ipc_1thread", lambda: _ipc(partial(integer_ipc, threads=1))),
         ("coremark_like_ipc_4threads", lambda: _ipc(partial(integer_ipc, threads=4))),
         ("first_result_s", _first_result_s),
+        *((key, partial(_on_die, figure)) for key, figure in _COLLECTIVES.items()),
+        ("die_gemm_tflops", lambda: _on_die(gemm_tflops)),
         ("verilator_build_s", _verilator_build_s),
     ]
     results = {}
-    for key, function in steps[:-1] if quick else steps:
+    for key, function in steps[: -len(_LONG)] if quick else steps:
         console.print(f"measuring {key}")
         results[key] = function()
     return {metric.key: results[metric.key] for metric in METRICS if metric.key in results}
@@ -228,7 +277,7 @@ def measure(*, quick: bool = False) -> dict[str, float]:
 
 def all_bars_met(results: Results) -> bool:
     """Tell whether every figure that has a bar reaches it."""
-    return all(_met(metric, results) is not False for metric in METRICS)
+    return all(metric.meets(results) is not False for metric in METRICS)
 
 
 def print_table(results: Results) -> None:
@@ -236,7 +285,7 @@ def print_table(results: Results) -> None:
     table = Table("key", "measured", "unit", "bar", "", title=machine())
     for metric in METRICS:
         if metric.key in results:
-            met = {None: "", True: "met", False: "MISSED"}[_met(metric, results)]
+            met = {None: "", True: "met", False: "MISSED"}[metric.meets(results)]
             bar = shown(metric.bar(results)) if metric.bar else ""
             table.add_row(metric.key, shown(results[metric.key]), metric.unit, bar, met)
     Console(soft_wrap=True).print(table)
@@ -264,12 +313,6 @@ def machine() -> str:
         f"{cpu}, {len(os.sched_getaffinity(0))} cores, {platform.system()}, "
         f"Python {platform.python_version()}, {tools}"
     )
-
-
-def _met(metric: Metric, results: Results) -> bool | None:
-    if metric.bar is None or metric.key not in results:
-        return None
-    return results[metric.key] >= metric.bar(results)
 
 
 def _rate(amount: float, run: Callable[[], object]) -> float:
@@ -384,6 +427,11 @@ def _first_result_s() -> float:
     program = "import d1, d1.bench; d1.matmul(*d1.bench._operands(), device='rtl')"
     _time_process(program, {})  # warms the caches up
     return statistics.median(_time_process(program, {}) for _ in range(3))
+
+
+def _on_die(figure: Callable[[Mesh], float]) -> float:
+    with open_mesh("rtl", DIES["d1"]) as mesh:
+        return figure(mesh)
 
 
 def _verilator_build_s() -> float:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from d1_golden.params import PRESETS, preset
+from d1_golden.params import DIES, PRESETS, preset
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +21,7 @@ from d1.counters import counters_table, read_counters
 from d1.device import open_device
 from d1.elf import ProgramError, read_elf
 from d1.errors import CycleLimitError, DeviceError
+from d1.fabric.die_job import DIE_K
 from d1.runner import SIGNATURE_GRANULARITIES, run_program, signature_lines, signature_range
 
 __all__ = ["ExitCode", "main"]
@@ -136,6 +137,24 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=_positive, default=4)
     demo.add_argument("--seed", type=int, default=0, help="of the split, the model and the batches")
 
+    die = command("die", _die, "multiply matrices on every node of a die, check and measure")
+    die.add_argument("--device", choices=sorted(BACKENDS), default="rtl")
+    die.add_argument("--die", choices=sorted(DIES), default="d1", dest="die_name")
+    die.add_argument(
+        "--k",
+        type=_positive,
+        default=DIE_K,
+        metavar="N",
+        help=f"size that is summed over (default {DIE_K}); the others follow from the die",
+    )
+    die.add_argument("--seed", type=int, default=1, help="of the matrices")
+    die.add_argument(
+        "--heatmap",
+        type=Path,
+        metavar="FILE",
+        help="write a picture (SVG) of nodes and links, and of latency against load",
+    )
+
     bench = command("bench", _bench, "measure models and simulators")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     bench.add_argument("--quick", action="store_true", help="leave out the build of the RTL")
@@ -226,6 +245,14 @@ def _demo(args: argparse.Namespace) -> int:
     demo = importlib.import_module("d1.demo")  # and PyTorch with it: seconds
     result: int = demo.run_demo(args.device, args.preset, epochs=args.epochs, seed=args.seed)
     return result
+
+
+def _die(args: argparse.Namespace) -> int:
+    die = importlib.import_module("d1.die")
+    code: int = die.run_die(
+        args.device, args.die_name, args.k, seed=args.seed, heatmap=args.heatmap
+    )
+    return code
 
 
 def _bench(args: argparse.Namespace) -> int:

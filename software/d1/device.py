@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self, TypeVar
@@ -393,15 +393,32 @@ AnyDevice = TypeVar("AnyDevice", bound=Device)
 
 
 def call_all(
-    calls: Mapping[AnyDevice, Call], *, max_cycles: int
+    calls: Mapping[AnyDevice, Call],
+    *,
+    max_cycles: int,
+    observe: Callable[[], None] | None = None,
 ) -> tuple[dict[AnyDevice, list[NDArray[np.uint8]]], int]:
     """Run programs on nodes behind one link at the same time; return their outputs and the cycles.
 
-    The cycles are those from the first start to the end of the last.
+    The cycles are those from the first start to the end of the last. Packets to all nodes go in one
+    exchange, so that they enter at all doors at once. With more than one node none starts before
+    all have what they need. After an error all behind the link has been reset. Whoever calls
+    holds their lock.
 
-    Packets to all nodes go in one exchange, so that they enter at all doors at once. With more than
-    one node none starts before all have what they need. After an error the nodes have been
-    reset. Whoever calls holds their lock. Parameters and errors are those of `Device.call`.
+    Parameters
+    ----------
+    calls
+        What to run where.
+    max_cycles
+        Cycles after which to give up.
+    observe
+        Called before the first start and after the last end.
+
+    Raises
+    ------
+    CycleLimitError, KernelFault, SramOverflowError, AccessError, ValueError
+        As for `Device.call`.
+
     """
     link, params = (next(iter(calls)).link, next(iter(calls)).params)
     loads = [packets for node, call in calls.items() for packets in node.load_requests(call)]
@@ -409,13 +426,16 @@ def call_all(
     ranges = {node: node.result_ranges(call) for node, call in calls.items()}
     try:
         if len(calls) > 1:
-            # The answer of a node says that it has carried out what came before.
-            exchange(link, params, loads, [of_node[0] for of_node in ranges.values()])
+            exchange(link, params, loads)
             loads = []
+        if observe:
+            observe()
         before = link.cycles
         exchange(link, params, [*loads, *starts])
         _run(link, max_cycles)
         cycles = link.cycles - before
+        if observe:
+            observe()
         wanted = [wanted for of_node in ranges.values() for wanted in of_node]
         contents = iter(exchange(link, params, [], wanted))
         outputs = {

@@ -17,7 +17,7 @@ docs/collectives.md has the picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -37,7 +37,7 @@ from d1.errors import SramOverflowError
 from d1.fabric.fan_out import chain, fan_out
 from d1.fabric.mesh import Mesh
 
-__all__ = ["Band", "choose_bands", "panel_steps", "streamed_matmul"]
+__all__ = ["Band", "choose_bands", "live_grids", "panel_steps", "streamed_matmul"]
 
 _Node = tuple[int, int]
 #: A program gets so many cycles for each instruction, and so many more, before it is given up.
@@ -87,7 +87,7 @@ def choose_bands(die: DieParams, m: int, n: int, formats: OperandFormats) -> tup
     """
     tile = Tile(die.node, formats)
     m_tiles, n_tiles = ceil_div(m, tile.register_lines), ceil_div(n, tile.memory_lines)
-    grids = list(_live_grids(die))
+    grids = list(live_grids(die))
     widths = [ceil_div(n_tiles, len(columns)) for _, columns in grids]
 
     def reach(work: int) -> int:
@@ -110,8 +110,8 @@ def choose_bands(die: DieParams, m: int, n: int, formats: OperandFormats) -> tup
     return tuple(bands)
 
 
-def _live_grids(die: DieParams) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Yield neighbouring rows with the same live columns, and these."""
+def live_grids(die: DieParams) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yield neighbouring rows with the same live columns, and these, from north to south."""
     live = set(die.live_nodes)
     rows: list[int] = []
     same: tuple[int, ...] = ()
@@ -161,6 +161,8 @@ def streamed_matmul(
     left: NDArray[np.generic],
     right: NDArray[np.generic],
     formats: OperandFormats,
+    *,
+    observe: Callable[[], None] | None = None,
 ) -> tuple[NDArray[np.float32], int]:
     """Return the product of two operands, and the cycles from the first start to the last end.
 
@@ -177,6 +179,8 @@ def streamed_matmul(
         Codes, k last.
     formats
         Of both.
+    observe
+        Called before the first start and after the last end of each part.
 
     Raises
     ------
@@ -195,7 +199,7 @@ def streamed_matmul(
             with mesh.data.scratch(part.data_bytes(part.piece_steps)) as base:
                 for piece in part.pieces_of_k():
                     calls = part.calls(mesh, left[rows, piece], right[columns, piece], piece, base)
-                    outputs = mesh.call(calls, max_cycles=part.max_cycles)
+                    outputs = mesh.call(calls, max_cycles=part.max_cycles, observe=observe)
                     cycles += mesh.call_cycles
             result[rows, columns] = part.unpack(outputs)
     return result, cycles

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 from d1_golden.fabric.place import Place
-from d1_golden.memory_map import RouterRegister, register_address
+from d1_golden.fabric.ports import Port
+from d1_golden.fabric.routing import Plane
+from d1_golden.memory_map import (
+    COUNTER_BASE,
+    LINK_BASE,
+    CounterRegister,
+    RouterRegister,
+    register_address,
+)
 from d1_golden.packet import write_requests
-from d1_golden.params import DieParams
+from d1_golden.params import LINE_BYTES, DieParams
 from numpy.typing import NDArray
 
 from d1.backends import open_die_link
@@ -209,7 +217,11 @@ class Mesh:
         return exchange(self.link, self.params.node, [], ranges)
 
     def call(
-        self, calls: Mapping[tuple[int, int], Call], *, max_cycles: int
+        self,
+        calls: Mapping[tuple[int, int], Call],
+        *,
+        max_cycles: int,
+        observe: Callable[[], None] | None = None,
     ) -> dict[tuple[int, int], list[NDArray[np.uint8]]]:
         """Run programs on nodes at the same time; return what each left in SRAM.
 
@@ -219,6 +231,8 @@ class Mesh:
             What to run, by column and row of the node.
         max_cycles
             Cycles after which to give up.
+        observe
+            Called before the first start and after the last end.
 
         Raises
         ------
@@ -228,8 +242,37 @@ class Mesh:
         """
         of_nodes = {self.node(*place): call for place, call in calls.items()}
         with self.lock:
-            results, self.call_cycles = call_all(of_nodes, max_cycles=max_cycles)
+            results, self.call_cycles = call_all(of_nodes, max_cycles=max_cycles, observe=observe)
         return {place: results[self.nodes[place]] for place in calls}
+
+    def counters(self) -> dict[tuple[int, int], dict[CounterRegister, int]]:
+        """Return the performance counters of all nodes, which count from reset."""
+        ranges = [(node, COUNTER_BASE, 8 * len(CounterRegister)) for node in self.nodes.values()]
+        read = [contents.view("<u8") for contents in self.read(ranges)]
+        return {
+            place: {register: int(words[register]) for register in CounterRegister}
+            for place, words in zip(self.nodes, read, strict=True)
+        }
+
+    def link_packets(self) -> NDArray[np.uint64]:
+        """Return how many packets left each place's routers since reset.
+
+        Returns
+        -------
+        uint64[2, rows, columns, 5]
+            By plane (requests, replies), row, column and `Port`; LOCAL is into the node.
+
+        """
+        lines = len(Plane) * LINE_BYTES
+        places = self.params.live_routers
+        ranges = [(Place(*place).address(LINK_BASE), lines) for place in places]
+        shape = len(Plane), self.params.rows, self.params.columns, len(Port)
+        packets = np.zeros(shape, np.uint64)
+        contents = exchange(self.link, self.params.node, [], ranges)
+        for (column, row), counts in zip(places, contents, strict=True):
+            of_planes = counts.view("<u8").reshape(len(Plane), -1)
+            packets[:, row - 1, column - 1] = of_planes[:, : len(Port)]
+        return packets
 
 
 def open_mesh(device: str, params: DieParams) -> Mesh:
