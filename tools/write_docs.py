@@ -20,6 +20,10 @@ from d1_golden.csr import CSRS, Cause
 from d1_golden.isa import INSTRUCTIONS, OPERANDS, Extension, Instruction, Operand, Unit
 from d1_golden.memory_map import REGISTERS, Command, ThreadStatus
 from d1_golden.params import PRESETS
+from d1_golden.serdes import frame
+from d1_golden.serdes.link_layer import COUNTERS
+from d1_golden.serdes.params import LINKS
+from d1_golden.serdes.undetected_errors import undetected_probability, undetected_sets
 
 from testbench import core_timing
 
@@ -63,10 +67,10 @@ def _code(text: str) -> str:
     return "`" + text.replace("|", "\\|") + "`" if text else ""
 
 
-def _packet_fields() -> str:
+def _fields(fields: Iterable[packet.Field]) -> str:
     rows = []
     lsb = 0
-    for field in packet.FIELDS:
+    for field in fields:
         rows.append((f"{lsb + field.bits - 1}..{lsb}", _code(field.name), field.doc))
         lsb += field.bits
     return table(("bits", "field", "meaning"), rows)
@@ -322,9 +326,72 @@ def _component_tree() -> str:
     return "\n".join([*lines("Node", 0), "", "Used in several places:", "", *below, ""])
 
 
+def _link_frame() -> str:
+    """Return what each word of a full frame is, by row and lane."""
+    link = LINKS["d1"]
+    last = (link.frame_rows - 1, link.lanes - 1)
+
+    def cell(row: int, lane: int) -> str:
+        slot, part = divmod(row * link.lanes + lane, link.packet_words)
+        return "control" if (row, lane) == last else f"{slot}.{part}"
+
+    rows = (
+        (row, *(cell(row, lane) for lane in range(link.lanes))) for row in range(link.frame_rows)
+    )
+    return table(("row", *(f"lane {lane}" for lane in range(link.lanes))), rows)
+
+
+def _link_frames() -> str:
+    """Return how long frames are, by lanes."""
+    links = {link.lanes: link for link in LINKS.values()}
+    rows = (
+        (count, *(frame.frame_rows(links[lanes], count) for lanes in sorted(links, reverse=True)))
+        for count in range(LINKS["d1"].packet_slots + 1)
+    )
+    heads = (f"rows on {lanes} lanes" for lanes in sorted(links, reverse=True))
+    return table(("packets", *heads), rows)
+
+
+def _link_sizes() -> str:
+    rows = (
+        (
+            f"`{link.name}`",
+            f"{link.lanes} x {link.lane_width}",
+            f"{link.flight_cycles} + {link.coding_cycles}",
+            f"{link.cycles_per_frame:g}",
+            f"{link.acknowledge_cycles:.1f}",
+            link.window,
+            link.request_credits,
+        )
+        for link in LINKS.values()
+    )
+    head = ("link", "lanes", "flight + coding", "frame", "acknowledged after", "window", "credits")
+    return table(head, rows)
+
+
+def _link_undetected() -> str:
+    """Return the probability of an undetected error of a full frame, and how long one takes."""
+    link = LINKS["d1"]
+    frames_per_year = 2e9 / link.cycles_per_frame * 365.25 * 86400
+
+    def row(rate: float) -> tuple[str, str, str]:
+        probability = undetected_probability(link, rate)
+        return f"{rate:g}", f"{probability:.1e}", f"{1 / (probability * frames_per_year):.1e}"
+
+    ones, twos, threes, fours = undetected_sets(link, link.frame_rows)
+    return (
+        "Of a full frame of `d1`, sets of one, two, three and four errors that are not detected: "
+        f"{ones}, {twos}, {threes}, {fours}.\n\n"
+        + table(
+            ("bit errors", "undetected, of each frame", "years to one, full link"),
+            map(row, (1e-9, 1e-7, 1e-6, 1e-5, 1e-4)),
+        )
+    )
+
+
 #: What each generated section holds.
 SECTIONS: dict[str, Callable[[], str]] = {
-    "packet fields": _packet_fields,
+    "packet fields": lambda: _fields(packet.FIELDS),
     "packet opcodes": _packet_opcodes,
     "descriptor fields": _descriptor_fields,
     "transfer faults": lambda: _enumeration(transfer.TransferFault),
@@ -336,6 +403,14 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "vocabulary": _vocabulary,
     "presets": _presets,
     "components": _component_tree,
+    "link frame": _link_frame,
+    "link frames": _link_frames,
+    "link control word": lambda: _fields(frame.CONTROL_FIELDS),
+    "link status word": lambda: _fields(frame.STATUS_FIELDS),
+    "link states": lambda: _enumeration(frame.LinkState),
+    "link sizes": _link_sizes,
+    "link counters": lambda: table(("counter", "counts"), COUNTERS.items()),
+    "link undetected errors": _link_undetected,
     "latencies": lambda: table(
         ("result of", "used by", "cycles, preset d1"), core_timing.latency_rows(PRESETS["d1"])
     ),
