@@ -1,15 +1,20 @@
 """The mesh: nodes of a die as devices, and all of them at once."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import d1
 import numpy as np
 import pytest
+from d1.compiler.stream import ARRIVED, RELEASED
 from d1.device import Call
+from d1.fabric import collectives
 from d1.fabric.mesh import Mesh
 from d1_golden.assembler import assemble
 from d1_golden.fabric.place import Place
 from d1_golden.memory_map import IDENTITY, IdentityRegister, ThreadStatus
+from d1_golden.params import PRESETS
 
 SIZE, DEAD = (3, 2), (2, 1)
 #: Doubles the word at a0 and stores it, with the number of the node, behind.
@@ -129,3 +134,20 @@ def test_an_address_that_is_nowhere_is_named_with_its_node(mesh: Mesh):
 def test_a_mesh_that_cannot_be_is_refused(arguments: dict[str, object], message: str):
     with pytest.raises(ValueError, match=message):
         d1.open("golden", "tiny", **arguments)
+
+
+def test_the_example_of_the_page_does_what_it_says():
+    page = (Path(__file__).parents[3] / "docs" / "collectives.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert "assert all" in example
+    exec(example, {})
+
+
+def test_the_page_names_the_semaphores_of_collectives_and_products():
+    page = (Path(__file__).parents[3] / "docs" / "collectives.md").read_text()
+    semaphores = sorted(
+        (collectives._UP, collectives._DOWN, collectives._BY_COLUMN, collectives._BY_ROW)
+    )
+    assert semaphores == [28, 29, 30, 31]
+    assert (ARRIVED, RELEASED + max(params.threads for params in PRESETS.values()) - 1) == (0, 4)
+    assert "Collectives use semaphores 28 to 31, products 0 to 4." in page
