@@ -5,9 +5,15 @@ import pytest
 from d1_golden.assembler import assemble
 from d1_golden.fabric.golden_die import GoldenDie
 from d1_golden.fabric.place import Place
+from d1_golden.fabric.ports import Port
+from d1_golden.fabric.routing import Plane, RouteEntry
 from d1_golden.memory_map import (
+    LINK_BASE,
     Command,
     IdentityRegister,
+    LinkRegister,
+    RouterRegister,
+    RouteTableRegister,
     SemaphoreRegister,
     ThreadRegister,
     TransferRegister,
@@ -201,3 +207,96 @@ def test_the_die_of_the_machine_has_354_nodes():
         np.concatenate([read_requests(Place(*place).address(0), 1) for place in die.params.places])
     )
     assert np.count_nonzero(replies["opcode"] == Opcode.READ_REPLY) == 354
+
+
+def registers(die: GoldenDie, place: tuple[int, int], address: int) -> np.ndarray:
+    (reply,) = die.exchange(read_requests(Place(*place).address(address), 64))
+    assert reply["opcode"] == Opcode.READ_REPLY
+    return reply["data"].view("<u8")
+
+
+def test_routers_have_registers_where_the_core_is_dead_too(die: GoldenDie):
+    line = register_address(RouterRegister.EXITS)
+    for place in DIE.places:
+        words = registers(die, place, line)
+        assert words[RouterRegister.CORE_DISABLED] == (place == DEAD)
+
+
+def test_a_core_that_is_disabled_gets_nothing(die: GoldenDie):
+    there = Place(3, 1)
+    disable = there.address(register_address(RouterRegister.CORE_DISABLED))
+    die.exchange(write_requests(disable, np.ones(1, np.uint64).view(np.uint8)))
+    (reply,) = die.exchange(read_requests(there.address(0), 1))
+    assert reply["opcode"] == Opcode.FAULT_REPLY
+    die.exchange(packet(Opcode.BROADCAST, Place(1, 1).address(0x40), mask=Place(3, 3).bits))
+    received = {p for p, node in die.nodes.items() if node.memory[0x41] == 1}
+    assert received == set(die.nodes) - {(3, 1)}
+    line = register_address(RouterRegister.EXITS)
+    words = registers(die, (3, 1), line)
+    assert words[RouterRegister.DROPPED] == words[RouterRegister.REFUSED] == 1
+    die.reset()
+    (reply,) = die.exchange(read_requests(there.address(0), 1))
+    assert reply["opcode"] == Opcode.READ_REPLY
+
+
+def table_entry(at: Place, to: Place, entry: RouteEntry) -> np.ndarray:
+    """Return the request that sets one entry of a router, the rest of its register to 0."""
+    register = 2 * to.row + to.column // 16
+    address = at.address(register_address(RouteTableRegister.ENTRIES, register))
+    word = np.array([int(entry) << 4 * (to.column % 16)], np.uint64)
+    return write_requests(address, word.view(np.uint8))
+
+
+def test_packets_go_as_the_tables_say(die: GoldenDie):
+    near, middle, far = Place(1, 1), Place(1, 2), Place(3, 2)
+    die.exchange(table_entry(near, far, RouteEntry.SOUTH))
+    die.passed[:] = 0
+    store = "li t0, 7\nsd t0, 0(a0)\n"
+    program = store + li("a1", far.address(0x2000)) + "push a0, a1, 1\nfence\necall"
+    run(die, {near[:2]: program})
+    assert die.nodes[far[:2]].memory[0x2000] == 7
+    requests = die.passed[Plane.REQUEST]
+    assert requests[near.row - 1, near.column - 1, Port.SOUTH] == 1
+    assert requests[middle.row - 1, middle.column - 1, Port.EAST] == 1
+    die.exchange(table_entry(near, far, RouteEntry.UNREACHABLE))
+    before = die.nodes[near[:2]].state.control.copy()
+    run(die, {near[:2]: program})
+    faults = register_address(TransferRegister.FAULTS)
+    assert registers(die, near[:2], faults - faults % 64)[TransferRegister.FAULTS] == 1
+    assert not np.array_equal(before, die.nodes[near[:2]].state.control)
+
+
+def test_each_link_of_the_tree_carries_a_broadcast_once(die: GoldenDie):
+    near, far = Place(2, 1), Place(3, 3)
+    die.exchange(packet(Opcode.BROADCAST, near.address(0x40), mask=far.bits), door=Place(0, 2))
+    expected = {
+        (1, 2): {Port.EAST},
+        (2, 2): {Port.EAST, Port.NORTH, Port.SOUTH, Port.LOCAL},
+        (3, 2): {Port.NORTH, Port.SOUTH, Port.LOCAL},
+        **{(column, row): {Port.LOCAL} for column in (2, 3) for row in (1, 3)},
+    }
+    for column, row in DIE.places:
+        counts = die.passed[Plane.REQUEST, row - 1, column - 1]
+        assert set(np.flatnonzero(counts)) == expected.get((column, row), set())
+        assert counts.max() <= 1
+    assert not die.passed[Plane.REPLY].any()
+    words = registers(die, (2, 2), LINK_BASE)
+    assert words[LinkRegister.REQUEST_NORTH] == 1
+
+
+def test_a_packet_that_would_wait_at_a_dead_router_is_an_error():
+    params = DieParams(name="x", node=PRESETS["tiny"], columns=3, rows=3, dead_routers=((2, 1),))
+    die = GoldenDie(params)
+    with pytest.raises(RuntimeError, match=r"wait for ever at \(2, 1\), which is dead"):
+        run(die, {(1, 1): li("a1", Place(3, 1).address()) + "push a0, a1, 1\nfence\necall"})
+    # The host takes another door.
+    assert die.door_of(Place(3, 1)) == Place(4, 1)
+    assert len(die.exchange(read_requests(Place(3, 1).address(0), 1))) == 1
+
+
+def test_requests_may_enter_by_any_door(die: GoldenDie):
+    for door in (Place(2, 0), Place(3, 4), Place(4, 1), Place(0, 3)):
+        (reply,) = die.exchange(read_requests(Place(1, 2).address(0), 1), door=door)
+        assert Place.from_bits(int(reply["source"])) == door
+    with pytest.raises(ValueError, match="door must be beside a place"):
+        die.exchange(read_requests(Place(1, 2).address(0), 1), door=Place(0, 0))
