@@ -21,15 +21,17 @@ __all__ = ["RouteChoice", "choose_routes", "intact_load"]
 
 #: The load that no channel should have, as a multiple of `intact_load`.
 _BOUND = 1.14
-#: The load that is good enough to end with, and how many attempts are made at it.
-_GOOD = 1.26
-_ATTEMPTS = 4
-#: Rounds of the parts of an attempt.
+#: The load that is good enough to end with, and the rounds of search after which to end anyway.
+_GOOD = 1.22
+_ROUNDS = 120
+#: Rounds of the parts of the search.
 _NEGOTIATIONS = 8
-_REPAIRS = 60
+_REPAIRS = 45
 _POLISHINGS = 4
-#: What a turn costs that is not allowed, in hops: at first, and when it is only used in need.
+#: What a turn costs that is not allowed, in hops: at first, when it would be welcome, and when it
+#: is only used in need.
 _TOLL = 0.5
+_WELCOME_TOLL = 2.0
 _NEEDED_TOLL = 60.0
 #: How much more a turn is worth because it is allowed already.
 _CONSTANCY = 1.3
@@ -77,17 +79,25 @@ def choose_routes(
         (destinations, routers): sides to prefer, the destinations as in `RouteChoice.sides`.
 
     """
-    intact = intact_load(die)
     found: list[RouteChoice] = []
-    for attempt in range(_ATTEMPTS):
-        search = _Search(die, channels, first_choice, seed=attempt)
-        search.negotiate()
-        if search.repair():
+    search: _Search | None = None
+    seed = rounds = 0
+    while rounds < _ROUNDS and all(choice.load > _GOOD * intact_load(die) for choice in found):
+        if search is None:
+            search = _Search(die, channels, first_choice, seed)
+            search.negotiate()
+            seed += 1
+        else:
+            search.disturb()
+        repaired = search.repair()
+        rounds += search.rounds
+        search.rounds = 0
+        if repaired:
             found += search.polish()
-        if any(choice.load <= _GOOD * intact for choice in found):
-            break
+        else:
+            search = None
     if not found:
-        search = _Search(die, channels, first_choice, seed=_ATTEMPTS)
+        search = _Search(die, channels, first_choice, seed)
         search.build_up()
         found = search.polish()
     return min(found, key=lambda choice: choice.load)
@@ -109,7 +119,14 @@ def intact_load(die: DieParams) -> int:
 class _Search:
     """A search for routes that all together have no circle of dependencies.
 
-    `allowed` is at any time a set without a circle; routes that make other turns are only drafts.
+    What is allowed is at any time a set without a circle; routes that make other turns are only
+    drafts.
+
+    Attributes
+    ----------
+    rounds
+        How often all routes were found anew.
+
     """
 
     def __init__(
@@ -135,6 +152,7 @@ class _Search:
         before = side_of(np.arange(channels.ends.size))[:, None]
         self._straight = self._turns & (before == np.arange(len(SIDES)))
         self._allowed = DependencySet(channels, self._by_order)
+        self.rounds = 0
 
     def negotiate(self) -> None:
         """Draft routes that share the mesh, and allow what they use most.
@@ -150,23 +168,23 @@ class _Search:
             self._allowed = DependencySet(self._channels, np.zeros_like(self._turns))
             self._allowed.add(self._best_first(worth, self._turns))
 
+    def disturb(self) -> None:
+        """Force the turns that would relieve the mesh most, whatever routes they cost."""
+        wanted = self._route(np.full(self._turns.shape, _WELCOME_TOLL), self._bound)
+        self._force(wanted, self._trees.flow + self._straight_worth())
+
     def repair(self) -> bool:
         """Force turns that are needed to be allowed, a few at a time; return whether that ended."""
         toll = np.full(self._turns.shape, _NEEDED_TOLL)
-        packets = len(self._destinations)
-        merit = np.where(self._straight, _STRAIGHT_WORTH * packets, 0.0)
+        merit = self._straight_worth()
         for turn in range(_REPAIRS):
             forbidden = self._route(toll, self._bound)
             if not forbidden.any():
                 return True
-            needed = self._best_first(self._trees.flow, forbidden)
             # What was needed once is worth more for a while, so that it does not go at once.
-            merit.reshape(-1)[needed] += _NEEDED_WORTH * packets * (1 + turn / 10)
+            merit[forbidden] += _NEEDED_WORTH * len(self._destinations) * (1 + turn / 10)
             merit *= _MEMORY
-            worth = self._trees.flow + merit
-            for candidate in needed[:_AT_ONCE]:
-                self._allowed.force(int(candidate), worth)
-            self._allowed.add(self._best_first(worth, self._turns & ~self._allowed.members))
+            self._force(forbidden, self._trees.flow + merit)
         return False
 
     def build_up(self) -> None:
@@ -188,11 +206,20 @@ class _Search:
     def polish(self) -> list[RouteChoice]:
         """Return the routes there are, and others with what is allowed as it is."""
         found = [self._choice()]
-        toll = np.full(self._turns.shape, NEVER)
+        toll = np.full(self._turns.shape, _NEEDED_TOLL)
         for _ in range(_POLISHINGS):
-            self._route(toll, self._bound)
-            found.append(self._choice())
+            if not self._route(toll, self._bound).any():
+                found.append(self._choice())
         return found
+
+    def _straight_worth(self) -> NDArray[np.float64]:
+        return np.where(self._straight, _STRAIGHT_WORTH * len(self._destinations), 0.0)
+
+    def _force(self, wanted: NDArray[np.bool_], worth: NDArray[np.number]) -> None:
+        """Allow the busiest of some turns in place of what is worth least, and fill up."""
+        for candidate in self._best_first(self._trees.flow, wanted)[:_AT_ONCE]:
+            self._allowed.force(int(candidate), worth)
+        self._allowed.add(self._best_first(worth, self._turns & ~self._allowed.members))
 
     def _choice(self) -> RouteChoice:
         load = int(self._trees.load.max())
@@ -201,6 +228,7 @@ class _Search:
     def _route(self, toll: NDArray[np.number], bound: float) -> NDArray[np.bool_]:
         """Find all routes anew; return which dependencies they have that are not allowed."""
         tolls = np.where(self._turns, np.where(self._allowed.members, 0, toll), NEVER)
+        self.rounds += 1
         order = self._generator.permutation(self._destinations)
         self._trees.search(order, tolls.astype(np.float32), bound)
         return (self._trees.flow > 0) & ~self._allowed.members
