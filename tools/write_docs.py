@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -432,7 +433,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, report stale files")
     check = parser.parse_args().check
     pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-    new = {page: fill(page.read_text(), SECTIONS) for page in pages} | {HEADER: c_header()}
+    # Sections first: that takes long, and a page may be edited meanwhile.
+    sections = {name: partial(str, make()) for name, make in SECTIONS.items()}
+    new = {page: fill(page.read_text(), sections) for page in pages} | {HEADER: c_header()}
     stale = [path for path, text in new.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         print(f"{path.relative_to(ROOT)}: {'is out of date' if check else 'written'}")
