@@ -104,7 +104,8 @@ class Proof:
             f"[options]\nmode {'prove' if self.induction else 'bmc'}\ndepth {self.depth}\n"
             f"timeout {time_limit_s}\n"
             f"[engines]\nsmtbmc {self.solver}\n"
-            "[script]\nread_rtlil top.il\nprep -top top\n"
+            # Memories become registers, of which those bits go that are the same for ever.
+            "[script]\nread_rtlil top.il\nprep -top top\nmemory_map\nopt -full\n"
             "[files]\ntop.il\n"
         )
 

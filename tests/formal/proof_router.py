@@ -23,7 +23,6 @@ from d1_rtl.fabric.slot_queue import SlotQueue
 from testbench.formal import Proof
 
 PORTS = len(Port)
-MARK = data.StructLayout({"mark": 1})
 #: Cycles for which a neighbour may refuse what it is offered.
 STALL = 2
 #: Cycles after which an input that has a packet for an output gives it: the four others come
@@ -42,13 +41,14 @@ def is_consistent(queue, slots):
     members = Const(0, slots)
     distinct, empty = Const(1), Const(1)
     for n, place in enumerate(places):
-        one = Mux(queue.filled[n], (Const(1, slots) << place)[:slots], 0)
+        filled = n < queue.level
+        one = Mux(filled, (Const(1, slots) << place)[:slots], 0)
         distinct &= ~(members & one).any()
-        empty &= queue.filled[n] | (place == 0)
+        empty &= filled | (place == 0)
         members |= one
     in_range = Cat(place < slots for place in places).all()
-    gapless = (queue.filled & (queue.filled + 1)) == 0
-    return distinct & empty & in_range & gapless & (members == queue.members)
+    agree = (members == queue.members) & (queue.valid == (queue.level != 0))
+    return distinct & empty & in_range & agree & (queue.level <= slots)
 
 
 class Slots(wiring.Component):
@@ -71,7 +71,6 @@ class Slots(wiring.Component):
             Assume(self.slot < slots),
             Assume(~self.push | ~queue.members.bit_select(self.slot, 1)),
             Assert(is_consistent(queue, slots)),
-            Assert(queue.valid == queue.members.any()),
         ]
         after = Signal(slots)
         m.d.sync += after.eq(queue.next_members)
@@ -79,9 +78,8 @@ class Slots(wiring.Component):
         m.d.sync += begun.eq(1)
         m.d.comb += Assert(~begun | (queue.members == after))
 
-        watched, item = Signal(), Signal.like(self.slot)
-        ahead, level = Signal(range(slots + 1)), Signal(range(slots + 1))
-        m.d.comb += level.eq(sum(queue.filled))
+        watched, item, level = Signal(), Signal.like(self.slot), queue.level
+        ahead = Signal(range(slots + 1))
         with m.If(self.push & self.watch & ~watched):
             m.d.sync += [watched.eq(1), item.eq(self.slot), ahead.eq(level - self.pop)]
         with m.If(watched & self.pop):
@@ -100,7 +98,6 @@ class Buffer(wiring.Component):
     """Every packet that arrives, whichever `watch` chooses, leaves once to each of its outputs."""
 
     valid: In(1)
-    packet: In(MARK)
     outputs: In(PORTS)
     control: In(1)
     grants: In(PORTS)
@@ -113,13 +110,12 @@ class Buffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         depth = self._depth
-        m.submodules.buffer = buffer = InputBuffer(MARK, depth=depth)
+        m.submodules.buffer = buffer = InputBuffer(depth)
         ready = Signal(init=1)
         m.d.sync += ready.eq(buffer.room)
         m.d.comb += [
-            *(getattr(buffer, n).eq(getattr(self, n)) for n in ("valid", "packet", "outputs")),
-            buffer.control.eq(self.control),
-            buffer.grants.eq(self.grants),
+            *(getattr(buffer, n).eq(getattr(self, n)) for n in ("valid", "outputs")),
+            *(getattr(buffer, n).eq(getattr(self, n)) for n in ("control", "grants")),
             Assume(~self.valid | ready),
             Assume(~self.valid | self.outputs.any()),
             Assume((self.grants & ~buffer.requests) == 0),
@@ -141,11 +137,11 @@ class Buffer(wiring.Component):
 
         waiting = Cat(queue.valid for queue in buffer.queues)
         for port in Port:
-            # One that arrives goes straight on only if none is before it, and as it came.
+            # One that arrives goes straight on only if none is before it.
             passing = self.grants[port] & ~waiting[port]
             m.d.comb += [
                 Assert(~passing | (self.valid & self.outputs[port])),
-                Assert(~passing | (buffer.o_packets[port].mark == self.packet.mark)),
+                Assert(~passing | (buffer.o_slots[port] == buffer.slot)),
             ]
         straight = self.grants & ~waiting
         pending, slot, for_control = Signal(PORTS), Signal.like(buffer.slot), Signal()
@@ -157,7 +153,7 @@ class Buffer(wiring.Component):
                 for_control.eq(self.control),
             ]
         for port, queue in zip(Port, buffer.queues, strict=True):
-            leaves = self.grants[port] & queue.valid & (queue.head == slot)
+            leaves = self.grants[port] & queue.valid & (buffer.o_slots[port] == slot)
             with m.If(watched):
                 # It waits for the outputs that it has not left by, and for no other.
                 m.d.comb += Assert(queue.members.bit_select(slot, 1) == pending[port])
@@ -185,12 +181,12 @@ class Output(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.output = output = OutputPort(MARK)
+        m.submodules.output = output = OutputPort()
         m.d.comb += [
             output.requests.eq(self.requests),
             output.control.eq(self.control),
-            output.o.ready.eq(self.ready),
-            output.o_control.ready.eq(self.control_ready),
+            output.ready.eq(self.ready),
+            output.control_ready.eq(self.control_ready),
         ]
         grants = output.grants
         begun, chosen = Signal(), Signal.like(self.client)
@@ -213,7 +209,7 @@ class Output(wiring.Component):
             Assert((grants & (grants - 1))[:PORTS] == 0),
             Assert((grants & ~self.requests) == 0),
             Assert(grants.any() == (self.requests.any() & (~output.busy | output.passed))),
-            Assert(~(output.o.valid & output.o_control.valid)),
+            Assert(~(output.valid & output.control_valid)),
             Assert(waited <= self._limit),
             Assert((waited < self._limit) | served),
         ]

@@ -1,15 +1,13 @@
-"""Input buffer of a router: packets wait here until each output they are for has taken them."""
+"""Input buffer of a router: which packets wait for which outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
 from operator import or_
-from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.fabric.ports import Port
 
@@ -21,40 +19,40 @@ _PORTS = len(Port)
 
 
 class InputBuffer(wiring.Component):
-    """Holds packets until all outputs that they are for have taken them.
+    """Keeps each packet in a slot until all outputs that it is for have taken it.
 
-    Each output has a queue of its own and reads for itself, so a packet waits only for others to
-    the same output; the slots are shared. A packet that arrives is on offer in the same cycle, and
-    is not stored when it leaves at once. One packet arrives per cycle, one leaves to each output.
+    The packets themselves are in the `PacketStore`. Each output has a queue of its own, so a packet
+    waits only for others to the same output; the slots are shared. A packet that arrives is on
+    offer in the same cycle, and its slot stays free when it leaves at once. One packet arrives per
+    cycle, one leaves to each output.
 
     Golden twin: `d1_golden.fabric.router`.
 
     Parameters
     ----------
-    layout
-        Of the packets.
     depth
         Slots, each for a packet; at least 2.
 
     Members
     -------
     valid : In(1)
-    packet : In(layout)
     outputs : In(5)
     control : In(1)
         A packet arrives, the outputs it is for, and whether LOCAL means the control.
+    slot : Out(range(depth))
+        Where it is to be written.
     room : Out(1)
         A packet may arrive in the next cycle. Combinational.
     requests : Out(5)
         Outputs that there is a packet for.
-    grants : In(5)
-        Of these, the outputs that take theirs in this cycle.
-    o_packets : Out(layout).array(5)
-        The packet for each output.
+    o_slots : Out(range(depth)).array(5)
+        The slot of the packet for each output.
     o_control : Out(1)
         Whether that for LOCAL is for the control.
+    grants : In(5)
+        Of the requests, the outputs that take their packet in this cycle.
     empty : Out(1)
-        No packet is stored. From registers.
+        No packet is kept. From registers.
 
     Raises
     ------
@@ -63,73 +61,63 @@ class InputBuffer(wiring.Component):
     """
 
     valid: Signal
-    packet: Any
     outputs: Signal
     control: Signal
+    slot: Signal
     room: Signal
     requests: Signal
-    grants: Signal
-    o_packets: Sequence[Any]
+    o_slots: Sequence[Signal]
     o_control: Signal
+    grants: Signal
     empty: Signal
 
-    def __init__(self, layout: data.StructLayout, *, depth: int = 8):
+    def __init__(self, depth: int):
         if depth < 2:
             raise ValueError(f"depth must be at least 2, not {depth!r}")
-        self._layout, self._depth = layout, depth
-        #: The queue of each output, the slot of what arrives, and of each slot whether its packet
-        #: is for the control. For proofs; nobody else looks at them.
+        self._depth = depth
+        #: The queue of each output, and of each slot whether its packet is for the control. For
+        #: proofs; nobody else looks at them.
         self.queues = [SlotQueue(depth) for _ in Port]
-        self.slot = Signal(range(depth))
         self.controls = Signal(depth)
         super().__init__(
             {
                 "valid": In(1),
-                "packet": In(layout),
                 "outputs": In(_PORTS),
                 "control": In(1),
+                "slot": Out(range(depth)),
                 "room": Out(1),
                 "requests": Out(_PORTS),
-                "grants": In(_PORTS),
-                "o_packets": Out(layout).array(_PORTS),
+                "o_slots": Out(range(depth)).array(_PORTS),
                 "o_control": Out(1),
+                "grants": In(_PORTS),
                 "empty": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        depth = self._depth
-        queues, slot, controls = self.queues, self.slot, self.controls
+        depth, queues, controls = self._depth, self.queues, self.controls
         used, free = Signal(depth), Signal(depth)
         m.d.comb += [
             used.eq(reduce(or_, (queue.members for queue in queues))),
             self.empty.eq(~used.any()),
             self.room.eq(~reduce(or_, (queue.next_members for queue in queues)).all()),
             free.eq(~used & (used + 1)),  # the lowest that is
-            slot.eq(reduce(or_, (Mux(free[n], n, 0) for n in range(depth)))),
+            self.slot.eq(reduce(or_, (Mux(free[n], n, 0) for n in range(depth)))),
         ]
-        memory: Any = Memory(shape=self._layout, depth=depth, init=[])
-        m.submodules.memory = memory
-        write = memory.write_port()
-        # A packet is written even when it leaves at once: the slot is free.
-        m.d.comb += [write.en.eq(self.valid), write.addr.eq(slot), write.data.eq(self.packet)]
-        with m.If(self.valid):
-            m.d.sync += controls.bit_select(slot, 1).eq(self.control)
-
         for port, queue in zip(Port, queues, strict=True):
             m.submodules[f"queue_{port.name.lower()}"] = queue
-            read = memory.read_port(domain="comb")
             arrives = self.valid & self.outputs[port]
             granted = self.grants[port]
             m.d.comb += [
                 self.requests[port].eq(queue.valid | arrives),
+                self.o_slots[port].eq(Mux(queue.valid, queue.head, self.slot)),
                 queue.pop.eq(granted & queue.valid),
                 queue.push.eq(arrives & (queue.valid | ~granted)),
-                queue.slot.eq(slot),
-                read.addr.eq(queue.head),
-                self.o_packets[port].eq(Mux(queue.valid, read.data, self.packet)),
+                queue.slot.eq(self.slot),
             ]
+        with m.If(self.valid):
+            m.d.sync += controls.bit_select(self.slot, 1).eq(self.control)
         local = queues[Port.LOCAL]
         m.d.comb += self.o_control.eq(
             Mux(local.valid, controls.bit_select(local.head, 1), self.control)

@@ -15,6 +15,7 @@ from ..node.interfaces import packet_layout
 from .input_buffer import InputBuffer
 from .interfaces import RoutingSignature, port_names
 from .output_port import OutputPort
+from .packet_store import PacketStore
 from .route_computation import RouteComputation
 
 __all__ = ["Router"]
@@ -88,25 +89,32 @@ class Router(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        buffers = [InputBuffer(self._layout, depth=self._depth) for _ in Port]
-        outputs = [OutputPort(self._layout) for _ in Port]
+        buffers = [InputBuffer(self._depth) for _ in Port]
+        outputs = [OutputPort() for _ in Port]
+        m.submodules.store = store = PacketStore(self._layout, self._depth)
         for port, buffer, output in zip(Port, buffers, outputs, strict=True):
             name = port.name.lower()
             m.submodules[f"buffer_{name}"] = buffer
             m.submodules[f"output_{name}"] = output
-            wiring.connect(m, output.o, wiring.flipped(getattr(self, f"o_{name}")))
+            packet, taken = store.packet[port], store.o_packet[port]
             if port is Port.LOCAL:
-                wiring.connect(m, output.o_control, wiring.flipped(self.o_control))
-                self._enter_local(m, buffer)
+                self._enter_local(m, buffer, packet)
+                _leave(m, self.o_control, taken, output.control_valid, output.control_ready)
+                m.d.comb += output.control.eq(Cat(b.o_control for b in buffers))
             else:
-                _enter(m, getattr(self, f"i_{name}"), buffer)
-            self._compute_route(m, port, buffer)
-            # The crossbar.
+                _enter(m, getattr(self, f"i_{name}"), buffer, packet)
+            _leave(m, getattr(self, f"o_{name}"), taken, output.valid, output.ready)
+            self._compute_route(m, port, buffer, packet)
             m.d.comb += [
                 output.requests.eq(Cat(b.requests[port] for b in buffers)),
-                output.control.eq(Cat(b.o_control for b in buffers) if port is Port.LOCAL else 0),
                 buffer.grants.eq(Cat(o.grants[port] for o in outputs)),
-                *(p.eq(b.o_packets[port]) for p, b in zip(output.packets, buffers, strict=True)),
+                store.valid[port].eq(buffer.valid),
+                store.slot[port].eq(buffer.slot),
+                store.grants[port].eq(output.grants),
+            ]
+            m.d.comb += [
+                slot.eq(b.o_slots[port])
+                for slot, b in zip(store.read_slot[port], buffers, strict=True)
             ]
         m.d.comb += [
             self.passed.eq(Cat(o.passed for o in outputs)),
@@ -114,12 +122,12 @@ class Router(wiring.Component):
         ]
         return m
 
-    def _compute_route(self, m: Module, port: Port, buffer: InputBuffer) -> None:
+    def _compute_route(self, m: Module, port: Port, buffer: InputBuffer, packet: Any) -> None:
         """Tell a buffer where the packet that arrives goes."""
         route = RouteComputation(self._plane, port, self._layout)
         m.submodules[f"route_{port.name.lower()}"] = route
         m.d.comb += [
-            route.packet.eq(buffer.packet),
+            route.packet.eq(packet),
             route.place.eq(self.place),
             self.routing.index[port].eq(route.index),
             route.entry.eq(self.routing.entry[port]),
@@ -129,7 +137,7 @@ class Router(wiring.Component):
             buffer.control.eq(route.control),
         ]
 
-    def _enter_local(self, m: Module, buffer: InputBuffer) -> None:
+    def _enter_local(self, m: Module, buffer: InputBuffer, packet: Any) -> None:
         """Let the node in, and between two of its packets the control when it has one."""
         node, control = self.i_local, self.i_control
         node_ready, control_ready = Signal(init=1), Signal()
@@ -142,16 +150,21 @@ class Router(wiring.Component):
             node.ready.eq(node_ready),
             control.ready.eq(control_ready),
             buffer.valid.eq(Mux(control_ready, control.valid, node.valid & node_ready)),
-            buffer.packet.eq(Mux(control_ready, control.payload, node.payload)),
+            packet.eq(Mux(control_ready, control.payload, node.payload)),
         ]
 
 
-def _enter(m: Module, i: stream.Interface, buffer: InputBuffer) -> None:
+def _leave(m: Module, o: stream.Interface, packet: Any, valid: Signal, ready: Signal) -> None:
+    """Show the packet of an output."""
+    m.d.comb += [o.valid.eq(valid), o.payload.eq(packet), ready.eq(o.ready)]
+
+
+def _enter(m: Module, i: stream.Interface, buffer: InputBuffer, packet: Any) -> None:
     """Let the packets of a neighbour in."""
     ready = Signal(init=1)
     m.d.sync += ready.eq(buffer.room)
     m.d.comb += [
         i.ready.eq(ready),
         buffer.valid.eq(i.valid & ready),
-        buffer.packet.eq(i.payload),
+        packet.eq(i.payload),
     ]

@@ -111,7 +111,11 @@ class RouterControl(wiring.Component):
         masked = Cat(byte.all() for byte in register_masks(request.mask)).bit_select(step, 1)
         write = self.i_request.valid & accepted & is_write & (masked | is_broadcast)
         counters = self._count(m, self.i_request.ready, accepted)
-        word = request.data.word_select(step, 64)
+        word = Signal(64)
+        with m.Switch(step):  # as a shift this is slow to simulate
+            for n in range(_LINE_REGISTERS):
+                with m.Case(n):
+                    m.d.comb += word.eq(request.data[64 * n :][:64])
         read = self._registers(m, line, step, write, word, counters)
 
         # What was read moves in from above, so that the first register ends up lowest.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -47,10 +47,10 @@ class SlotQueue(wiring.Component):
 
     def __init__(self, slots: int):
         width = (slots - 1).bit_length()
-        #: The slots, the oldest first, and which of these places hold one; the others are zero.
-        #: For proofs; nobody else looks at them.
+        #: The slots, the oldest first and zero where there is none, and how many there are. For
+        #: proofs; nobody else looks at them.
         self.order = Signal(slots * width)
-        self.filled = Signal(slots)
+        self.level = Signal(range(slots + 1))
         super().__init__(
             {
                 "push": In(1),
@@ -66,27 +66,28 @@ class SlotQueue(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         slots, width = len(self.members), len(self.slot)
-        order, filled = self.order, self.filled
-        kept = Signal(slots)
-        end = Signal(slots)
+        order, level = self.order, self.level
+        kept, valid = Signal.like(level), Signal()
         m.d.comb += [
             self.head.eq(order[:width]),
-            self.valid.eq(filled[0]),
-            kept.eq(Mux(self.pop, filled >> 1, filled)),
-            end.eq(Mux(self.push, ~kept & (kept + 1), 0)),
+            self.valid.eq(valid),
+            kept.eq(level - self.pop),
             self.next_members.eq(
                 (self.members & ~Mux(self.pop, _one_hot(self.head, slots), 0))
                 | Mux(self.push, _one_hot(self.slot, slots), 0)
             ),
         ]
-        m.d.sync += [
-            filled.eq(kept | end),
-            order.eq(
-                Mux(self.pop, order >> width, order)
-                | Cat(Mux(end[place], self.slot, 0) for place in range(slots))
-            ),
-            self.members.eq(self.next_members),
-        ]
+        place = kept * width  # of what comes, in bits
+        with m.If(self.pop | self.push):
+            m.d.sync += [
+                level.eq(kept + self.push),
+                valid.eq((kept != 0) | self.push),
+                order.eq(
+                    Mux(self.pop, order >> width, order)
+                    | Mux(self.push, self.slot << place[: len(order).bit_length()], 0)
+                ),
+                self.members.eq(self.next_members),
+            ]
         return m
 
 

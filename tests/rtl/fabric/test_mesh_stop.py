@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """A mesh stop: full rate on every stream, the registers, refusals, and what idle promises."""
 
 import random

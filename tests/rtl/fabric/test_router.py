@@ -156,6 +156,6 @@ def test_the_layout_of_tests_has_the_fields_of_a_packet_that_routers_look_at():
 
 def test_a_buffer_for_one_packet_is_refused():
     with pytest.raises(ValueError, match="depth must be at least 2, not 1"):
-        InputBuffer(packet_layout(), depth=1)
+        InputBuffer(1)
     with pytest.raises(ValueError, match="rectangles must be empty in the reply plane"):
         RouterMesh(2, 2, plane=Plane.REPLY, rectangles=[((1, 1), (2, 2))])
