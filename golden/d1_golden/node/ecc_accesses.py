@@ -36,6 +36,17 @@ def store_bytes(ecc, address, size):
 
 
 @njit(cache=True)
+def _lanes_beside(base, offsets, lanes, lane):
+    """Return those of some lanes whose words are in the line of one."""
+    line = lane_address(base, offsets, lane) // np.uint64(LINE_BYTES)
+    beside = np.uint64(0)
+    for other in range(2 * offsets.size):
+        if lane_address(base, offsets, other) // np.uint64(LINE_BYTES) == line:
+            beside |= lanes & np.uint64(1) << np.uint64(other)
+    return beside
+
+
+@njit(cache=True)
 def first_failing_lane(ecc, base, offsets, lanes):
     """Return the first of some lanes whose word cannot be corrected, -1 if all can be.
 
@@ -55,23 +66,32 @@ def first_failing_lane(ecc, base, offsets, lanes):
             continue
         line = lane_address(base, offsets, lowest) // np.uint64(LINE_BYTES)
         uncorrectable = np.uint64(check_line(ecc, line))
+        beside = _lanes_beside(base, offsets, left, lowest)
+        left ^= beside
         for lane in range(lowest, 2 * offsets.size):
-            address = lane_address(base, offsets, lane)
-            bit = left & np.uint64(1) << np.uint64(lane)
-            if bit and address // np.uint64(LINE_BYTES) == line:
-                left ^= bit
-                word = address % np.uint64(LINE_BYTES) // np.uint64(8)
-                if failing < 0 and uncorrectable >> word & np.uint64(1):
-                    failing = lane
+            word = lane_address(base, offsets, lane) % np.uint64(LINE_BYTES) // np.uint64(8)
+            fails = beside >> np.uint64(lane) & uncorrectable >> word & np.uint64(1)
+            if failing < 0 and fails:
+                failing = lane
     return failing
 
 
 @njit(cache=True)
 def store_lanes(ecc, base, offsets, lanes):
-    """Follow a scatter of the words of some lanes."""
-    for lane in range(2 * offsets.size):
-        if lanes >> np.uint64(lane) & np.uint64(1):
-            store_bytes(ecc, np.int64(lane_address(base, offsets, lane)), 4)
+    """Follow a scatter of the words of some lanes: all in a line at once, as in hardware."""
+    left = np.uint64(lanes)
+    for lowest in range(2 * offsets.size):
+        if not left >> np.uint64(lowest) & np.uint64(1):
+            continue
+        beside = _lanes_beside(base, offsets, left, lowest)
+        left ^= beside
+        mask = np.uint64(0)
+        for lane in range(lowest, 2 * offsets.size):
+            if beside >> np.uint64(lane) & np.uint64(1):
+                place = lane_address(base, offsets, lane) % np.uint64(LINE_BYTES)
+                mask |= np.uint64(0xF) << place
+        line = lane_address(base, offsets, lowest) // np.uint64(LINE_BYTES)
+        store(ecc, line, mask)
 
 
 @njit(cache=True)

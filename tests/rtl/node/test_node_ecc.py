@@ -73,16 +73,55 @@ def test_a_read_of_two_flipped_bits_stops_the_thread(machine, name):
     assert registers[EccRegister.FIRST_UNCORRECTABLE] >> 63
 
 
+def _registers(machine) -> list[int]:
+    """Return the registers, which must be the same in both nodes."""
+    return machine.read(ECC_BASE, LINE_BYTES).view("<u8").tolist()
+
+
 @pytest.mark.parametrize("name", _READS)
 def test_a_read_of_one_flipped_bit_is_corrected_counted_and_logged(machine, name):
     _load_read(machine, name)
     machine.flip(_PLACE + 8, 4)
     assert machine.run(0).status is ThreadStatus.HALTED
+    registers = _registers(machine)
     machine.read(_RESULT, LINE_BYTES)
-    registers = machine.rtl_line(ECC_BASE)
-    assert registers[EccRegister.CORRECTED] >= 1
+    assert registers[EccRegister.CORRECTED] == 1
     assert registers[EccRegister.UNCORRECTABLE] == 0
     assert registers[EccRegister.LAST_CORRECTED] & 0xFFFF_FFFF == _PLACE + 8
+
+
+#: What accesses the line at `_PLACE`, and how often the wrong word at 8 is found by that.
+_ACCESSES = {
+    "sd of it": ("sd a1, 8(a0)", 0),
+    "sd of another": ("sd a1, 0(a0)", 0),
+    "sw of it": ("sw a1, 8(a0)\nlw a2, 8(a0)", 1),
+    "sb of another": ("sb a1, 0(a0)\nlw a2, 0(a0)", 2),
+    "two loads": ("ld a1, 0(a0)\nlbu a2, 63(a0)", 2),
+    "vst": ("vst v1, 0(a0)\nvld v1, 0(a0)", 0),
+    "vst.m of half of it": ("li a1, 4\nvmv.m.x m1, a1\nvst.m v1, (a0), m1\nvld v2, 0(a0)", 1),
+    "vld.m": ("li a1, 1\nvmv.m.x m1, a1\nvld.m v2, (a0), m1", 1),
+    "vgather of two lines": ("vgather v1, (a0), v3", 1),
+    "vscatter of two lines": ("vscatter v1, (a0), v3", 1),
+    "vscatter of the word": ("vscatter v1, (a0), v4\nld a2, 8(a0)", 0),
+    "push": ("push a0, a3, 2\nfence", 1),
+    "pull": ("pull a0, a3, 2\nfence\nld a1, 0(a0)", 0),
+    "lfind": ("lfind a1, a0, x0", 1),
+}
+
+
+@pytest.mark.parametrize("name", _ACCESSES)
+def test_both_nodes_count_the_same(machine, name):
+    text, count = _ACCESSES[name]
+    machine.write_words(_PLACE, 0, 5, *range(1, 15))
+    lanes = np.array([[4, 64, 16, 8], [0, 8, 4, 12]], "<u4")
+    machine.write(_RESULT, lanes.view(np.uint8).reshape(-1))
+    machine.flip(_PLACE + 8, 4)
+    outcome = machine.execute(
+        f"li a0, {_PLACE}\nli a3, 0x3000\nli a4, {_RESULT}\n"
+        f"vld v3, 0(a4)\nvld v4, 1(a4)\n{text}\nfence\necall"
+    )
+    assert outcome.status is ThreadStatus.HALTED
+    assert _registers(machine)[EccRegister.CORRECTED] == count
 
 
 @pytest.mark.parametrize("text", ["ld a1, 8(a0)\nadd a2, a1, x0", "vld v1, 0(a0)", ".word 0"])
@@ -109,7 +148,7 @@ def test_every_bit_in_every_bank_and_place_of_a_line_is_corrected(machine):
         for bank in range(banks):
             machine.flip(_PLACE + LINE_BYTES * bank + 8 * ((bit + bank) % 8), bit)
         assert np.array_equal(machine.read(_PLACE, len(contents)), contents)
-        registers = machine.rtl_line(ECC_BASE)
+        registers = _registers(machine)
         assert registers[EccRegister.CORRECTED] == banks * (bit + 1)
         assert registers[EccRegister.UNCORRECTABLE] == 0
 
