@@ -93,7 +93,8 @@ class DieComparison:
     def _compare(self, skipped: int = 0) -> None:
         recorded = {port: rows[skipped:] for port, rows in self.link.take_recorded().items()}
         first = self.link.cycles - len(next(iter(recorded.values())))
-        inputs, outputs = {}, {}
+        inputs: dict[str, NDArray] = {}
+        outputs: dict[str, NDArray] = {}
         for port, rows in recorded.items():
             (inputs if self._flat.ports[port].is_input else outputs)[port] = rows
         expected = self._flat.play(inputs, list(outputs))
