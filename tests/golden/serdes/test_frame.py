@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from d1_golden.serdes.block import BlockType
+from d1_golden.serdes.block import MARKER_TYPE
 from d1_golden.serdes.crc32c import crc32c
 from d1_golden.serdes.frame import (
     CONTROL_FIELDS,
@@ -34,11 +34,11 @@ def test_no_control_word_of_the_link_layer_has_the_type_of_a_marker():
     rng = random.Random(2)
     for _ in range(1000):
         values = {f.name: rng.getrandbits(f.bits) for f in CONTROL_FIELDS if f.name != "one"}
-        assert pack_word(CONTROL_FIELDS, **values) & 0xFF != BlockType.MARKER
+        assert pack_word(CONTROL_FIELDS, **values) & 0xFF != MARKER_TYPE
     for state in LinkState:
         for session in range(256):
             word = pack_word(STATUS_FIELDS, state=state, session=session)
-            assert word & 0xFF != BlockType.MARKER
+            assert word & 0xFF != MARKER_TYPE
 
 
 def test_a_value_that_does_not_fit_and_an_unknown_field_are_refused():

@@ -388,8 +388,9 @@ def test_uncorrectable_operands_are_reported_with_their_address(tiny):
     recording = tiny.run([good + bad, [at(vm_step(0, at=0x2010), 0x80)], [], []])
     assert sorted(recording.errors) == [(0, 0x40, 0x1000), (1, 0x80, 0x2010)]
     gather = operation("vgather", vd=2, rs1=0, vs2=1, scalar=0x100C)
+    gather = VectorOperation(insn=gather.insn, fields=gather.fields, fault=0x100C)
     recording = tiny.run([[operation("vsub.i32", vd=1, vs1=1, vs2=1), gather], [], [], []])
-    assert recording.blocking == [(0, 0, 1, 0x100C)] and not recording.errors
+    assert recording.blocking == [(0, 1, 1, 0x100C)] and not recording.errors
 
 
 def test_errors_of_two_threads_in_one_cycle_are_both_reported(tiny):
