@@ -14,7 +14,7 @@ N ?= 20
 PRESET ?= tiny
 
 .DELETE_ON_ERROR:
-.PHONY: help demo die test lint format bench tune link regression coverage formal verilog docs lock clean
+.PHONY: help demo die test lint format bench tune link soak regression coverage formal verilog docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -62,6 +62,9 @@ link: $(INSTALLED) ## run the SerDes link for an hour: goodput and latency again
 routing: $(INSTALLED) ## route 1000 dies with random dead routers; writes docs/routing_figures.json: 40 minutes
 	$(BIN)/python tools/routing_figures.py
 	$(BIN)/python tools/write_docs.py
+
+soak: $(INSTALLED) ## 10 million packets through the golden mesh, 1 million through that of the RTL: SEED=
+	$(BIN)/python tools/soak_mesh.py --seed $(SEED)
 
 regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET= WAVES=
 	$(BIN)/d1 regression --seed $(SEED) --count $(N) --preset $(PRESET) $(if $(WAVES),--waves $(WAVES))

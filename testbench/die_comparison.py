@@ -16,7 +16,7 @@ __all__ = ["DieComparison"]
 
 _RESET_CYCLES = 2
 #: Cycles after which what was recorded is compared; they take about 6 kB each in a 3 x 3 die.
-_ROUND = 1000
+_ROUND = 2000
 #: Packets that the host sends in each round.
 _HOST_PACKETS = 40
 
@@ -78,8 +78,12 @@ class DieComparison:
         """
         end = self.link.cycles + cycles
         while self.link.cycles < end:
-            idle = sorted(set(self._places) - set(self.link.busy_nodes))
-            packets = [self._traffic.programs(idle), self._traffic.host_packets(_HOST_PACKETS)]
+            busy = self.link.busy_nodes
+            packets = [
+                self._traffic.programs(sorted(set(self._places) - set(busy))),
+                self._traffic.posts(busy),
+                self._traffic.host_packets(_HOST_PACKETS),
+            ]
             self.link.exchange(np.concatenate(packets), 100 * _ROUND)
             self._compare()
             self.link.advance(min(_ROUND, max(0, end - self.link.cycles)))

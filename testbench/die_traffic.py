@@ -34,7 +34,11 @@ __all__ = ["DieTraffic"]
 
 #: Programs that send much more than those that are compared with the golden model.
 _MIX = {**DEFAULT_MIX, Unit.TRANSFER: 12, Unit.SEMAPHORE: 2}
-_LENGTH = 120
+_LENGTH = 400
+#: Lines at the end of a thread's share of SRAM that its program does not reach.
+_FREE_LINES = 16
+#: Count of semaphores that lets all waits of a program pass.
+_POSTS = 1000
 #: Control registers that the host reads.
 _REGISTERS = (
     COUNTER_BASE,
@@ -65,14 +69,17 @@ class DieTraffic:
         self._params = params
         self._rng = np.random.default_rng(seed)
         self._places = [Place(*place) for place in params.live_nodes]
+        self._share = params.node.sram_bytes // params.node.threads
 
     def programs(self, places: Iterable[Place]) -> NDArray[np.void]:
         """Return the packets that load a new program for each thread of nodes and start it."""
         packets = [np.zeros(0, PACKET_DTYPE)]
         for place in places:
             to = place if self._rng.random() < 0.5 else self._any_node()
-            starts, base = [], 0
+            starts = []
             for thread in range(self._params.node.threads):
+                # At the same place in all nodes, so that what others send hits data, not code.
+                base = thread * self._share
                 options = ProgramOptions(
                     length=_LENGTH,
                     mix=_MIX,
@@ -89,9 +96,15 @@ class DieTraffic:
                 register = register_address(ThreadRegister.PC, thread)
                 packets.append(_moved(program.requests(), place))
                 starts.append(write_requests(place.address(register), words))
-                base = program.end
             packets += starts
         return np.concatenate(packets)
+
+    def posts(self, places: Iterable[Place]) -> NDArray[np.void]:
+        """Return the packets that let the threads of nodes go on that wait for a semaphore."""
+        counts = np.full(self._params.node.semaphores, _POSTS, "<u8").view(np.uint8)
+        address = register_address(SemaphoreRegister.COUNT)
+        packets = [write_requests(place.address(address), counts) for place in places]
+        return np.concatenate([np.zeros(0, PACKET_DTYPE), *packets])
 
     def host_packets(self, count: int) -> NDArray[np.void]:
         """Return so many packets of all kinds to all nodes, and some to nobody."""
@@ -106,10 +119,14 @@ class DieTraffic:
     def _any_node(self) -> Place:
         return self._places[self._rng.integers(len(self._places))]
 
-    def _line(self, start: int = 0) -> int:
-        """Return the offset of a line of SRAM, from the fraction `start` / 4 of it on."""
-        lines = self._params.node.sram_bytes // LINE_BYTES
-        return LINE_BYTES * int(self._rng.integers(lines * start // 4, lines))
+    def _line(self) -> int:
+        """Return the offset of a line of SRAM."""
+        return LINE_BYTES * int(self._rng.integers(self._params.node.sram_bytes // LINE_BYTES))
+
+    def _free_line(self) -> int:
+        """Return the offset of a line at the end of a thread's share, behind its program."""
+        end = self._share * int(self._rng.integers(1, self._params.node.threads + 1))
+        return end - LINE_BYTES * int(self._rng.integers(1, _FREE_LINES + 1))
 
     def _data(self) -> NDArray[np.uint8]:
         return self._rng.integers(0, 256, LINE_BYTES, dtype=np.uint8)
@@ -118,7 +135,7 @@ class DieTraffic:
         return read_requests(self._any_node().address(self._line()), LINE_BYTES)
 
     def _write(self) -> NDArray[np.void]:
-        packet = write_requests(self._any_node().address(self._line(3)), self._data())
+        packet = write_requests(self._any_node().address(self._free_line()), self._data())
         packet["mask"] = self._rng.integers(1 << 64, dtype=np.uint64)
         packet["flags"] = self._rng.choice([0, ACK_FLAG, POST_FLAG, ACK_FLAG | POST_FLAG | 5])
         return packet
@@ -135,7 +152,7 @@ class DieTraffic:
         columns = np.sort(self._rng.integers(1, self._params.columns + 1, 2))
         rows = np.sort(self._rng.integers(1, self._params.rows + 1, 2))
         near, far = (Place(int(columns[i]), int(rows[i])) for i in range(2))
-        packet = write_requests(near.address(self._line(3)), self._data())
+        packet = write_requests(near.address(self._free_line()), self._data())
         packet["opcode"] = Opcode.BROADCAST
         packet["mask"] = far.bits
         return packet

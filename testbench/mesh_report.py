@@ -14,7 +14,7 @@ __all__ = ["BARS", "PAGE", "Mesh", "saturated", "table", "with_table"]
 
 #: The page, and where in it the table is.
 PAGE = Path(__file__).parents[1] / "docs" / "router.md"
-_SECTION = re.compile(r"(?<=<!-- saturation -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
+_SECTION = re.compile(r"(?<=-m testbench.mesh_report -->\n\n).*?(?=\n<!-- /figures -->)", re.DOTALL)
 
 #: Size of a mesh and what is sent through it.
 Mesh = tuple[int, int, Pattern]

@@ -24,6 +24,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 from d1_golden.assembler import assemble
+from d1_golden.fabric.mesh import MeshModel, saturation
+from d1_golden.fabric.traffic import Pattern
 from d1_golden.memory_map import CounterRegister, ThreadStatus
 from d1_golden.numerics import Cfp8Config, Cfp8Format
 from d1_golden.params import DIES, preset
@@ -204,6 +206,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("coremark_like_ipc_4threads", "IPC", "the same on four threads", lambda _: 2.5),
     Metric(
+        "mesh8_uniform_saturation",
+        "packets/cycle",
+        "accepted uniform traffic of 8 x 8 routers, per node and plane; golden mesh, equal to RTL",
+        lambda _: 0.37,
+    ),
+    Metric(
         "barrier_354_cycles",
         "cycles",
         "RTL of a die, 354 nodes: from when the last comes to a barrier until the last leaves",
@@ -263,6 +271,7 @@ def measure(*, quick: bool = False) -> dict[str, float]:
         ("ipc_total_4threads", lambda: _ipc(partial(mix_ipc, source=TOTAL_MIX, threads=4))),
         ("coremark_like_ipc_1thread", lambda: _ipc(partial(integer_ipc, threads=1))),
         ("coremark_like_ipc_4threads", lambda: _ipc(partial(integer_ipc, threads=4))),
+        ("mesh8_uniform_saturation", _mesh8_uniform_saturation),
         ("first_result_s", _first_result_s),
         *((key, partial(_on_die, figure)) for key, figure in _COLLECTIVES.items()),
         ("die_gemm_tflops", lambda: _on_die(gemm_tflops)),
@@ -415,6 +424,10 @@ def macs_per_cycle(key: str) -> float:
 def _ipc(rate: Callable[[Device], float]) -> float:
     with open_device("rtl", _PRESET) as device:
         return rate(device)
+
+
+def _mesh8_uniform_saturation() -> float:
+    return saturation(MeshModel(8, 8), Pattern.UNIFORM).accepted
 
 
 def _time_process(program: str, environment: Mapping[str, str]) -> float:

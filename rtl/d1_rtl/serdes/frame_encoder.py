@@ -51,8 +51,10 @@ class FrameEncoder(wiring.Component):
         What a status row says.
     control : In(control_word_layout())
         What a control word says but for its packets' planes.
-    o : Out(stream.Signature(first_row_layout(params)))
-        Without CRC.
+    pull : In(1)
+        The row is taken. Until then it may become another one: it is made of what is there.
+    o : Out(first_row_layout(params))
+        The row, without CRC.
     idle : Out(1)
         No frame has begun.
     close : Out(1)
@@ -69,6 +71,7 @@ class FrameEncoder(wiring.Component):
     abort: Signal
     status: Any
     control: Any
+    pull: Signal
     o: Any
     idle: Signal
     close: Signal
@@ -86,7 +89,8 @@ class FrameEncoder(wiring.Component):
                 "abort": In(1),
                 "status": In(status_word_layout()),
                 "control": In(control_word_layout()),
-                "o": Out(stream.Signature(first_row_layout(params), always_valid=True)),
+                "pull": In(1),
+                "o": Out(first_row_layout(params)),
                 "idle": Out(1),
                 "close": Out(1),
                 "told": Out(1),
@@ -99,7 +103,7 @@ class FrameEncoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         slots = self._params.packet_slots
-        row, out = self._row, self.o.payload
+        row, out = self._row, self.o
         # A packet may begin in this row; the frame has room for it; it is there; it is taken.
         begins, fits, there, takes = (Signal(name=n) for n in ("begins", "fits", "there", "takes"))
         is_status = Signal()
@@ -116,11 +120,11 @@ class FrameEncoder(wiring.Component):
         m.d.comb += [
             self.idle.eq(row == 0),
             is_status.eq(self.abort | (self.idle & ~there)),
-            takes.eq(begins & fits & there & ~self.abort & self.o.ready),
+            takes.eq(begins & fits & there & ~self.abort & self.pull),
             self.i.ready.eq(takes & ~self.again),
             self.i_again.ready.eq(takes & self.again),
-            self.close.eq(begins & ~(fits & there) & ~is_status & self.o.ready),
-            self.told.eq((self.close | is_status) & self.o.ready),
+            self.close.eq(begins & ~(fits & there) & ~is_status & self.pull),
+            self.told.eq((self.close | is_status) & self.pull),
             out.first.eq(is_status | self.idle),
         ]
         words, plane = self._packet(m)
@@ -128,22 +132,20 @@ class FrameEncoder(wiring.Component):
             m.d.sync += [self._held.eq(words), self._held_last.eq(self.i_again.payload.last)]
         with m.If(self.abort | self.close):
             m.d.sync += row.eq(0)
-        with m.Elif(self.o.ready & ~is_status):
+        with m.Elif(self.pull & ~is_status):
             m.d.sync += row.eq(row + 1)
         replies = self._replies(m, takes, plane)
         self._fill(m, words, there)
+        control: Any = Signal(control_word_layout())
+        m.d.comb += [control.eq(self.control), control.replies.eq(Mux(self.close, replies, 0))]
         with m.If(is_status | self.close):
-            m.d.comb += [out.row.controls[-1].eq(1), out.row.words[-1].eq(self.control)]
+            m.d.comb += [out.row.controls[-1].eq(1), out.row.words[-1].eq(control)]
         with m.If(is_status):
             m.d.comb += [
                 out.row.controls.eq(~0),
                 out.row.words[0].eq(self.status),
                 *(word.eq(0) for word in list(out.row.words)[1:-1]),
             ]
-        with m.Elif(self.close):
-            closing: Any = Signal(control_word_layout())
-            m.d.comb += [closing.eq(self.control), closing.replies.eq(replies)]
-            m.d.comb += out.row.words[-1].eq(closing)
         return m
 
     def _packet(self, m: Module) -> tuple[Any, Signal]:
@@ -173,7 +175,7 @@ class FrameEncoder(wiring.Component):
             for row in range(self._params.frame_rows):
                 with m.Case(row):
                     for lane, slot, part in self._places(row):
-                        word = self.o.payload.row.words[lane]
+                        word = self.o.row.words[lane]
                         if packet_row(self._params, slot) < row:
                             m.d.comb += word.eq(self._held[part])
                         elif slot < self._params.packet_slots:

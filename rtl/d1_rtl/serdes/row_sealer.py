@@ -19,7 +19,7 @@ class RowSealer(wiring.Component):
     """Passes rows on and puts the CRC of a frame or status row into its last word.
 
     Latency 3 cycles, one row per cycle, as long as rows are taken; all stand still while the
-    output is not. `o` comes straight from a register, `i.ready` from `o`.
+    output is not. `o` comes straight from a register, `pull` from it and `o.ready`.
 
     Golden twin: `d1_golden.serdes.link_layer`, `_transmit` and `_seal`.
 
@@ -30,13 +30,19 @@ class RowSealer(wiring.Component):
 
     Members
     -------
-    i : In(stream.Signature(first_row_layout(params)))
+    row : In(first_row_layout(params))
+    valid : In(1)
+        There is a row.
+    pull : Out(1)
+        It is taken, if there is one.
     o : Out(stream.Signature(row_layout(params)))
     session : In(32)
         Both session numbers, the own one lowest.
     """
 
-    i: Any
+    row: Any
+    valid: Signal
+    pull: Signal
     o: Any
     session: Signal
 
@@ -44,7 +50,9 @@ class RowSealer(wiring.Component):
         self._params = params
         super().__init__(
             {
-                "i": In(stream.Signature(first_row_layout(params))),
+                "row": In(first_row_layout(params)),
+                "valid": In(1),
+                "pull": Out(1),
                 "o": Out(stream.Signature(row_layout(params))),
                 "session": In(CRC_BITS),
             }
@@ -56,23 +64,21 @@ class RowSealer(wiring.Component):
         # A row is taken over, its words' contributions are there, its CRC is.
         rows: list[Any] = [Signal(first_row_layout(self._params), name=f"row_{n}") for n in (1, 2)]
         valid = [Signal(name=f"valid_{n}") for n in (1, 2)]
-        goes = Signal()
         kind = Signal(RowKind)
         row, out = rows[1].row, self.o.payload
         m.d.comb += [
-            goes.eq(~self.o.valid | self.o.ready),
-            self.i.ready.eq(goes),
+            self.pull.eq(~self.o.valid | self.o.ready),
             kind.eq(row_kind(row.controls)),
             crc.words.eq(rows[0].row.words),
-            crc.load.eq(goes),
+            crc.load.eq(self.pull),
             crc.first.eq(rows[1].first),
             crc.session.eq(Mux(kind == RowKind.STATUS, 0, self.session)),
-            crc.keep.eq(goes & valid[1]),
+            crc.keep.eq(self.pull & valid[1]),
         ]
-        with m.If(goes):
+        with m.If(self.pull):
             m.d.sync += [
-                Cat(valid, self.o.valid).eq(Cat(self.i.valid, valid)),
-                rows[0].eq(self.i.payload),
+                Cat(valid, self.o.valid).eq(Cat(self.valid, valid)),
+                rows[0].eq(self.row),
                 rows[1].eq(rows[0]),
                 out.eq(row),
             ]

@@ -25,7 +25,7 @@ using Flags = std::atomic<uint8_t>*;
 
 // A stream from one model to another, or between a model and the host. What both ends say for a
 // cycle is in element cycle % 2 and what they say for the next one goes to the other, so that the
-// models of a cycle can be evaluated in any order.
+// models of a cycle can be evaluated in any order, and a node even for two cycles at once.
 struct alignas(64) Channel {
   Packet packet[2];
   uint8_t valid[2], ready[2];
@@ -142,6 +142,14 @@ class Unit {
   std::vector<End> inputs_, outputs_;
 };
 
+// The units of a place.
+struct Site {
+  uint32_t node;  // or kNobody
+  uint32_t stop;
+};
+
+constexpr uint32_t kNobody = ~0u;
+
 // How a unit takes part in a cycle.
 enum Part : uint8_t {
   kSleeps = 0,
@@ -214,9 +222,18 @@ enum Answer : uint8_t {
   kCame,
 };
 
+// What a step of the die does first, and then.
+enum Phase { kStops, kNodes };
+
+// A port of a unit that is recorded, and where in a row.
+struct Watch {
+  uint32_t unit;
+  uint64_t word;
+  d1::Port port;
+};
+
 enum Outcome : int { kDone = 0, kNotAccepted = 1, kNotAnswered = 2, kNotIdle = 3 };
 
-constexpr uint32_t kNobody = ~0u;
 // Bits of an address inside a node.
 constexpr uint64_t kOffsetMask = 0xFFFFFF;
 
@@ -239,7 +256,10 @@ class Die {
     for (std::thread& worker : workers_) worker.join();
   }
 
-  void add_unit(d1::Model* model, uint32_t idle, uint32_t reset) {
+  // The node of a place, if it has one, comes before its stop.
+  void add_unit(d1::Model* model, uint32_t idle, uint32_t reset, bool is_node) {
+    if (sites_.empty() || sites_.back().stop != kNobody) sites_.push_back({kNobody, kNobody});
+    (is_node ? sites_.back().node : sites_.back().stop) = units_.size();
     units_.emplace_back(model, idle, reset);
   }
 
@@ -270,8 +290,7 @@ class Die {
     for (Channel& channel : channels_) channel = {{}, {}, {}, channel.receiver, 0};
     for (uint64_t i = 0; i < cycles; ++i) {
       std::fill(parts_.begin(), parts_.end(), kWorks);
-      plan();
-      cycle();
+      step(1, [] { return false; });
     }
     for (Unit& unit : units_) {
       unit.set_reset(false);
@@ -286,7 +305,10 @@ class Die {
   Outcome exchange(const Packet* requests, uint64_t count, uint64_t register_base,
                    uint32_t register_bits, uint64_t limit) {
     begin_exchange(requests, count, register_base, register_bits);
-    const bool done = run_until(limit, [&] { return accepted == count && unanswered_ == 0; });
+    const auto finished = [&] { return accepted == count && unanswered_ == 0; };
+    const uint64_t end = cycle_ + limit;
+    while (cycle_ < end && !finished()) step(end - cycle_, finished);
+    const bool done = finished();
     for (Door& door : doors_) {
       door.requests.clear();
       door.offered = 0;
@@ -304,23 +326,26 @@ class Die {
   void advance(uint64_t cycles) {
     const uint64_t end = cycle_ + cycles;
     while (cycle_ < end) {
-      plan();
-      if (awake_.empty() && !recording_) {
+      if (!recording_ && everybody(kSleeps)) {
         cycle_ = end;
         return;
       }
-      cycle();
+      step(end - cycle_, [] { return false; });
     }
   }
 
   // Until all are idle and nothing is on its way.
   Outcome run(uint64_t limit) {
-    return run_until(limit, [&] { return working_ == 0; }) ? kDone : kNotIdle;
+    const uint64_t end = cycle_ + limit;
+    while (!everybody(kRepeats)) {
+      if (cycle_ == end) return kNotIdle;
+      step(end - cycle_, [] { return false; });
+    }
+    return kDone;
   }
 
-  void get_working(uint8_t* out) {
-    plan();
-    for (size_t i = 0; i < units_.size(); ++i) out[i] = parts_[i] == kWorks;
+  void get_working(uint8_t* out) const {
+    for (uint32_t i = 0; i < host(); ++i) out[i] = part(i, cycle_) == kWorks;
   }
   void get_busy_cycles(uint64_t* out) const {
     for (const Unit& unit : units_) *out++ = unit.busy_cycles;
@@ -335,11 +360,18 @@ class Die {
     replies.clear();
   }
 
-  // Record channels and ports at the start of each cycle, a row of words for each.
-  void record(std::vector<uint32_t> channels, std::vector<d1::Port> ports) {
+  // Record channels, then ports of units, at the start of each cycle in a row of words.
+  void record(std::vector<uint32_t> channels, const uint32_t* units, const uint32_t* ports,
+              uint64_t port_count) {
     recorded_channels_ = std::move(channels);
-    recorded_ports_ = std::move(ports);
-    recording_ = !recorded_channels_.empty() || !recorded_ports_.empty();
+    row_words_ = recorded_channels_.size() * (2 + d1::kPacketBytes / 4);
+    watches_.clear();
+    for (uint64_t i = 0; i < port_count; ++i) {
+      const d1::Port port = units_[units[i]].model->ports[ports[i]];
+      watches_.push_back({units[i], row_words_, port});
+      row_words_ += port.words();
+    }
+    recording_ = row_words_ > 0;
     recorded.clear();
   }
 
@@ -384,45 +416,64 @@ class Die {
  private:
   uint32_t host() const { return units_.size(); }
 
-  template <class Done>
-  bool run_until(uint64_t limit, Done done) {
-    for (uint64_t i = 0;; ++i) {
-      plan();
-      if (done()) return true;
-      if (i == limit) return false;
-      cycle();
-    }
+  // How a unit takes part in this cycle or the next one.
+  Part part(uint32_t unit, uint64_t cycle) const {
+    return wake_[cycle & 1][unit].load(std::memory_order_relaxed) ? kWorks : parts_[unit];
   }
 
-  // Find out who takes part in this cycle.
-  void plan() {
-    std::vector<std::atomic<uint8_t>>& wake = wake_[cycle_ & 1];
-    awake_.clear();
-    working_ = 0;
-    for (uint32_t i = 0; i <= units_.size(); ++i) {
-      if (wake[i].load(std::memory_order_relaxed)) {
-        wake[i].store(0, std::memory_order_relaxed);
-        parts_[i] = kWorks;
-      }
-      working_ += parts_[i] == kWorks;
-      if (parts_[i] != kSleeps) awake_.push_back(i);
-    }
+  // Whether nobody takes more part in this cycle.
+  bool everybody(Part most) const {
+    for (uint32_t i = 0; i <= host(); ++i)
+      if (part(i, cycle_) > most) return false;
+    return true;
   }
 
-  void cycle() {
-    if (recording_) record_cycle();
-    const uint32_t count = awake_.size(), threads = shares_.size();
+  // One cycle, or two if so many are left and the host's first does not finish what it is about.
+  // Nodes are evaluated for both cycles in one go, while their state is in the processor's cache:
+  // first all stops are evaluated, for the first cycle, which tells what nodes get in both; then
+  // each node, and the stop of its place for the second cycle, which nobody waits for any more.
+  template <class Finished>
+  void step(uint64_t left, Finished finished) {
+    if (recording_) record_channels(cycle_);
+    work_.clear();
+    for (uint32_t i = 0; i < sites_.size(); ++i)
+      if (part(sites_[i].stop, cycle_) != kSleeps) work_.push_back(i);
+    if (part(host(), cycle_) != kSleeps) work_.push_back(sites_.size());
+    share_out(kStops);
+
+    two_ = left > 1 && !finished();
+    if (recording_ && two_) record_channels(cycle_ + 1);
+    work_.clear();
+    for (uint32_t i = 0; i < sites_.size(); ++i)
+      if (works_on(sites_[i]) || recording_) work_.push_back(i);
+    if (two_ && part(host(), cycle_ + 1) != kSleeps) work_.push_back(sites_.size());
+    second_.store(false, std::memory_order_relaxed);
+    share_out(kNodes);
+    // Where nobody worked in the second cycle the die was as it is now before it.
+    const bool worked = second_.load(std::memory_order_relaxed);
+    if (recording_ && two_ && !worked) recorded.resize(recorded.size() - row_words_);
+    cycle_ += 1 + (two_ && worked);
+  }
+
+  bool works_on(const Site& site) const {
+    if (two_ && part(site.stop, cycle_ + 1) != kSleeps) return true;
+    if (site.node == kNobody) return false;
+    return part(site.node, cycle_) != kSleeps || (two_ && part(site.node, cycle_ + 1) != kSleeps);
+  }
+
+  void share_out(Phase phase) {
+    phase_ = phase;
+    const uint32_t count = work_.size(), threads = shares_.size();
     if (count <= threads) {
-      for (const uint32_t unit : awake_) step(unit);
-    } else {
-      for (uint32_t i = 0; i < threads; ++i)
-        shares_[i].set(uint64_t{count} * i / threads, uint64_t{count} * (i + 1) / threads);
-      unfinished_.store(threads - 1, std::memory_order_relaxed);
-      release();
-      work(0);
-      for (Patience patience; unfinished_.load(std::memory_order_acquire);) patience.turn();
+      for (const uint32_t item : work_) do_item(item);
+      return;
     }
-    ++cycle_;
+    for (uint32_t i = 0; i < threads; ++i)
+      shares_[i].set(uint64_t{count} * i / threads, uint64_t{count} * (i + 1) / threads);
+    unfinished_.store(threads - 1, std::memory_order_relaxed);
+    release();
+    work(0);
+    for (Patience patience; unfinished_.load(std::memory_order_acquire);) patience.turn();
   }
 
   void release() {
@@ -445,41 +496,54 @@ class Die {
   void work(uint32_t id) {
     for (uint32_t i = 0; i < shares_.size(); ++i) {
       Share& share = shares_[(id + i) % shares_.size()];
-      for (int64_t item; (item = share.take(i == 0)) >= 0;) step(awake_[item]);
+      for (int64_t item; (item = share.take(i == 0)) >= 0;) do_item(work_[item]);
     }
   }
 
-  void step(uint32_t id) {
-    const Flags wake = wake_[(cycle_ + 1) & 1].data();
-    bool awake;
-    if (id == host()) {
-      awake = work_as_host(wake);
-    } else if (parts_[id] == kWorks) {
-      awake = units_[id].evaluate(cycle_, wake);
-    } else {
-      units_[id].repeat(cycle_);
-      parts_[id] = kSleeps;
+  // An item of work is the number of a site, or of them all for the host.
+  void do_item(uint32_t item) {
+    if (item == sites_.size()) return take_part(host(), phase_ == kStops ? cycle_ : cycle_ + 1);
+    const Site& site = sites_[item];
+    if (phase_ == kStops) return take_part(site.stop, cycle_);
+    for (uint64_t cycle = cycle_; cycle <= cycle_ + two_; ++cycle) {
+      if (site.node == kNobody) break;
+      if (recording_) record_ports(site.node, cycle);
+      take_part(site.node, cycle);
+    }
+    if (two_) take_part(site.stop, cycle_ + 1);
+  }
+
+  void take_part(uint32_t unit, uint64_t cycle) {
+    const Part now = part(unit, cycle);
+    wake_[cycle & 1][unit].store(0, std::memory_order_relaxed);
+    if (now == kSleeps) return;
+    if (now == kRepeats) {
+      unit == host() ? repeat_as_host(cycle) : units_[unit].repeat(cycle);
+      parts_[unit] = kSleeps;
       return;
     }
-    parts_[id] = awake ? kWorks : kRepeats;
+    if (cycle != cycle_) second_.store(true, std::memory_order_relaxed);
+    const Flags wake = wake_[(cycle + 1) & 1].data();
+    const bool awake = unit == host() ? work_as_host(cycle, wake) : units_[unit].evaluate(cycle, wake);
+    parts_[unit] = awake ? kWorks : kRepeats;
   }
 
   // The host's part of a cycle.
-  bool work_as_host(Flags wake) {
-    const unsigned now = cycle_ & 1, next = now ^ 1;
+  bool work_as_host(uint64_t cycle, Flags wake) {
+    const unsigned now = cycle & 1, next = now ^ 1;
     bool awake = false;
     for (Door& door : doors_) {
       accepted += door.i_request->transfers(now);
-      awake |= offer(*door.i_request, wake, door.offered < door.requests.size(), [&] {
+      awake |= offer(*door.i_request, now, wake, door.offered < door.requests.size(), [&] {
         return sent(door.requests[door.offered++]);
       });
-      awake |= offer(*door.i_reply, wake, !door.refusals.empty(), [&] {
+      awake |= offer(*door.i_reply, now, wake, !door.refusals.empty(), [&] {
         const Packet refusal = door.refusals.front();
         door.refusals.pop_front();
         return refusal;
       });
-      if (accept(*door.o_reply)) take_reply(door.o_reply->packet[now]);
-      if (accept(*door.o_request) && !door.o_request->packet[now].is_broadcast()) {
+      if (accept(*door.o_reply, now)) take_reply(door.o_reply->packet[now]);
+      if (accept(*door.o_request, now) && !door.o_request->packet[now].is_broadcast()) {
         door.refusals.push_back(door.o_request->packet[now].refusal());
         awake = true;
       }
@@ -488,10 +552,18 @@ class Die {
     return awake;
   }
 
+  void repeat_as_host(uint64_t cycle) {
+    const unsigned now = cycle & 1, next = now ^ 1;
+    for (Door& door : doors_) {
+      for (Channel* i : {door.i_request, door.i_reply}) i->valid[next] = 0;
+      for (Channel* o : {door.o_request, door.o_reply}) o->ready[next] = o->ready[now];
+    }
+  }
+
   // Offer what was not taken, or something new if there is; returns whether there is either.
   template <class New>
-  bool offer(Channel& channel, Flags wake, bool more, New make) {
-    const unsigned now = cycle_ & 1, next = now ^ 1;
+  bool offer(Channel& channel, unsigned now, Flags wake, bool more, New make) {
+    const unsigned next = now ^ 1;
     const bool waits = channel.valid[now] && !channel.ready[now];
     if (waits)
       channel.packet[next] = channel.packet[now];
@@ -506,9 +578,8 @@ class Die {
     return true;
   }
 
-  bool accept(Channel& channel) {
-    const unsigned now = cycle_ & 1, next = now ^ 1;
-    channel.ready[next] = !stalls();
+  bool accept(Channel& channel, unsigned now) {
+    channel.ready[now ^ 1] = !stalls();
     channel.packets += channel.transfers(now);
     return channel.transfers(now);
   }
@@ -589,23 +660,30 @@ class Die {
     return random_ * 0x2545F4914F6CDD1Dull >> 32 < stall_;
   }
 
-  void record_cycle() {
-    const unsigned now = cycle_ & 1;
+  // Begin the row of a cycle with what is in channels; ports of nodes follow when they are known.
+  void record_channels(uint64_t cycle) {
+    const unsigned now = cycle & 1;
+    recorded.resize(recorded.size() + row_words_);
+    uint32_t* row = &*recorded.end() - row_words_;
     for (const uint32_t index : recorded_channels_) {
       const Channel& channel = channels_[index];
-      recorded.push_back(channel.valid[now]);
-      recorded.push_back(channel.ready[now]);
-      const uint32_t* words = channel.packet[now].words();
-      recorded.insert(recorded.end(), words, words + d1::kPacketBytes / 4);
+      *row++ = channel.valid[now];
+      *row++ = channel.ready[now];
+      std::memcpy(row, channel.packet[now].bytes, d1::kPacketBytes);
+      row += d1::kPacketBytes / 4;
     }
-    for (const d1::Port& port : recorded_ports_) {
-      recorded.resize(recorded.size() + port.words());
-      port.get(&*recorded.end() - port.words());
-    }
+  }
+
+  void record_ports(uint32_t unit, uint64_t cycle) {
+    const uint64_t rows_after = cycle_ + two_ - cycle;
+    uint32_t* row = &*recorded.end() - (rows_after + 1) * row_words_;
+    for (const Watch& watch : watches_)
+      if (watch.unit == unit) watch.port.get(row + watch.word);
   }
 
   const uint32_t columns_, rows_;
   std::vector<Unit> units_;
+  std::vector<Site> sites_;
   std::deque<Channel> channels_;
   std::vector<Door> doors_;
   std::vector<uint32_t> request_doors_, broadcast_doors_;
@@ -614,8 +692,12 @@ class Die {
 
   std::vector<Part> parts_;  // of the units and, last, the host
   std::vector<std::atomic<uint8_t>> wake_[2];  // for a cycle with this number % 2
-  std::vector<uint32_t> awake_;                // in this cycle
-  uint32_t working_ = 0;                       // of those, who do not only repeat
+
+  // Of the step that goes on.
+  Phase phase_ = kStops;
+  bool two_ = false;                 // whether it is of two cycles
+  std::vector<uint32_t> work_;       // items, see do_item
+  std::atomic<bool> second_{false};  // whether anybody worked in the second cycle
 
   // Of the exchange that goes on.
   const Packet* requests_ = nullptr;
@@ -628,7 +710,8 @@ class Die {
 
   bool recording_ = false;
   std::vector<uint32_t> recorded_channels_;
-  std::vector<d1::Port> recorded_ports_;
+  std::vector<Watch> watches_;
+  uint64_t row_words_ = 0;
 
   std::vector<Share> shares_;  // of each thread
   std::vector<std::thread> workers_;
@@ -646,8 +729,8 @@ Die* d1_die_new(uint32_t columns, uint32_t rows, uint32_t threads, uint64_t seed
 
 void d1_die_delete(Die* die) { delete die; }
 
-void d1_die_add_unit(Die* die, d1::Model* model, uint32_t idle, uint32_t reset) {
-  die->add_unit(model, idle, reset);
+void d1_die_add_unit(Die* die, d1::Model* model, uint32_t idle, uint32_t reset, int is_node) {
+  die->add_unit(model, idle, reset, is_node);
 }
 
 void d1_die_add_channel(Die* die, uint32_t sender, const StreamPorts* o, uint32_t receiver,
@@ -680,17 +763,15 @@ uint64_t d1_die_reply_count(const Die* die) { return die->replies.size(); }
 
 void d1_die_take_replies(Die* die, Packet* out) { die->take_replies(out); }
 
-void d1_die_working(Die* die, uint8_t* out) { die->get_working(out); }
+void d1_die_working(const Die* die, uint8_t* out) { die->get_working(out); }
 
 void d1_die_busy_cycles(const Die* die, uint64_t* out) { die->get_busy_cycles(out); }
 
 void d1_die_packets(const Die* die, uint64_t* out) { die->get_packets(out); }
 
 void d1_die_record(Die* die, const uint32_t* channels, uint64_t channel_count,
-                   d1::Model* const* models, const uint32_t* ports, uint64_t port_count) {
-  std::vector<d1::Port> recorded;
-  for (uint64_t i = 0; i < port_count; ++i) recorded.push_back(models[i]->ports[ports[i]]);
-  die->record({channels, channels + channel_count}, std::move(recorded));
+                   const uint32_t* units, const uint32_t* ports, uint64_t port_count) {
+  die->record({channels, channels + channel_count}, units, ports, port_count);
 }
 
 uint64_t d1_die_recorded_words(const Die* die) { return die->recorded.size(); }

@@ -59,7 +59,7 @@ _SIGNATURES: Signatures = {
     **SIGNATURES,
     "d1_die_new": (_DIE, (_INDEX, _INDEX, _INDEX, _COUNT, _INDEX)),
     "d1_die_delete": (None, (_DIE,)),
-    "d1_die_add_unit": (None, (_DIE, ctypes.c_void_p, _INDEX, _INDEX)),
+    "d1_die_add_unit": (None, (_DIE, ctypes.c_void_p, _INDEX, _INDEX, ctypes.c_int)),
     "d1_die_add_channel": (None, (_DIE, _INDEX, _ARRAY, _INDEX, _ARRAY)),
     "d1_die_add_door": (None, (_DIE, _ARRAY)),
     "d1_die_open": (None, (_DIE, _ARRAY, _ARRAY)),
@@ -226,7 +226,9 @@ class DieLink:
         handle = instances.new(place_port, place)
         self._units.append((instances, handle))
         index = instances.index
-        self._library.d1_die_add_unit(self._die, handle, index["idle"], index["rst"])
+        self._library.d1_die_add_unit(
+            self._die, handle, index["idle"], index["rst"], instances is not self._stops
+        )
         return len(self._units) - 1
 
     def _add_channels(self) -> None:
@@ -498,15 +500,15 @@ class DieLink:
             for port, index in self._nodes.index.items():
                 kind, separator, rest = port.partition("__")
                 if kind in ("idle", "retire"):
-                    ports.append((self._units[unit][1], index))
+                    ports.append((unit, index))
                     self._recorded.append(
                         (f"{kind}__{number}{separator}{rest}", -(-self._nodes.width[port] // 32))
                     )
-        handles, indices = zip(*ports, strict=True)
+        units, indices = zip(*ports, strict=True)
         self._library.d1_die_record(
             self._die,
             *((_INDEX * len(channels))(*channels), len(channels)),
-            (ctypes.c_void_p * len(ports))(*handles),
+            (_INDEX * len(ports))(*units),
             *((_INDEX * len(ports))(*indices), len(ports)),
         )
 

@@ -81,7 +81,7 @@ def choose_routes(
     """
     found: list[RouteChoice] = []
     search: _Search | None = None
-    seed = rounds = 0
+    seed, rounds = 0, 0.0
     while rounds < _ROUNDS and all(choice.load > _GOOD * intact_load(die) for choice in found):
         if search is None:
             search = _Search(die, channels, first_choice, seed)
@@ -91,7 +91,7 @@ def choose_routes(
             search.disturb()
         repaired = search.repair()
         rounds += search.rounds
-        search.rounds = 0
+        search.rounds = 0.0
         if repaired:
             found += search.polish()
         else:
@@ -125,7 +125,7 @@ class _Search:
     Attributes
     ----------
     rounds
-        How often all routes were found anew.
+        How often all routes were found anew; some count for a part.
 
     """
 
@@ -152,7 +152,7 @@ class _Search:
         before = side_of(np.arange(channels.ends.size))[:, None]
         self._straight = self._turns & (before == np.arange(len(SIDES)))
         self._allowed = DependencySet(channels, self._by_order)
-        self.rounds = 0
+        self.rounds = 0.0
 
     def negotiate(self) -> None:
         """Draft routes that share the mesh, and allow what they use most.
@@ -177,14 +177,16 @@ class _Search:
         """Force turns that are needed to be allowed, a few at a time; return whether that ended."""
         toll = np.full(self._turns.shape, _NEEDED_TOLL)
         merit = self._straight_worth()
+        forbidden = self._route(toll, self._bound)
         for turn in range(_REPAIRS):
-            forbidden = self._route(toll, self._bound)
             if not forbidden.any():
                 return True
             # What was needed once is worth more for a while, so that it does not go at once.
             merit[forbidden] += _NEEDED_WORTH * len(self._destinations) * (1 + turn / 10)
             merit *= _MEMORY
             self._force(forbidden, self._trees.flow + merit)
+            used = (self._trees.flow > 0) & ~self._allowed.members
+            forbidden = self._route(toll, self._bound, self._trees.users(used))
         return False
 
     def build_up(self) -> None:
@@ -225,12 +227,17 @@ class _Search:
         load = int(self._trees.load.max())
         return RouteChoice(self._trees.sides.copy(), self._allowed.members.copy(), load)
 
-    def _route(self, toll: NDArray[np.number], bound: float) -> NDArray[np.bool_]:
-        """Find all routes anew; return which dependencies they have that are not allowed."""
+    def _route(
+        self,
+        toll: NDArray[np.number],
+        bound: float,
+        destinations: NDArray[np.intp] | None = None,
+    ) -> NDArray[np.bool_]:
+        """Find routes anew, or those to some; return what all of them need that is not allowed."""
+        which = self._destinations if destinations is None else destinations
         tolls = np.where(self._turns, np.where(self._allowed.members, 0, toll), NEVER)
-        self.rounds += 1
-        order = self._generator.permutation(self._destinations)
-        self._trees.search(order, tolls.astype(np.float32), bound)
+        self._trees.search(self._generator.permutation(which), tolls.astype(np.float32), bound)
+        self.rounds += len(which) / len(self._destinations)
         return (self._trees.flow > 0) & ~self._allowed.members
 
     def _best_first(self, worth: NDArray[np.number], among: NDArray[np.bool_]) -> NDArray[np.intp]:

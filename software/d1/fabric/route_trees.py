@@ -52,7 +52,8 @@ class RouteTrees:
     load
         Packets in each channel when every live router sends its `demand`.
     flow
-        The same of each dependency, since the last call of `search`.
+        The same of each dependency; of one that only ways to destinations without demand have, 1
+        or more.
 
     """
 
@@ -84,7 +85,6 @@ class RouteTrees:
             The load that no channel should have; infinite: loads cost nothing.
 
         """
-        self.flow[:] = 0
         _search(
             self._channels.ends,
             self._channels.live,
@@ -98,6 +98,10 @@ class RouteTrees:
             self.load,
             self.flow,
         )
+
+    def users(self, dependencies: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Return the destinations to which a route makes one of some dependencies."""
+        return np.flatnonzero(_users(self._channels.ends, self.sides, dependencies))
 
 
 @njit(cache=True)
@@ -178,8 +182,8 @@ def _grow(ends, live, arrivals, first_choice, toll, price, sides, settled):
 
 
 @njit(cache=True)
-def _unload(ends, live, demand, sides, load):
-    """Take the loads of one destination away."""
+def _unload(ends, live, demand, sides, load, flow):
+    """Take the loads and flows of one destination away."""
     count = len(ends)
     carried = np.where(live, demand, 0)
     joining = np.zeros(count, np.int32)
@@ -192,6 +196,8 @@ def _unload(ends, live, demand, sides, load):
             joining[router] = -1
             load[router * 4 + sides[router]] -= carried[router]
             following = ends[router, sides[router]]
+            if sides[following] != ARRIVED:
+                flow[router * 4 + sides[router], sides[following]] -= max(carried[router], 1)
             carried[following] += carried[router]
             joining[following] -= 1
             router = following
@@ -204,7 +210,7 @@ def _search(ends, live, arrivals, first_choice, demand, order, toll, bound, side
     price = np.empty(4 * count)
     for destination in order:
         way = sides[destination]
-        _unload(ends, live, demand[destination], way, load)
+        _unload(ends, live, demand[destination], way, load, flow)
         for channel in range(4 * count):
             price[channel] = min((load[channel] / bound) ** _STEEPNESS, _DEAREST)
         found = _grow(
@@ -221,3 +227,17 @@ def _search(ends, live, arrivals, first_choice, demand, order, toll, bound, side
             carried[following] += carried[router]
             if way[following] != ARRIVED:
                 flow[router * 4 + side, way[following]] += max(carried[router], 1)
+
+
+@njit(cache=True)
+def _users(ends, sides, dependencies):
+    found = np.zeros(len(sides), np.bool_)
+    for destination in range(len(sides)):
+        for router in range(len(ends)):
+            side = sides[destination, router]
+            if 0 <= side < ARRIVED:
+                onward = sides[destination, ends[router, side]]
+                if onward != ARRIVED and dependencies[router * 4 + side, onward]:
+                    found[destination] = True
+                    break
+    return found
