@@ -30,6 +30,8 @@ __all__ = [
     "ROUTE_TABLE_SIDE",
     "SEMAPHORE_BASE",
     "SEMAPHORE_BITS",
+    "SERDES_BASE",
+    "SERDES_STRIDE",
     "SRAM_BASE",
     "THREAD_BASE",
     "TRANSFER_BASE",
@@ -44,6 +46,8 @@ __all__ = [
     "RouteTableRegister",
     "RouterRegister",
     "SemaphoreRegister",
+    "SerdesCommand",
+    "SerdesRegister",
     "StallCause",
     "ThreadRegister",
     "ThreadStatus",
@@ -54,6 +58,7 @@ __all__ = [
     "issue_slots",
     "register_address",
     "router_lines",
+    "serdes_lines",
     "stall_counter",
     "thread_counter",
 ]
@@ -87,6 +92,9 @@ ROUTE_TABLE_SIDE = 32
 ROUTE_TABLE_REGISTERS = ROUTE_TABLE_SIDE * ROUTE_TABLE_SIDE // 16
 #: Packets counted at the routers' outputs, a line for each plane.
 LINK_BASE = ROUTER_BASE + 0x240
+#: The registers of a SerDes link's end, and from those of one link of a place to the next one's.
+SERDES_BASE = CONTROL_BASE + 0x2_0000
+SERDES_STRIDE = 0x100
 
 #: Registers of a line.
 _LINE_REGISTERS = LINE_BYTES // 8
@@ -276,6 +284,36 @@ class LinkRegister(_DocumentedEnum):
     REPLY_WEST = 12, "to the west"
 
 
+class SerdesRegister(_DocumentedEnum):
+    """Index of each register of a SerDes link's end (docs/link.md).
+
+    Counters are 32 bits wide and wrap.
+    """
+
+    STATUS = 0, "`LinkState` 3..0, `RowMode` from 5..4 and to 7..6, rows here 8, there 9, reversed 10"
+    LANES = 1, "lanes that arrive here 7..0, there 15..8; wires locked 23..16; lanes crossed 31..24"
+    SESSIONS = 2, "resets of this end, modulo 65 535, in bits 15..0; of the other one 31..16"
+    COMMAND = 3, "starts training or the search for lanes (`SerdesCommand`, bits); reads 0"
+    DISABLED = 4, "bit n of 7..0: wire n is not used to receive; all: the link is down"
+    LOST_REQUESTS = 5, "requests that may not have left the other end before its resets"
+    LOST_REPLIES = 6, "replies likewise"
+    BAD_ROWS = 8, "rows with a block that is neither data nor control, or a mixture of both"
+    BAD_FRAMES = 9, "frames and status rows with a wrong CRC or number of rows"
+    LOST_FRAMES = 10, "times that a frame was missing, or one came again"
+    REPLAYS = 11, "times that frames were sent again"
+    RETRAINS = 12, "times that the training began anew"
+    PEER_RESETS = 13, "resets of the other end that were noticed"
+    BAD_HEADERS = 14, "blocks with an invalid sync header, of all lanes"
+    BOND_LOSSES = 15, "times that rows stopped coming: a lane lost, or another number of lanes"
+
+
+class SerdesCommand(enum.IntFlag):
+    """Bits of SerdesRegister.COMMAND; each acts once, and nothing is lost by it."""
+
+    RETRAIN = 1  #: both ends train again
+    RESTART = 2  #: this end looks for blocks, lanes and their order anew
+
+
 class Command(enum.IntEnum):
     """Values of ThreadRegister.COMMAND; any other value changes nothing."""
 
@@ -311,7 +349,7 @@ class Register:
 
 
 def register_address(register: enum.IntEnum, index: int = 0) -> int:
-    """Return the local address of a control register, of thread, semaphore ... `index`."""
+    """Return the local address of a control register, of thread, semaphore, link ... `index`."""
     match register:
         case IdentityRegister():
             return IDENTITY + 8 * register
@@ -331,6 +369,8 @@ def register_address(register: enum.IntEnum, index: int = 0) -> int:
             return ROUTER_BASE + 8 * (ROUTE_TABLE_REGISTERS + register)
         case LinkRegister():
             return LINK_BASE + 8 * register
+        case SerdesRegister():
+            return SERDES_BASE + SERDES_STRIDE * index + 8 * register
     raise TypeError(f"register must be a control register, not {register!r}")
 
 
@@ -398,6 +438,12 @@ def router_lines() -> tuple[int, ...]:
     return tuple(sorted(lines))
 
 
+def serdes_lines(index: int = 0) -> tuple[int, ...]:
+    """Return the local addresses of the lines of a SerDes link's end, in ascending order."""
+    addresses = (register_address(register, index) for register in SerdesRegister)
+    return tuple(sorted({address - address % LINE_BYTES for address in addresses}))
+
+
 #: What a write does to the registers that are not read only, by kind and name: members of
 #: different kinds are equal when their numbers are.
 _ACCESS: dict[tuple[type[enum.IntEnum], str], Access] = {
@@ -415,6 +461,8 @@ _ACCESS: dict[tuple[type[enum.IntEnum], str], Access] = {
     (RouteTableRegister, "ENTRIES"): Access.READ_WRITE,
     (RouterRegister, "EXITS"): Access.READ_WRITE,
     (RouterRegister, "CORE_DISABLED"): Access.READ_WRITE,
+    (SerdesRegister, "COMMAND"): Access.WRITE_ONLY,
+    (SerdesRegister, "DISABLED"): Access.READ_WRITE,
 }
 
 #: Every control register; of thread 0, semaphore 0 and so on where each has its own.
@@ -435,6 +483,7 @@ REGISTERS: tuple[Register, ...] = tuple(
         RouteTableRegister,
         RouterRegister,
         LinkRegister,
+        SerdesRegister,
     )
     for register in kind
 )

@@ -9,6 +9,8 @@ from d1_golden.memory_map import (
     LOCAL_BITS,
     REGISTERS,
     SEMAPHORE_BASE,
+    SERDES_BASE,
+    SERDES_STRIDE,
     THREAD_BASE,
     TRANSFER_BASE,
     Access,
@@ -16,6 +18,7 @@ from d1_golden.memory_map import (
     EccRegister,
     IssueSlot,
     SemaphoreRegister,
+    SerdesRegister,
     StallCause,
     ThreadRegister,
     control_lines,
@@ -23,15 +26,18 @@ from d1_golden.memory_map import (
     issue_slots,
     register_address,
     router_lines,
+    serdes_lines,
     stall_counter,
     thread_counter,
 )
 from d1_golden.params import LINE_BYTES, PRESETS, preset
+from d1_golden.serdes.link_end import LANE_COUNTERS
+from d1_golden.serdes.link_layer import COUNTERS
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_register_is_in_a_line_that_exists_and_in_no_other_place(name: str) -> None:
-    lines = (*control_lines(preset(name)), *router_lines())
+    lines = (*control_lines(preset(name)), *router_lines(), *serdes_lines())
     assert [*lines] == sorted({*lines})
     assert all(CONTROL_BASE <= line < 1 << LOCAL_BITS and line % LINE_BYTES == 0 for line in lines)
     addresses = [register.address for register in REGISTERS]
@@ -93,3 +99,10 @@ def test_the_log_of_errors_is_one_line() -> None:
 def test_an_address_is_of_a_control_register_only() -> None:
     with pytest.raises(TypeError, match="register must be a control register, not <Access"):
         register_address(Access.READ_ONLY)  # type: ignore[arg-type]
+
+
+def test_every_counter_of_a_link_has_a_register_and_links_of_a_place_have_their_own() -> None:
+    counters = {name.upper() for name in (*COUNTERS, *LANE_COUNTERS)}
+    assert counters < {*SerdesRegister.__members__}
+    assert not {*serdes_lines(0)} & {*serdes_lines(1)}
+    assert register_address(SerdesRegister.STATUS, 1) == SERDES_BASE + SERDES_STRIDE

@@ -6,12 +6,13 @@ The control and the status word follow from `d1_golden.serdes.frame`.
 from amaranth.hdl import Cat, Value
 from amaranth.lib import data, enum
 from d1_golden.serdes import frame, link_layer
-from d1_golden.serdes.frame import CONTROL_FIELDS, MAX_SLOTS, STATUS_FIELDS
+from d1_golden.serdes.frame import CONTROL_FIELDS, MAX_SLOTS, SESSION_BITS, STATUS_FIELDS
+from d1_golden.serdes.link_end import LANE_COUNTERS
 from d1_golden.serdes.link_layer import COUNTERS, PLANES
 from d1_golden.serdes.params import LIMIT_BITS, LinkParams
 
 from ..node.interfaces import packet_layout
-from .blocks import row_layout
+from .blocks import RowMode, row_layout
 
 __all__ = [
     "COUNT_BITS",
@@ -20,8 +21,11 @@ __all__ = [
     "RowKind",
     "control_word_layout",
     "counters_layout",
+    "end_counters_layout",
     "first_row_layout",
     "heard_layout",
+    "lane_counters_layout",
+    "link_status_layout",
     "plane_packet_layout",
     "replayed_packet_layout",
     "report_layout",
@@ -109,6 +113,54 @@ def report_layout() -> data.StructLayout:
 def counters_layout() -> data.StructLayout:
     """Return the error counters, those of `d1_golden.serdes.link_layer.COUNTERS`."""
     return data.StructLayout({name: COUNT_BITS for name in COUNTERS})
+
+
+def lane_counters_layout() -> data.StructLayout:
+    """Return the counters of an end's lanes, those of `d1_golden.serdes.link_end.LANE_COUNTERS`."""
+    return data.StructLayout({name: COUNT_BITS for name in LANE_COUNTERS})
+
+
+def end_counters_layout() -> data.StructLayout:
+    """Return all counters of an end: of its `layer` and of its `lanes`."""
+    return data.StructLayout({"layer": counters_layout(), "lanes": lane_counters_layout()})
+
+
+def link_status_layout(params: LinkParams) -> data.StructLayout:
+    """Return what an end tells of itself.
+
+    Members
+    -------
+    state : LinkState
+        Of the training; packets move in OPEN.
+    receive_mode, transmit_mode : RowMode
+        How rows are spread over the lanes of each direction.
+    up, peer_up : 1
+        Rows are delivered here, at the other end.
+    reversed : 1
+        Lane n is wire number last but n.
+    arriving, peer_arriving : lanes
+        Lanes that arrive here, at the other end.
+    locked : lanes
+        Wires with block lock.
+    inverted : lanes
+        Lanes whose wires are crossed.
+    session, peer : 16
+        Session numbers of this end and of the other one, 0 before it is known.
+    """
+    lanes = ("arriving", "peer_arriving", "locked", "inverted")
+    return data.StructLayout(
+        {
+            "state": LinkState,
+            "receive_mode": RowMode,
+            "transmit_mode": RowMode,
+            "up": 1,
+            "peer_up": 1,
+            "reversed": 1,
+            **dict.fromkeys(lanes, params.lanes),
+            "session": SESSION_BITS,
+            "peer": SESSION_BITS,
+        }
+    )
 
 
 def row_kind(controls: Value) -> Value:
