@@ -290,7 +290,7 @@ class SerdesRegister(_DocumentedEnum):
     Counters are 32 bits wide and wrap.
     """
 
-    STATUS = 0, "`LinkState` 3..0, `RowMode` from 5..4 and to 7..6, rows here 8, there 9, reversed 10"
+    STATUS = 0, "`LinkState` 3..0; `RowMode` from 5..4, to 7..6; rows come 8, there 9; reversed 10"
     LANES = 1, "lanes that arrive here 7..0, there 15..8; wires locked 23..16; lanes crossed 31..24"
     SESSIONS = 2, "resets of this end, modulo 65 535, in bits 15..0; of the other one 31..16"
     COMMAND = 3, "starts training or the search for lanes (`SerdesCommand`, bits); reads 0"
