@@ -11,10 +11,11 @@ INSTALLED := $(VENV)/installed-$(KEY)
 
 SEED ?= 1
 N ?= 20
+LENGTH ?= 300
 PRESET ?= tiny
 
 .DELETE_ON_ERROR:
-.PHONY: help demo die test lint format bench tune link soak regression coverage formal verilog docs lock clean
+.PHONY: help demo die test lint format bench tune link routing soak regression million coverage formal verilog docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -59,15 +60,21 @@ tune: $(INSTALLED) ## measure schedules of products on the RTL, for the compiler
 link: $(INSTALLED) ## run the SerDes link for an hour: goodput and latency against bit errors
 	$(BIN)/python tools/link_runs.py
 
-routing: $(INSTALLED) ## route 1000 dies with random dead routers; writes docs/routing_figures.json: 40 minutes
+routing: $(INSTALLED) ## route 1000 dies with random dead routers; writes docs/routing_figures.json: half an hour
 	$(BIN)/python tools/routing_figures.py
 	$(BIN)/python tools/write_docs.py
 
 soak: $(INSTALLED) ## 10 million packets through the golden mesh, 1 million through that of the RTL: SEED=
 	$(BIN)/python tools/soak_mesh.py --seed $(SEED)
 
-regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= PRESET= WAVES=
-	$(BIN)/d1 regression --seed $(SEED) --count $(N) --preset $(PRESET) $(if $(WAVES),--waves $(WAVES))
+regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= LENGTH= PRESET= WAVES=
+	$(BIN)/d1 regression --seed $(SEED) --count $(N) --length $(LENGTH) --preset $(PRESET) $(if $(WAVES),--waves $(WAVES))
+
+million: $(INSTALLED) ## a million random instructions on each preset; writes docs/regression.json: 3 minutes
+	for preset in d1 fpga tiny; do \
+	  $(BIN)/d1 regression --preset $$preset --seed $(SEED) --instructions 1000000 --length 1200 \
+	    --least 100 --record docs/regression.json || exit 1; done
+	$(BIN)/python tools/write_docs.py
 
 coverage: $(INSTALLED) ## lines of the RTL that the regression reaches: SEED= N= PRESET=; writes build/coverage.txt
 	$(BIN)/python tools/coverage.py --seed $(SEED) --count $(N) --preset $(PRESET)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
+import json
 import random
 import sys
 import time
@@ -47,7 +49,7 @@ from .checker import (
     run_golden,
     thread_states,
 )
-from .workload import Case, Workload
+from .workload import CASE_LENGTH, Case, Workload
 
 __all__ = [
     "NativeNode",
@@ -228,11 +230,11 @@ def _report_failure(case: Case, node: NativeNode, mismatch: Mismatch) -> str:
         return smaller is not None and smaller.kind == mismatch.kind
 
     small = case.workload().shrink(fails)
-    place = f"PRESET={case.params.name} SEED={case.seed} N=1"
+    place = f"PRESET={case.params.name} SEED={case.seed} LENGTH={case.length} N=1"
     replay = f"make regression {place} WAVES=build/regression"
     return "\n".join(
         (
-            f"preset {case.params.name}, seed {case.seed}: {mismatch.text}",
+            f"preset {case.params.name}, seed {case.seed}, length {case.length}: {mismatch.text}",
             "these instructions are enough:",
             small.listing(),
             f"replay with a waveform: {replay}",
@@ -308,13 +310,36 @@ def unseen_stalls(counts: Counter[StallCause], least: int = 1) -> list[str]:
     return [cause.name.lower() for cause in StallCause if counts[cause] < least]
 
 
-def run_cases(params: NodeParams, seeds: Sequence[int], *, traffic: bool = True) -> Regression:
-    """Run one case for each seed."""
+def run_cases(
+    params: NodeParams,
+    seeds: Iterable[int],
+    *,
+    traffic: bool = True,
+    length: int = CASE_LENGTH,
+    instructions: int | None = None,
+) -> Regression:
+    """Run one case for each seed.
+
+    Parameters
+    ----------
+    params
+        The node.
+    seeds
+        Of the cases.
+    traffic
+        Whether packets read and write beside the programs.
+    length
+        Of each program, in instructions as written.
+    instructions
+        Stop before the seeds end as soon as this many have retired on the golden node.
+
+    """
     node = NativeNode(params)
     counts: Counter[str] = Counter()
     results, failures = [], []
     for number, seed in enumerate(seeds, 1):
-        case, begin, text = Case(params, seed, traffic=traffic), time.perf_counter(), ""
+        case = Case(params, seed, traffic=traffic, length=length)
+        begin, text = time.perf_counter(), ""
         mismatch = check_case(case, node, counts)
         if mismatch is not None:
             text = _report_failure(case, node, mismatch)
@@ -322,7 +347,10 @@ def run_cases(params: NodeParams, seeds: Sequence[int], *, traffic: bool = True)
             print(text)
         results.append((case, time.perf_counter() - begin, text))
         if sys.stderr.isatty():
-            print(f"\r{number} of {len(seeds)}, {len(failures)} failed ", end="", file=sys.stderr)
+            done = f"{number} cases, {counts.total()} instructions, {len(failures)} failed"
+            print(f"\r{done} ", end="", file=sys.stderr)
+        if instructions is not None and counts.total() >= instructions:
+            break
     if sys.stderr.isatty():
         print(file=sys.stderr)
     node.close()
@@ -339,12 +367,43 @@ def _coverage(regression: Regression) -> Iterable[str]:
     yield from (f"{c.name.lower():<17}{regression.stalls[c]:>8}   {c.doc}" for c in StallCause)
 
 
+def _write_record(path: Path, params: NodeParams, length: int, regression: Regression) -> None:
+    """Enter what came of the cases into a file of records, one for each preset."""
+    rows = [row.name for row in INSTRUCTIONS if row.name not in _NEVER_RETIRE]
+    seeds = [case.seed for case, _, _ in regression.results]
+    records = json.loads(path.read_text()) if path.exists() else {}
+    records[params.name] = {
+        "first_seed": seeds[0],
+        "cases": len(seeds),
+        "length": length,
+        "instructions": regression.instructions.total(),
+        "failed": len(regression.failures),
+        "rarest_row": min((regression.instructions[name], name) for name in rows),
+        "rarest_stall": min((regression.stalls[c], c.name.lower()) for c in StallCause),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(records, indent=2, sort_keys=True) + "\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the regression from the command line; return 1 if a case failed."""
     parser = argparse.ArgumentParser(prog="d1 regression", description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first case")
     parser.add_argument("--count", type=int, default=20, help="number of cases")
+    parser.add_argument(
+        "--length", type=int, default=CASE_LENGTH, help="instructions of each program, about"
+    )
+    parser.add_argument(
+        "--instructions", type=int, help="run cases until this many have retired, not --count"
+    )
+    parser.add_argument(
+        "--least",
+        type=int,
+        default=0,
+        help="fail if a row of the ISA table, or a cause of a stall, was seen less often",
+    )
+    parser.add_argument("--record", type=Path, help="JSON to enter the counts of the preset into")
     parser.add_argument("--no-traffic", action="store_true", help="no packets beside the programs")
     parser.add_argument("--junit", type=Path, default=Path("build/junit/regression.xml"))
     parser.add_argument(
@@ -353,19 +412,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.count <= 0:
         parser.error(f"--count must be positive, not {args.count}")
-    seeds = range(args.seed, args.seed + args.count)
-    print(f"regression of preset {args.preset}, seeds {seeds.start}..{seeds.stop - 1}")
-    regression = run_cases(preset(args.preset), seeds, traffic=not args.no_traffic)
+    if args.length <= 0:
+        parser.error(f"--length must be positive, not {args.length}")
+    params, seeds = preset(args.preset), range(args.seed, args.seed + args.count)
+    if args.instructions is None:
+        print(f"regression of preset {args.preset}, seeds {seeds.start}..{seeds.stop - 1}")
+    else:
+        print(f"regression of preset {args.preset}, {args.instructions} instructions")
+    regression = run_cases(
+        params,
+        seeds if args.instructions is None else itertools.count(args.seed),
+        traffic=not args.no_traffic,
+        length=args.length,
+        instructions=args.instructions,
+    )
     results, failures = regression.results, regression.failures
+    if args.record is not None:
+        _write_record(args.record, params, args.length, regression)
     _write_junit(args.junit, f"regression.{args.preset}", results)
     if failures and args.waves is not None:
         _write_wave(*failures[0], args.waves)
     print("\n".join(_coverage(regression)))
-    unseen = [*unseen_instructions(regression.instructions), *unseen_stalls(regression.stalls)]
+    least = max(1, args.least)
+    unseen = [
+        *unseen_instructions(regression.instructions, least),
+        *unseen_stalls(regression.stalls, least),
+    ]
     if unseen:
-        print(f"not seen: {' '.join(unseen)}")
+        print(f"seen less than {least} times: {' '.join(unseen)}")
     print(f"{len(results) - len(failures)} passed, {len(failures)} failed")
-    return 1 if failures else 0
+    return 1 if failures or (args.least and unseen) else 0
 
 
 if __name__ == "__main__":

@@ -122,6 +122,10 @@ class Workload:
         return "\n".join(lines)
 
 
+#: Instructions of each program's body, about, where nobody says otherwise.
+CASE_LENGTH = 300
+
+
 @dataclass(frozen=True)
 class Case:
     """One seed of the regression.
@@ -144,7 +148,7 @@ class Case:
 
     params: NodeParams
     seed: int
-    length: int = 300
+    length: int = CASE_LENGTH
     traffic: bool = True
     control: bool = True
 

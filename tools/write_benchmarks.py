@@ -5,7 +5,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from d1.bench import METRICS, machine, shown
+from d1.bench import METRICS
+from d1.bench.report import machine, shown
 from write_docs import ROOT, fill, table
 
 PAGE = """\

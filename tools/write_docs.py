@@ -322,9 +322,12 @@ def _component_tree() -> str:
         for part in component.parts:
             yield from lines(part, depth + 1)
 
-    shared = sorted(name for name in found if len(users[name]) > 1)
-    below = (line for name in shared for line in lines(name, 0))
-    return "\n".join([*lines("Node", 0), "", "Used in several places:", "", *below, ""])
+    def below_node(name: str) -> set[str]:
+        return {name}.union(*(below_node(part) for part in found[name].parts))
+
+    shared = sorted(name for name in below_node("Node") if len(users[name]) > 1)
+    several = (line for name in shared for line in lines(name, 0))
+    return "\n".join([*lines("Node", 0), "", "Used in several places:", "", *several, ""])
 
 
 def _link_frame() -> str:

@@ -257,10 +257,11 @@ def _die(args: argparse.Namespace) -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     bench = importlib.import_module("d1.bench")
+    report = importlib.import_module("d1.bench.report")
     results = bench.measure(quick=args.quick)
-    bench.print_table(results)
+    report.print_table(results)
     if args.json is not None:
-        bench.write_json(results, args.json)
+        report.write_json(results, args.json)
     return 1 if args.check and not bench.all_bars_met(results) else ExitCode.PASSED
 
 

@@ -18,7 +18,7 @@ from d1_rtl.node.sram import (
 )
 from d1_rtl.sim.native import NativeModel
 
-from testbench.layouts import pack_rows
+from testbench.sram_streams import play_sram_streams
 
 READERS = [f"r_{name}" for name in READ_CLIENTS]
 WRITERS = [f"w_{name}" for name in WRITE_CLIENTS]
@@ -319,45 +319,7 @@ def test_random_traffic_of_all_clients_agrees_with_a_flat_memory(sram, params, s
 
 def test_all_ports_of_the_node_at_once_read_200_and_write_136_bytes_a_cycle(model, params):
     Driver(model, params)  # reset, nobody asks
-    rng = np.random.default_rng(6)
-    print("seed 6")
-    cycles, half = 500, params.sram_bytes // LINE_BYTES // 2
-    n = np.arange(cycles, dtype=np.uint64)
-    lines = rng.integers(0, 1 << 64, (2, cycles, WORDS), np.uint64)
-    stored = rng.integers(0, 1 << 64, cycles, np.uint64)
-    word = rng.integers(0, WORDS, cycles)
-    everything = np.full(cycles, ALL_BYTES, np.uint64)
-
-    def write(place, line, data, mask):
-        fields = {"line": n + np.uint64(place + line), "data": data, "mask": mask}
-        return pack_rows(sram_write_layout(params), **fields)
-
-    # Vectors in the upper half, network and scalars in the lower one, each in a bank of its own.
-    reads = {"r_vector_0": half, "r_vector_1": half + 1, "r_network": 2, "r_scalar": 3}
-    inputs = {
-        "w_vector": write(4, half, lines[0], everything),
-        "w_scalar": write(5, 0, np.repeat(stored[:, None], WORDS, axis=1), 0xFF << 8 * word),
-        "w_network": write(6, 0, lines[1], everything),
-    } | {client: n + np.uint64(place) for client, place in reads.items()}
-    always = np.ones(cycles, np.uint64)
-    ports = {f"{client}__request__payload": rows for client, rows in inputs.items()}
-    ports |= {f"{client}__request__valid": always for client in inputs}
-    outputs = [f"{client}__request__ready" for client in inputs]
-    outputs += [f"{client}__data" for client in reads]
-    recorded = model.play(ports, outputs)
-    sizes = {client: 8 if client.endswith("scalar") else LINE_BYTES for client in inputs}
-    moved = {
-        kind: sum(
-            sizes[client] * int(recorded[f"{client}__request__ready"].sum())
-            for client in inputs
-            if client.startswith(kind)
-        )
-        for kind in "rw"
-    }
-    assert moved == {"r": 200 * cycles, "w": 136 * cycles}  # of 200 and 136 that D1 has
-    # The data are what was written: line k by the network in cycle k - 6, by a store in k - 5.
-    vectors = recorded["r_vector_0__data"].view(np.uint64)
-    assert np.array_equal(vectors[5:], lines[0][:-5])
-    expected = lines[1][: cycles - 1].copy()
-    expected[np.arange(cycles - 1), word[1:]] = stored[1:]
-    assert np.array_equal(recorded["r_network__data"].view(np.uint64)[5:], expected[: cycles - 5])
+    streams = play_sram_streams(model, params, seed=6)
+    assert streams.bytes_per_cycle == {"r": 200, "w": 136}  # of 200 and 136 that D1 has
+    for port, found in streams.read.items():
+        assert np.array_equal(found, streams.expected[port]), port
