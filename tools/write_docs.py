@@ -18,6 +18,7 @@ from pathlib import Path
 from d1.c_header import HEADER, c_header
 from d1_golden import isa, packet, transfer
 from d1_golden.csr import CSRS, Cause
+from d1_golden.fpga import frame as uart_frame
 from d1_golden.isa import INSTRUCTIONS, OPERANDS, Extension, Instruction, Operand, Unit
 from d1_golden.memory_map import REGISTERS, Command, ThreadStatus
 from d1_golden.params import PRESETS
@@ -393,6 +394,34 @@ def _link_undetected() -> str:
     )
 
 
+def _uart_groups() -> str:
+    """Return what each bit of the shape of a packet means."""
+    rows = [
+        (n, f"packet bytes {g.first}..{g.first + g.count - 1}: {g.name}")
+        for n, g in enumerate(uart_frame.GROUPS)
+    ]
+    ones = uart_frame.ALL_ONES.bit_length() - 1
+    rows += [(ones, "the mask is not there because it is all ones"), (ones + 1, "always 1")]
+    return table(("bit", "there is, or"), rows)
+
+
+def _uart_sizes() -> str:
+    """Return the bytes of some frames on the line, without those that stuffing adds."""
+    write = packet.write_requests(0x123440, bytes(range(1, 65)))
+    read = packet.read_requests(0x123440, 64)
+    read["tag"] = 1
+    replies = [packet.refuse(read), packet.refuse(read)]
+    replies[0]["data"] = write["data"]
+    rows = {
+        "WRITE of a whole line": write,
+        "READ": read,
+        "READ_REPLY": replies[0],
+        "FAULT_REPLY": replies[1],
+    }
+    sizes = [(name, uart_frame.line_bytes(packets.tobytes())) for name, packets in rows.items()]
+    return table(("frame with", "bytes"), [*sizes, ("no packet", uart_frame.line_bytes())])
+
+
 #: What each generated section holds.
 SECTIONS: dict[str, Callable[[], str]] = {
     "packet fields": lambda: _fields(packet.FIELDS),
@@ -415,6 +444,10 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "link sizes": _link_sizes,
     "link counters": lambda: table(("counter", "counts"), COUNTERS.items()),
     "link undetected errors": _link_undetected,
+    "uart header": lambda: _fields(uart_frame.HEADER),
+    "uart kinds": lambda: _enumeration(uart_frame.Kind),
+    "uart groups": _uart_groups,
+    "uart sizes": _uart_sizes,
     "latencies": lambda: table(
         ("result of", "used by", "cycles, preset d1"), core_timing.latency_rows(PRESETS["d1"])
     ),

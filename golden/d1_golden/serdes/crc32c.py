@@ -25,6 +25,7 @@ __all__ = [
     "advance",
     "crc32c",
     "retreat",
+    "update_bytes",
     "update_half",
     "update_word",
 ]
@@ -67,10 +68,19 @@ _TABLES = _tables()
 
 def crc32c(data: bytes) -> int:
     """Return the check value of bytes."""
-    register = PRESET
+    return update_bytes(PRESET, data) ^ PRESET
+
+
+def update_bytes(register: int, data: bytes) -> int:
+    """Return the register after bytes."""
+    return int(_update_bytes(np.uint64(register), np.frombuffer(data, np.uint8)))
+
+
+@njit(cache=True)
+def _update_bytes(register: np.uint64, data: NDArray[np.uint8]) -> np.uint64:
     for byte in data:
-        register = register >> 8 ^ int(_TABLES[0, (register ^ byte) & 0xFF])
-    return register ^ PRESET
+        register = register >> np.uint64(8) ^ _TABLES[0, (register ^ np.uint64(byte)) & _BYTE]
+    return register
 
 
 @njit(cache=True)

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.serdes.crc32c import CRC_BITS, PRESET, advance, retreat
 from d1_golden.serdes.params import WORD_BITS, LinkParams
 
-__all__ = ["Crc32c"]
+__all__ = ["Crc32c", "byte_step"]
 
 
 class Crc32c(wiring.Component):
@@ -102,3 +102,11 @@ def _product(columns: list[int], vector: Value) -> Value:
     """Return the product of a matrix, given by columns, with a vector of bits."""
     rows = [sum((c >> row & 1) << n for n, c in enumerate(columns)) for row in range(CRC_BITS)]
     return Cat((vector & row).xor() for row in rows)
+
+
+def byte_step(register: Value, byte: Value) -> Value:
+    """Return the register after eight bits, the least significant first.
+
+    Golden twin: `d1_golden.serdes.crc32c.update_bytes`.
+    """
+    return _product([advance(1 << n, 8) for n in range(CRC_BITS)], register ^ byte)

@@ -1,0 +1,1 @@
+"""What a node on an FPGA has around it: the serial line to its host."""
