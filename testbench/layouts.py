@@ -7,7 +7,18 @@ from amaranth.hdl import Shape
 from amaranth.lib import data
 from numpy.typing import NDArray
 
-__all__ = ["pack_rows"]
+__all__ = ["pack_lanes", "pack_rows"]
+
+
+def pack_lanes(width: int, values: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Return what lanes of so many bits carry, one row a clock, as rows of a port."""
+    bits = np.unpackbits(
+        np.ascontiguousarray(values, "<u8").view(np.uint8).reshape(*values.shape, 8),
+        axis=2,
+        bitorder="little",
+    )[:, :, :width].reshape(len(values), -1)
+    bits = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 32)))
+    return np.packbits(bits, axis=1, bitorder="little").view("<u4")
 
 
 def pack_rows(

@@ -10,7 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from d1_golden.serdes.link_bench import ENDS, LinkBench
+from d1_golden.serdes.link_bench import LinkBench
+from d1_golden.serdes.link_users import ENDS
 from d1_golden.serdes.params import LINKS, LinkParams
 from d1_golden.serdes.row_channel import ChannelFaults
 
@@ -33,8 +34,7 @@ def run_rtl(params: LinkParams, bench: LinkBench, packets: int) -> None:
     """Run a bench and the RTL of both ends beside it until so many packets have arrived."""
     models = [open_link_layer(params) for _ in range(ENDS)]
     while bench.received.sum() < packets:
-        record = bench.run(_CHUNK, record=True)
-        assert record is not None
+        record = bench.record(_CHUNK)
         for end, model in enumerate(models):
             play_record(model, params, record, end)
         if bench.clocks > _CLOCKS_PER_PACKET * packets + _CHUNK:

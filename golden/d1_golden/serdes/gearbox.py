@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .params import BLOCK_BITS, WORD_BITS
 
-__all__ = ["QUEUE_DTYPE", "gear_down", "gear_up", "new_queues", "wants_block"]
+__all__ = ["QUEUE_DTYPE", "clear_queue", "gear_down", "gear_up", "new_queues", "wants_block"]
 
 #: A queue of bits. `level` of them are used, between clocks less than a block; the oldest is bit 0
 #: of `low`, then come those of `high` and `top`. All above `level` are zero.
@@ -28,6 +28,13 @@ _ONE = np.uint64(1)
 def new_queues(lanes: int) -> NDArray[np.void]:
     """Return an empty queue for each lane."""
     return np.zeros(lanes, QUEUE_DTYPE)
+
+
+@njit(cache=True)
+def clear_queue(queue: np.void) -> None:
+    """Take all bits out."""
+    queue["low"] = queue["high"] = queue["top"] = 0
+    queue["level"] = 0
 
 
 @njit(cache=True)

@@ -36,6 +36,7 @@ __all__ = [
     "Shape",
     "make_end",
     "make_shape",
+    "row_controls",
     "row_kind",
     "step",
 ]
@@ -232,6 +233,17 @@ def row_kind(lanes, control, error):
     if control == (1 << lanes) - 1:
         return _STATUS
     return _BAD
+
+
+@njit(cache=True)
+def row_controls(lanes, kind):
+    """Return the marks of the words of a row of a kind, a bit for each; the inverse of `row_kind`.
+
+    A bad row has none.
+    """
+    if kind == _STATUS:
+        return (1 << lanes) - 1
+    return 1 << (lanes - 1) if kind == _LAST else 0
 
 
 @njit(cache=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .block import MarkerField, RowMode, SyncHeader, is_marker, marker_field, required_lanes
 from .block_lock import is_valid_header, judge_header, new_locks, unlock
-from .gearbox import gear_up, new_queues
+from .gearbox import clear_queue, gear_up, new_queues
 from .params import BLOCK_BITS, ROW_NUMBERS, LinkParams
 from .scrambler import SCRAMBLER_START, descramble
 
@@ -29,6 +29,7 @@ __all__ = [
     "new_receive_state",
     "patience_cycles",
     "receive_cycle",
+    "reset_receiver",
 ]
 
 #: Marker intervals without a marker after which a lane does not count as arriving.
@@ -45,6 +46,7 @@ class BondState(enum.IntEnum):
 
 _DOWN, _CATCH_UP, _UP = int(BondState.DOWN), int(BondState.CATCH_UP), int(BondState.UP)
 _CONTROL, _DATA = int(SyncHeader.CONTROL), int(SyncHeader.DATA)
+_START = np.uint64(SCRAMBLER_START)
 _HEADER_MASK = _CONTROL | _DATA
 _FULL, _HIGH = int(RowMode.FULL), int(RowMode.HIGH)
 _LANE, _MODE = int(MarkerField.LANE), int(MarkerField.MODE)
@@ -168,6 +170,23 @@ def new_receive_state(params: LinkParams) -> ReceiveState:
         row_words=np.zeros(lanes, np.uint64),
         row_flags=np.zeros(2, np.int64),
     )
+
+
+@njit(cache=True)
+def reset_receiver(state: ReceiveState) -> None:
+    """Bring every register to its state after reset; memories keep what they hold."""
+    bond = state.bond[0]
+    bond["state"] = bond["read"] = bond["mode"] = bond["arriving"] = bond["wait"] = 0
+    bond["valid"] = bond["odd"] = bond["first"] = bond["peer_up"] = bond["reversed"] = False
+    bond["peer_arriving"] = 0
+    for k in range(state.lanes):
+        clear_queue(state.queues[k])
+        unlock(state.locks[k])
+        state.blocks[k]["valid"] = False
+        lane = state.lane[k]
+        lane["before"] = _START
+        lane["valid"] = lane["inverted"] = lane["marked"] = lane["mirrored"] = lane["up"] = False
+        lane["write"] = lane["mode"] = lane["lanes"] = lane["silent"] = 0
 
 
 @njit(cache=True)

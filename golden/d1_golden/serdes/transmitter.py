@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from .block import RowMode, SyncHeader, marker_word
-from .gearbox import gear_down, new_queues, wants_block
+from .gearbox import clear_queue, gear_down, new_queues, wants_block
 from .params import ROW_NUMBERS, LinkParams
 from .scrambler import SCRAMBLER_START, scramble
 
@@ -21,11 +21,13 @@ __all__ = [
     "PhysicalTransmitter",
     "TransmitState",
     "new_transmit_state",
+    "reset_transmitter",
     "row_mode",
     "transmit_cycle",
 ]
 
 _CONTROL, _DATA = int(SyncHeader.CONTROL), int(SyncHeader.DATA)
+_START = np.uint64(SCRAMBLER_START)
 _FULL, _LOW, _HIGH = int(RowMode.FULL), int(RowMode.LOW), int(RowMode.HIGH)
 
 _REGISTERS = np.dtype(
@@ -83,6 +85,18 @@ def new_transmit_state(params: LinkParams) -> TransmitState:
         queues=new_queues(params.lanes),
         out=np.zeros(params.lanes, np.uint64),
     )
+
+
+@njit(cache=True)
+def reset_transmitter(state: TransmitState) -> None:
+    """Bring every register to its state after reset."""
+    registers = state.registers[0]
+    registers["row"] = registers["mode"] = registers["since"] = registers["arriving"] = 0
+    registers["second"] = registers["up"] = False
+    for lane in range(state.lanes):
+        state.headers[lane], state.words[lane] = _CONTROL, _START
+        state.out[lane] = 0
+        clear_queue(state.queues[lane])
 
 
 @njit(cache=True)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from d1_golden.serdes.frame import CONTROL_FIELDS, LinkState, encode_frame, unpack_word
-from d1_golden.serdes.link_bench import LinkBench, Traffic
+from d1_golden.serdes.link_bench import LinkBench
+from d1_golden.serdes.link_users import Traffic
 from d1_golden.serdes.params import LINKS
 from d1_golden.serdes.row_channel import ChannelFaults
 
@@ -108,7 +109,7 @@ def test_a_reset_is_detected_within_a_round_trip_and_reported_with_what_was_in_f
     bench.run(1000)
     bench.reset(1)
     bench.set_traffic(Traffic(offer=NOTHING))
-    record = bench.run(2000, record=True)
+    record = bench.record(2000)
     reports = np.flatnonzero(record.outputs["report_valid"][:, 0])
     assert len(reports) == 1
     assert bench.delay < reports[0] <= bench.delay + 12
@@ -131,7 +132,7 @@ def test_an_end_that_is_not_reset_is_not_reported():
 
 def test_a_link_is_open_after_three_trips_and_the_rows_in_between():
     bench = quiet()
-    record = bench.run(2000, record=True)
+    record = bench.record(2000)
     opened = [int(np.argmax(record.outputs["state"][:, end] == LinkState.OPEN)) for end in (0, 1)]
     assert 0 < max(opened) <= 4 * (bench.delay + 10)
 
@@ -188,7 +189,7 @@ def test_a_wrong_bit_costs_at_most_a_round_trip_and_50_clocks(traffic):
             bench.run(1)
         arrival = bench.clocks - 1 + bench.delay
         first = bench.clocks
-        record = bench.run(1500, record=True)
+        record = bench.record(1500)
         got = np.zeros(1500, bool)
         for name in ("request", "reply"):
             taken = record.inputs[f"{name}_ready"] & record.outputs[f"{name}_valid"]
@@ -216,7 +217,7 @@ def test_rows_are_what_the_layout_of_frames_says():
     bench.run(2000)
     bench.send(0, 0, 6)
     bench.send(0, 1, 5)
-    record = bench.run(100, record=True)
+    record = bench.record(100)
     outputs, inputs = record.outputs[:, 0], record.inputs[:, 0]
     sent = (outputs["row_valid"] & inputs["row_ready"]) == 1
     entered = {0: [], 1: []}

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from d1_golden.serdes.link_bench import LinkBench, Traffic
+from d1_golden.serdes.link_bench import LinkBench
+from d1_golden.serdes.link_users import Traffic
 from d1_golden.serdes.params import LINKS, LinkParams
 
 D1 = LINKS["d1"]

@@ -8,7 +8,8 @@ import pytest
 from amaranth.hdl import Shape
 from d1_golden.packet import PACKET_DTYPE
 from d1_golden.serdes.frame import LinkState
-from d1_golden.serdes.link_bench import LinkBench, Traffic
+from d1_golden.serdes.link_bench import LinkBench
+from d1_golden.serdes.link_users import Traffic
 from d1_golden.serdes.params import LINKS, WORD_BITS
 from d1_golden.serdes.row_channel import ChannelFaults
 from d1_rtl.serdes.blocks import row_layout
@@ -58,7 +59,7 @@ def start(model, bench, *, end):
 
 def play(model, bench, clocks, *, end):
     start(model, bench, end=end)
-    record = bench.run(clocks, record=True)
+    record = bench.record(clocks)
     play_record(model, bench.params, record, end)
     return record
 
@@ -98,7 +99,7 @@ def test_the_same_holds_for_resets_and_new_training_at_any_time(model):
 def test_a_difference_of_one_bit_is_noticed(model, output, message):
     bench = LinkBench(params=D1, delay=DELAY, traffic=UNEVEN)
     start(model, bench, end=0)
-    record = bench.run(1500, record=True)
+    record = bench.record(1500)
     clock = int(np.flatnonzero(record.outputs["row_valid"][:, 0])[1000])
     record.outputs[output][clock, 0] ^= 1
     with pytest.raises(AssertionError, match=f"{message} must be"):

@@ -10,7 +10,7 @@ from d1_rtl.serdes.physical_layer import PhysicalLayer
 from d1_rtl.sim.native import NativeModel
 
 from testbench.lane_pair import EndTrace, LanePair
-from testbench.layouts import pack_rows
+from testbench.layouts import pack_lanes, pack_rows
 
 #: Bits of a lane, lanes, and clocks between two events. What depends on the width are the
 #: gearboxes, which tests/rtl/serdes/test_coding.py has in all of them.
@@ -57,23 +57,12 @@ def inputs_of(params, trace):
         row_layout(params), words=unsigned(trace.i_words), controls=unsigned(trace.i_controls)
     )
     return {
-        "lanes_i": packed_lanes(params, trace.lanes_i),
+        "lanes_i": pack_lanes(params.lane_width, trace.lanes_i),
         "disabled": unsigned(trace.disabled),
         "restart": unsigned(trace.restart),
         "i__valid": unsigned(trace.i_valid),
         "i__payload": row,
     }
-
-
-def packed_lanes(params, values):
-    """Return what the lanes carry, as rows of a port: each value has as many bits as a lane."""
-    bits = np.unpackbits(
-        np.ascontiguousarray(values, "<u8").view(np.uint8).reshape(*values.shape, 8),
-        axis=2,
-        bitorder="little",
-    )[:, :, : params.lane_width].reshape(len(values), -1)
-    bits = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 32)))
-    return np.packbits(bits, axis=1, bitorder="little").view("<u4")
 
 
 def outputs_of(params, trace):
@@ -87,7 +76,7 @@ def outputs_of(params, trace):
         [unsigned(trace.o_words).view(np.uint32), flags.astype(np.uint32)[:, None]], axis=1
     )
     return {
-        "lanes_o": packed_lanes(params, trace.lanes_o),
+        "lanes_o": pack_lanes(params.lane_width, trace.lanes_o),
         "o__valid": unsigned(trace.o_valid),
         "o__payload": payload * delivered,
         "report": pack_rows(
