@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from d1_golden.serdes.end_bench import EndBench, EndRecord
 from d1_golden.serdes.link_end import LANE_COUNTERS
@@ -76,32 +74,32 @@ class EndPair:
 
     Parameters
     ----------
-    bench
-        A bench that has just been made, or both ends of which are to be reset.
+    params
+        The link.
 
     Members
     -------
+    models : tuple[NativeModel, NativeModel]
+        The ends.
     packets : int
-        Packets that the RTL has handed to its users.
+        Packets of the present bench that the RTL has handed to its users.
     """
 
+    models: tuple[NativeModel, NativeModel]
     packets: int
 
-    def __init__(self, bench: EndBench):
-        self._bench = bench
-        self.packets = 0
-        self._models = [open_end(bench.params) for _ in range(ENDS)]
-        self._start()
+    def __init__(self, params: LinkParams):
+        self.models = (open_end(params), open_end(params))
 
-    def _start(self) -> None:
-        """Reset both ends in both realisations and give them the session numbers of the RTL."""
-        bench = self._bench
+    def join(self, bench: EndBench) -> None:
+        """Reset both ends, in a bench and in RTL, and give them the RTL's session numbers."""
+        self._bench, self.packets = bench, 0
         session = link_status_layout(bench.params)["session"]
         mask = (1 << session.width) - 1
         for end in range(ENDS):
             bench.reset(end)
         bench.run(1)
-        for end, model in enumerate(self._models):
+        for end, model in enumerate(self.models):
             model.set("rst", 1)
             model.step()
             model.set("rst", 0)
@@ -110,17 +108,17 @@ class EndPair:
     def run(self, clocks: int) -> EndRecord:
         """Run the bench, compare the RTL of both ends in every clock, return the record."""
         record = self._bench.record(clocks)
-        for end, model in enumerate(self._models):
+        for end, model in enumerate(self.models):
             self.packets += play_end(model, self._bench.params, record, end)
         return record
 
     def close(self) -> None:
         """Free the models."""
-        for model in self._models:
+        for model in self.models:
             model.close()
 
     def __enter__(self) -> EndPair:
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

@@ -1,86 +1,117 @@
-"""Run the link layer for long: goodput and latency against the rate of bit errors.
+"""Run a link for long at each rate of bit errors; write what it did to docs/link_figures.json.
 
-For each rate the golden model carries packets both ways, all of which have to arrive once and in
-order, and the RTL of both ends is played the same traffic and compared in every clock. Prints a
-table in Markdown. About an hour with the default numbers of packets.
+Both ends are full in both planes, each lane is later by a random time up to 32 blocks, and every
+packet has to arrive once, in order and unchanged. There are three models of the link: the RTL of
+both whole ends, compared with the golden ones in every clock; the golden ones alone; and, for many
+packets, golden link layers alone with a channel for rows between them that takes as long.
+
+Figures of other rates and models stay in the file. tools/write_docs.py makes table and curve of it.
 """
 
 import argparse
-import sys
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
+from d1.link_figures import FIGURES, MODELS, Figures, read_figures
+from d1_golden.serdes.end_bench import EndBench
 from d1_golden.serdes.link_bench import LinkBench
-from d1_golden.serdes.link_users import ENDS
-from d1_golden.serdes.params import LINKS, LinkParams
+from d1_golden.serdes.link_users import ENDS, LinkUsers
+from d1_golden.serdes.params import LINKS
 from d1_golden.serdes.row_channel import ChannelFaults
 
-from testbench.link_player import open_link_layer, play_record
+from testbench.end_player import EndPair
 
 RATES = (0.0, 1e-9, 1e-7, 1e-6, 1e-5, 1e-4)
+LINK = LINKS["d1"]
+#: Clocks until links are trained and full; what is measured comes later.
+_START = 5_000
 #: Clocks that are recorded at a time.
-_CHUNK = 20_000
-#: Of which a packet of a full link at the worst rate needs less than these.
+_CHUNK = 10_000
+#: A packet of a full link needs less at the worst rate.
 _CLOCKS_PER_PACKET = 200
 
 
-def bench_of(params: LinkParams, rate: float, seed: int) -> LinkBench:
-    """Return two ends with the longest way between them that the link is made for."""
-    delay = params.flight_cycles + params.coding_cycles
-    return LinkBench(params=params, delay=delay, faults=ChannelFaults(bit_errors=rate), seed=seed)
+def run_layers(rate: float, packets: int, seed: int) -> Figures:
+    """Run golden link layers, with the way between them that whole ends have."""
+    lanes = EndBench(params=LINK, skewed=True, seed=seed)
+    bench = LinkBench(params=LINK, delay=lanes.row_clocks, seed=seed)
+    bench.run(_START)
+    bench.set_faults(ChannelFaults(bit_errors=rate))
+    return measure(bench, packets, bench.run)
 
 
-def run_rtl(params: LinkParams, bench: LinkBench, packets: int) -> None:
-    """Run a bench and the RTL of both ends beside it until so many packets have arrived."""
-    models = [open_link_layer(params) for _ in range(ENDS)]
+def run_ends(rate: float, packets: int, seed: int) -> Figures:
+    """Run golden whole ends."""
+    bench = EndBench(params=LINK, skewed=True, seed=seed)
+    bench.run(_START)
+    bench.set_errors(rate)
+    return measure(bench, packets, bench.run)
+
+
+def run_rtl(rate: float, packets: int, seed: int) -> Figures:
+    """Run golden whole ends and the RTL of both beside them."""
+    bench = EndBench(params=LINK, skewed=True, seed=seed)
+    with EndPair(LINK) as pair:
+        pair.join(bench)
+        pair.run(_START)
+        bench.set_errors(rate)
+        figures = measure(bench, packets, lambda clocks, *, packets: pair.run(clocks))
+        if pair.packets != bench.received.sum():
+            raise AssertionError(f"the RTL must deliver {bench.received.sum()}, not {pair.packets}")
+    return figures
+
+
+def measure(bench: LinkUsers, packets: int, run: Callable[..., object]) -> Figures:
+    """Run until so many packets in all have arrived and return the figures from now on."""
+    bench.restart_latencies()
+    start = [bench.progress(end) for end in range(ENDS)]
+    replays = sum(bench.counters(end)["replays"] for end in range(ENDS))
+    last = start[0][0] + _CLOCKS_PER_PACKET * packets
     while bench.received.sum() < packets:
-        record = bench.record(_CHUNK)
-        for end, model in enumerate(models):
-            play_record(model, params, record, end)
-        if bench.clocks > _CLOCKS_PER_PACKET * packets + _CHUNK:
-            raise TimeoutError(f"{bench.received.sum()} of {packets} packets in {bench.clocks}")
-    for model in models:
-        model.close()
+        run(_CHUNK, packets=packets)
+        if bench.clocks > last:
+            raise TimeoutError(f"{bench.received.sum()} of {packets} packets by clock {last}")
+    if bench.lost.any():
+        raise AssertionError(f"no packet must be lost, but {bench.lost.sum()} are")
+    least, most, mean = bench.latencies
+    return Figures(
+        packets=int(bench.received.sum()),
+        clocks=bench.clocks,
+        goodput=sum(bench.efficiency(end, start[end]) for end in range(ENDS)) / ENDS,
+        least_latency=least,
+        mean_latency=mean,
+        most_latency=most,
+        replays=sum(bench.counters(end)["replays"] for end in range(ENDS)) - replays,
+    )
 
 
-def figures(bench: LinkBench) -> Iterator[str]:
-    """Yield packets, share of the lanes' bits, mean and longest latency, and replays."""
-    _, most, mean = bench.latencies
-    yield f"{bench.received.sum():.3g}"
-    yield f"{sum(bench.efficiency(end) for end in range(ENDS)) / ENDS:.4f}"
-    yield f"{mean:.0f}"
-    yield f"{most}"
-    yield f"{sum(bench.counters(end)['replays'] for end in range(ENDS))}"
+RUNS = dict(zip(MODELS, (run_rtl, run_ends, run_layers), strict=True))
+#: Packets of each model.
+PACKETS = dict(zip(MODELS, (10**6, 10**7, 10**8), strict=True))
 
 
-def main() -> int:
+def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--link", default="d1", choices=sorted(LINKS))
-    parser.add_argument("--golden", type=float, default=1e8, help="packets in the golden model")
-    parser.add_argument("--rtl", type=float, default=1e6, help="packets in the RTL; 0 for none")
+    parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS)
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
+    parser.add_argument("--packets", type=float, help="in place of 10^6, 10^7, 10^8 by model")
     parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    params = LINKS[arguments.link]
-    print("| bit errors | by | packets | goodput | mean latency | longest | replays |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for rate in arguments.rates:
-        for by, packets in (("golden", int(arguments.golden)), ("RTL", int(arguments.rtl))):
-            if not packets:
-                continue
+    options = parser.parse_args()
+    for model in options.models:
+        for rate in options.rates:
             started = time.monotonic()
-            bench = bench_of(params, rate, arguments.seed)
-            if by == "RTL":
-                run_rtl(params, bench, packets)
-            else:
-                bench.run_packets(packets, clocks=_CLOCKS_PER_PACKET * packets)
-            if bench.lost.any():
-                raise AssertionError(f"no packet must be lost, but {bench.lost.sum()} are")
-            print(f"| {rate:g} | {by} | {' | '.join(figures(bench))} |", flush=True)
-            print(f"{rate:g} {by}: {time.monotonic() - started:.0f} s", file=sys.stderr)
-    return 0
+            packets = int(options.packets or PACKETS[model])
+            figures = RUNS[model](rate, packets, options.seed)
+            everything = read_figures() | {(model, rate): figures}
+            rows = [
+                {"model": model, "rate": rate, **figures._asdict()}
+                for (model, rate), figures in sorted(everything.items())
+            ]
+            FIGURES.write_text(json.dumps(rows, indent=2) + "\n")
+            print(f"{time.monotonic() - started:.0f} s: {model}, {rate:g}: {figures}", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""Write the generated tables of docs/, and the header for C, from the specification in d1_golden.
+"""Write the generated tables and curves of docs/, and the header for C, from what they show.
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`; NAME is a key of SECTIONS.
 With --check nothing is written, and the exit code is 1 if a file is out of date.
@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 from d1.c_header import HEADER, c_header
+from d1.link_figures import MODELS, PICTURE, curves, read_figures
 from d1_golden import isa, packet, transfer
 from d1_golden.csr import CSRS, Cause
 from d1_golden.fpga import frame as uart_frame
@@ -23,6 +24,7 @@ from d1_golden.isa import INSTRUCTIONS, OPERANDS, Extension, Instruction, Operan
 from d1_golden.memory_map import REGISTERS, Command, ThreadStatus
 from d1_golden.params import PRESETS
 from d1_golden.serdes import frame
+from d1_golden.serdes.link_end import LANE_COUNTERS
 from d1_golden.serdes.link_layer import COUNTERS
 from d1_golden.serdes.params import LINKS
 from d1_golden.serdes.undetected_errors import undetected_probability, undetected_sets
@@ -422,6 +424,27 @@ def _uart_sizes() -> str:
     return table(("frame with", "bytes"), [*sizes, ("no packet", uart_frame.line_bytes())])
 
 
+def _link_measured() -> str:
+    """Return the figures of long runs."""
+    runs = read_figures()
+    rows = (
+        (
+            f"{rate:g}",
+            model,
+            f"{figures.packets:.3g}",
+            f"{figures.goodput:.4f}",
+            f"{figures.mean_latency:.0f}",
+            figures.most_latency,
+            figures.replays,
+        )
+        for (model, rate), figures in sorted(
+            runs.items(), key=lambda run: (run[0][1], MODELS.index(run[0][0]))
+        )
+    )
+    head = ("bit errors", "model", "packets", "goodput", "mean latency", "longest", "replays")
+    return table(head, rows)
+
+
 #: What each generated section holds.
 SECTIONS: dict[str, Callable[[], str]] = {
     "packet fields": lambda: _fields(packet.FIELDS),
@@ -442,7 +465,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "link status word": lambda: _fields(frame.STATUS_FIELDS),
     "link states": lambda: _enumeration(frame.LinkState),
     "link sizes": _link_sizes,
-    "link counters": lambda: table(("counter", "counts"), COUNTERS.items()),
+    "link counters": lambda: table(("counter", "counts"), (COUNTERS | LANE_COUNTERS).items()),
+    "link measured": _link_measured,
     "link undetected errors": _link_undetected,
     "uart header": lambda: _fields(uart_frame.HEADER),
     "uart kinds": lambda: _enumeration(uart_frame.Kind),
@@ -471,7 +495,8 @@ def main() -> int:
     pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     # Sections first: that takes long, and a page may be edited meanwhile.
     sections = {name: partial(str, make()) for name, make in SECTIONS.items()}
-    new = {page: fill(page.read_text(), sections) for page in pages} | {HEADER: c_header()}
+    new = {page: fill(page.read_text(), sections) for page in pages}
+    new |= {HEADER: c_header(), PICTURE: str(curves(read_figures()))}
     stale = [path for path, text in new.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         print(f"{path.relative_to(ROOT)}: {'is out of date' if check else 'written'}")

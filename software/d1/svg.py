@@ -84,15 +84,19 @@ class Svg:
         self.text(x - 4, y + 9, low, size=10, anchor="end")
         self.text(x + width + 4, y + 9, high, size=10)
 
-    def write(self, path: Path) -> None:
-        """Write the picture to a file."""
+    def __str__(self) -> str:
+        """Return the picture as SVG."""
         width, height = self._size
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
             f'viewBox="0 0 {width:g} {height:g}" font-family="sans-serif">'
         )
+        return "\n".join([head, *self._parts, "</svg>", ""])
+
+    def write(self, path: Path) -> None:
+        """Write the picture to a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join([head, *self._parts, "</svg>", ""]))
+        path.write_text(str(self))
 
     def _add(self, start: str, inside: str, name: str) -> None:
         self._parts.append(f"{start}>{inside}</{name}>" if inside else f"{start}/>")

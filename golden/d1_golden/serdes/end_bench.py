@@ -19,7 +19,7 @@ from .frame import LinkState
 from .link_end import LANE_COUNTERS, EndState, end_cycle, new_end_state
 from .link_layer import INPUTS, RowKind, row_kind
 from .link_users import COMMON_OUTPUTS, ENDS, LinkUsers, check_clock, note_outputs, offer
-from .params import MAX_LANES
+from .params import BLOCK_BITS, MAX_LANES
 from .receiver import BondState, ReceiveState, new_receive_state, receive_cycle
 from .row_channel import ChannelFaults, head_is_due, make_channel, pop, push
 from .transmitter import TransmitState, new_transmit_state, transmit_cycle
@@ -32,6 +32,8 @@ _STATUS = RowKind.STATUS
 _LONG_QUEUE = 64
 #: Clocks that a row spends in a repeater, enough for frames to change places.
 _REPEATER_CLOCKS = 40
+#: Clocks of a row in both physical layers beside two rows' time, the mean.
+_CODING_CLOCKS = 5
 _PHYSICAL = (
     *("up", "peer_up", "reversed", "receive_mode", "transmit_mode"),
     *("arriving", "peer_arriving", "locked", "inverted"),
@@ -220,6 +222,16 @@ class EndBench(LinkUsers):
         channels = tuple(channel.state for channel in self.channels)
         ends = (self.states, self.ends, self._inputs, channels, self._repeater)
         _run(self._shape, *ends, self._users, self._software, self._log, clocks, goal)
+
+    @property
+    def row_clocks(self) -> int:
+        """Clocks from a row being taken at one end to its delivery at the other, the mean way.
+
+        That of the slowest lane, and seven or eight clocks (docs/lanes.md).
+        """
+        slowest = [int(channel.state.delay.max()) for channel in self.channels]
+        bits = sum(slowest) / ENDS + 2 * BLOCK_BITS
+        return round(bits / self.params.lane_width + _CODING_CLOCKS)
 
     def record(self, clocks: int) -> EndRecord:
         """Run for some clocks and return what the ports of both ends were."""

@@ -336,6 +336,11 @@ class LinkUsers(ABC):
         return self._users["received"][0]
 
     @property
+    def under_way(self) -> NDArray[np.int64]:
+        """Packets that have entered and neither arrived nor been reported, by sender and plane."""
+        return np.maximum(self._users["made"][0] - self._users["expected"][0], 0)
+
+    @property
     def lost(self) -> NDArray[np.int64]:
         """Packets that were lost by resets and reported, by the end that sent them and plane."""
         return self._users["lost"][0]
