@@ -72,7 +72,7 @@ regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= LENGTH
 
 million: $(INSTALLED) ## a million random instructions on each preset; writes docs/regression.json: 3 minutes
 	for preset in d1 fpga tiny; do \
-	  $(BIN)/d1 regression --preset $$preset --seed $(SEED) --instructions 1000000 --length 1200 \
+	  $(BIN)/d1 regression --preset $$preset --seed $(SEED) --instructions 1000000 --length 600 \
 	    --least 100 --record docs/regression.json || exit 1; done
 	$(BIN)/python tools/write_docs.py
 

@@ -14,6 +14,7 @@ from d1_golden.memory_map import CounterRegister, ThreadStatus
 
 KEYS = [
     "sim_native_cycles_per_s",
+    "sim_idle_cost_ratio",
     "sim_cocotb_cycles_per_s",
     "sim_gemm_mac_per_s",
     "golden_gemm_mac_per_s",
@@ -42,6 +43,7 @@ KEYS = [
 ]
 GOOD = {
     "sim_native_cycles_per_s": 60e3,
+    "sim_idle_cost_ratio": 0.1,
     "sim_cocotb_cycles_per_s": 20e3,
     "sim_gemm_mac_per_s": 15e6,
     "golden_gemm_mac_per_s": 2e8,

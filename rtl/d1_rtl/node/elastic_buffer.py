@@ -15,6 +15,8 @@ class ElasticBuffer(wiring.Component):
     """A queue whose every output, `i.ready` included, comes straight from a register.
 
     Latency 1 cycle; one transfer per cycle at either end, sustained, whatever the other end does.
+    One with a shortcut has latency 0 while it is empty; then only `i.ready` and `level` come
+    straight from registers.
 
     Golden twin: none; the order and contents of a stream do not change.
 
@@ -24,6 +26,8 @@ class ElasticBuffer(wiring.Component):
         Shape of the payload.
     depth
         Entries, at least 2: with one the throughput would be halved.
+    shortcut
+        What comes into the empty queue is at `o` in the same cycle.
 
     Members
     -------
@@ -43,10 +47,11 @@ class ElasticBuffer(wiring.Component):
     o: stream.Interface
     level: Signal
 
-    def __init__(self, shape: ShapeLike | ShapeCastable, *, depth: int = 2):
+    def __init__(self, shape: ShapeLike | ShapeCastable, *, depth: int = 2, shortcut: bool = False):
         if depth < 2:
             raise ValueError(f"depth must be at least 2, not {depth!r}")
         self._depth = depth
+        self._shortcut = shortcut
         #: The oldest first, which is the output. For proofs; nobody else looks at them.
         self.entries = [Signal(shape, name=f"entry_{n}") for n in range(depth)]
         super().__init__(
@@ -67,12 +72,20 @@ class ElasticBuffer(wiring.Component):
             self.o.valid.eq(o_valid),
             self.o.payload.eq(entries[0]),
         ]
+        passes = Signal()
+        if self._shortcut:
+            with m.If(~o_valid):
+                m.d.comb += [
+                    self.o.valid.eq(self.i.valid & i_ready),
+                    self.o.payload.eq(self.i.payload),
+                    passes.eq(self.o.ready),
+                ]
         take = Signal()
         give = Signal()
         kept = Signal.like(self.level)  # entries that stay
         level = Signal.like(self.level)  # in the next cycle
         m.d.comb += [
-            take.eq(self.i.valid & i_ready),
+            take.eq(self.i.valid & i_ready & ~passes),
             give.eq(self.o.ready & o_valid),
             kept.eq(self.level - give),
             level.eq(kept + take),

@@ -32,8 +32,8 @@ _OFFSET_BITS = (LINE_BYTES - 1).bit_length()
 class ReplyReceiver(wiring.Component):
     """Keep account of replies that are to come, and write the lines that they bring.
 
-    A reply is taken in the cycle after its transfer, one per cycle, unless a line waits for its
-    bank. Replies may come in any order; those that nobody waits for are dropped. Numbers are given
+    A reply is taken in the cycle of its transfer, one per cycle, unless a line waits for its bank.
+    Replies may come in any order; those that nobody waits for are dropped. Numbers are given
     to READs in turn, so a READ that is not answered holds up the one `READS` after it.
 
     Golden twin: `d1_golden.node.communication._accept`.
@@ -93,7 +93,7 @@ class ReplyReceiver(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.replies = replies = ElasticBuffer(packet_layout())
+        m.submodules.replies = replies = ElasticBuffer(packet_layout(), shortcut=True)
         wiring.connect(m, wiring.flipped(self.i), replies.i)
         reply = replies.o.payload
         tag: Any = Signal(tag_layout())
@@ -144,7 +144,7 @@ class ReplyReceiver(wiring.Component):
         m.d.comb += [
             self.read_free.eq(~under_way.bit_select(self.read_number, 1)),
             self.acknowledge_free.eq(acknowledgements != ACKNOWLEDGEMENTS),
-            self.busy.eq(replies.o.valid),
+            self.busy.eq(replies.level.any()),
         ]
         with m.If(sent.valid & sent.reads):
             m.d.sync += [

@@ -45,10 +45,10 @@ class TransferEngine(wiring.Component):
     """Carry out push, pull, broadcast, post and lists of them.
 
     Instructions are begun in the order in which they come; their lines and those of the list that
-    runs take turns. One line per cycle: the WRITE of a push is at `o_request` four cycles after its
-    instruction is at `i`. Up to `request_sender.READS` READs and as many acknowledgements may be on
-    their way. Instructions have been checked (`TransferCheck`); what goes wrong later is counted in
-    the status line.
+    runs take turns. One line per cycle: the WRITE of a push is at `o_request` three cycles after
+    its instruction is at `i`. Up to `request_sender.READS` READs and as many acknowledgements may
+    be on their way. Instructions have been checked (`TransferCheck`); what goes wrong later is
+    counted in the status line.
 
     Golden twin: `d1_golden.node.communication`.
 
@@ -169,7 +169,7 @@ class TransferEngine(wiring.Component):
     def _queue(self, m: Module, sequencer: LineSequencer, walker: ListWalker) -> None:
         """Queue instructions, and give each to the sequencer or to the queue of lists."""
         m.submodules.operations = operations = ElasticBuffer(
-            transfer_operation_layout(), depth=_QUEUE
+            transfer_operation_layout(), depth=_QUEUE, shortcut=True
         )
         m.submodules.lists = lists = ElasticBuffer(list_layout(), depth=_QUEUE)
         wiring.connect(m, wiring.flipped(self.i), operations.i)

@@ -205,6 +205,7 @@ struct Door {
   std::vector<uint32_t> requests;  // of an exchange, by their numbers
   size_t offered;                  // so many of them
   std::deque<Packet> refusals;     // of requests that left here
+  bool stale = false;              // what is offered is of an exchange that was given up
 };
 
 // The requests of an exchange to one place. Their tags on the way are consecutive.
@@ -297,7 +298,10 @@ class Die {
       unit.busy_cycles = 0;
     }
     for (Channel& channel : channels_) channel.packets = 0;
-    for (Door& door : doors_) door.refusals.clear();
+    for (Door& door : doors_) {
+      door.refusals.clear();
+      door.stale = false;
+    }
     random_ = seed_;  // stalls repeat from every reset
     std::fill(parts_.begin(), parts_.end(), kWorks);
   }
@@ -312,6 +316,7 @@ class Die {
     for (Door& door : doors_) {
       door.requests.clear();
       door.offered = 0;
+      door.stale = door.i_request->valid[cycle_ & 1];
     }
     for (Destination& to : destinations_) {
       to.first_tag += to.offered;
@@ -533,7 +538,10 @@ class Die {
     const unsigned now = cycle & 1, next = now ^ 1;
     bool awake = false;
     for (Door& door : doors_) {
-      accepted += door.i_request->transfers(now);
+      if (door.i_request->transfers(now)) {
+        accepted += !door.stale;
+        door.stale = false;
+      }
       awake |= offer(*door.i_request, now, wake, door.offered < door.requests.size(), [&] {
         return sent(door.requests[door.offered++]);
       });

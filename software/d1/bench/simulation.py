@@ -106,12 +106,24 @@ def require_running(device: Device) -> None:
         raise DeviceError(f"the measured program must go on, not be {state}")
 
 
+def _busy_rate(device: Device) -> float:
+    start_loop(device, MATRIX_LOOP)
+    rate = median_rate(_NATIVE_CYCLES, partial(device.link.advance, _NATIVE_CYCLES))
+    require_running(device)
+    return rate
+
+
 def _native_cycles_per_s() -> float:
     with open_device("rtl", PRESET) as device:
-        start_loop(device, MATRIX_LOOP)
-        rate = median_rate(_NATIVE_CYCLES, partial(device.link.advance, _NATIVE_CYCLES))
-        require_running(device)
-        return rate
+        return _busy_rate(device)
+
+
+def _idle_cost_ratio() -> float:
+    """Return the time of an idle cycle over that of a busy one."""
+    with open_device("rtl", PRESET) as device:
+        busy = _busy_rate(device)
+        device.reset()
+        return busy / median_rate(_NATIVE_CYCLES, partial(device.link.advance, _NATIVE_CYCLES))
 
 
 def _cocotb_cycles_per_s() -> float:
@@ -179,6 +191,14 @@ SIMULATION_METRICS: tuple[Metric, ...] = (
         f"RTL of preset {PRESET}, native driver, a loop of matrix instructions",
         _native_cycles_per_s,
         lambda results: max(50e3, 3 * results["sim_cocotb_cycles_per_s"]),
+    ),
+    Metric(
+        "sim_idle_cost_ratio",
+        "1",
+        "time that a cycle of an idle node takes over that of a busy one, native driver",
+        _idle_cost_ratio,
+        lambda _: 0.1,
+        is_cost=True,
     ),
     Metric(
         "sim_cocotb_cycles_per_s",

@@ -8,13 +8,15 @@ import pytest
 from d1_rtl.node.elastic_buffer import ElasticBuffer
 from d1_rtl.sim.native import NativeModel
 
+PORTS = ("i__ready", "level", "o__valid", "o__payload")
 
-@pytest.fixture(scope="module", params=[2, 3])
+
+@pytest.fixture(scope="module", params=[(2, False), (3, False), (2, True), (4, True)])
 def buffer(request):
-    with NativeModel(
-        ElasticBuffer(16, depth=request.param), name=f"elastic_buffer_{request.param}"
-    ) as model:
-        model.depth = request.param
+    depth, shortcut = request.param
+    component = ElasticBuffer(16, depth=depth, shortcut=shortcut)
+    with NativeModel(component, name=f"elastic_buffer_{depth}_{shortcut}") as model:
+        model.depth, model.shortcut = depth, shortcut
         yield model
 
 
@@ -35,27 +37,32 @@ def test_it_is_a_queue_of_its_depth_that_never_idles(buffer, send, take):
             offered = rng.getrandbits(16)
         ready = rng.random() < take
         # Outputs come from registers: they are what they are before the inputs of the cycle.
-        before = [buffer.get(port) for port in ("i__ready", "o__valid", "o__payload", "level")]
+        before = [buffer.get(port) for port in PORTS]
         buffer.set("i__valid", offered is not None)
         buffer.set("i__payload", offered or 0)
         buffer.set("o__ready", ready)
-        now = [buffer.get(port) for port in ("i__ready", "o__valid", "o__payload", "level")]
-        assert now == before
-        assert now[0] == (len(queue) < buffer.depth)
-        assert now[1] == (len(queue) > 0)
-        assert now[3] == len(queue)
-        if queue:
-            assert now[2] == queue[0]
+        now = [buffer.get(port) for port in PORTS]
+        assert now[:2] == before[:2] == [len(queue) < buffer.depth, len(queue)]
         full = len(queue) == buffer.depth
+        passes = buffer.shortcut and not queue and offered is not None
+        if passes:
+            assert now[2:] == [1, offered]
+        else:
+            assert now[2] == (len(queue) > 0)
+            assert buffer.shortcut or now[2:] == before[2:]
+            assert not queue or now[3] == queue[0]
         if queue and ready:
             queue.popleft()
             passed += 1
-        if offered is not None and not full:
+        if passes and ready:
+            passed += 1
+            offered = None
+        elif offered is not None and not full:
             queue.append(offered)
             offered = None
         buffer.step()
     if send == take == 1.0:
-        assert passed == 999
+        assert passed == 999 + buffer.shortcut
     assert passed > 100
 
 

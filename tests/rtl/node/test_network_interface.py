@@ -289,7 +289,7 @@ def test_packets_say_who_asks_and_only_the_last_line_is_acknowledged(model: Nati
     assert packets["data"].tobytes() == both.golden.memory[:192].tobytes()
 
 
-def test_a_push_has_its_first_packet_out_after_four_cycles_and_then_one_every_cycle(
+def test_a_push_has_its_first_packet_out_after_three_cycles_and_then_one_every_cycle(
     model: NativeModel,
 ) -> None:
     both = pair(PRESETS["tiny"], model)
@@ -298,7 +298,7 @@ def test_a_push_has_its_first_packet_out_after_four_cycles_and_then_one_every_cy
         driver.offer("transfer", Transfer(TransferOp.PUSH, 2048 * n, THERE << 24, 0).bits())
     start = driver.cycle
     driver.run(400)
-    assert driver.cycles("o_request") == [*range(start + 4, start + 4 + 256)]
+    assert driver.cycles("o_request") == [*range(start + 3, start + 3 + 256)]
 
 
 def test_pulls_keep_a_line_a_cycle_coming_over_a_distance_of_20_cycles(model: NativeModel) -> None:

@@ -117,11 +117,40 @@ def test_replies_come_in_the_order_of_requests_with_their_tags_and_sources(link)
 
 
 @pytest.mark.parametrize(("place", "hops"), [((1, 1), 1), ((2, 1), 2), ((3, 1), 1), ((2, 2), 2)])
-def test_a_read_takes_a_cycle_for_each_router_there_and_back_and_seven(link, place, hops):
+def test_a_read_takes_a_cycle_for_each_router_there_and_back_and_five(link, place, hops):
     link.run(LIMIT)
     before = link.cycles
     read(link, Place(*place).address(), LINE_BYTES)
-    assert link.cycles - before == 2 * hops + 7
+    assert link.cycles - before == 2 * hops + 5
+
+
+@pytest.mark.parametrize(("place", "hops"), [((2, 2), 0), ((1, 2), 1), ((2, 1), 1), ((1, 1), 2)])
+def test_a_pull_of_a_line_takes_ten_cycles_and_two_for_each_hop(link, place, hops):
+    program = f"""
+        li a0, 0x1000
+        li a1, {Place(*place).address(0x2000)}
+        li s0, 4  # the last round comes from the instruction store
+    round:
+        fence
+        csrr s1, mcycle
+        fence
+        csrr s2, mcycle
+        pull a0, a1, 1
+        fence
+        csrr s3, mcycle
+        addi s0, s0, -1
+        bnez s0, round
+        sd s1, 0x400(zero)
+        sd s2, 0x408(zero)
+        sd s3, 0x410(zero)
+        fence
+        ecall
+    """
+    start(link, [CENTRE], assemble(program).code)
+    link.run(LIMIT)
+    before, begin, end = read(link, CENTRE.address(0x400), LINE_BYTES).view("<u8").tolist()[:3]
+    without = begin - before  # the same without the pull
+    assert end - begin - without == 10 + 2 * hops
 
 
 def test_requests_to_one_place_are_carried_out_in_order(link):
