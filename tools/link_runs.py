@@ -12,6 +12,8 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from math import inf
+from typing import NamedTuple
 
 from d1.link_figures import FIGURES, MODELS, Figures, read_figures
 from d1_golden.serdes.end_bench import EndBench
@@ -32,46 +34,53 @@ _CHUNK = 10_000
 _CLOCKS_PER_PACKET = 200
 
 
-def run_layers(rate: float, packets: int, seed: int) -> Figures:
+class Goal(NamedTuple):
+    """When a run is over: after so many packets in all, or at a time of `time.monotonic`."""
+
+    packets: int
+    time: float
+
+
+def run_layers(rate: float, goal: Goal, seed: int) -> Figures:
     """Run golden link layers, with the way between them that whole ends have."""
     lanes = EndBench(params=LINK, skewed=True, seed=seed)
     bench = LinkBench(params=LINK, delay=lanes.row_clocks, seed=seed)
     bench.run(_START)
     bench.set_faults(ChannelFaults(bit_errors=rate))
-    return measure(bench, packets, bench.run)
+    return measure(bench, goal, bench.run)
 
 
-def run_ends(rate: float, packets: int, seed: int) -> Figures:
+def run_ends(rate: float, goal: Goal, seed: int) -> Figures:
     """Run golden whole ends."""
     bench = EndBench(params=LINK, skewed=True, seed=seed)
     bench.run(_START)
     bench.set_errors(rate)
-    return measure(bench, packets, bench.run)
+    return measure(bench, goal, bench.run)
 
 
-def run_rtl(rate: float, packets: int, seed: int) -> Figures:
+def run_rtl(rate: float, goal: Goal, seed: int) -> Figures:
     """Run golden whole ends and the RTL of both beside them."""
     bench = EndBench(params=LINK, skewed=True, seed=seed)
     with EndPair(LINK) as pair:
         pair.join(bench)
         pair.run(_START)
         bench.set_errors(rate)
-        figures = measure(bench, packets, lambda clocks, *, packets: pair.run(clocks))
+        figures = measure(bench, goal, lambda clocks, *, packets: pair.run(clocks))
         if pair.packets != bench.received.sum():
             raise AssertionError(f"the RTL must deliver {bench.received.sum()}, not {pair.packets}")
     return figures
 
 
-def measure(bench: LinkUsers, packets: int, run: Callable[..., object]) -> Figures:
-    """Run until so many packets in all have arrived and return the figures from now on."""
+def measure(bench: LinkUsers, goal: Goal, run: Callable[..., object]) -> Figures:
+    """Run and return the figures from now on."""
     bench.restart_latencies()
     start = [bench.progress(end) for end in range(ENDS)]
     replays = sum(bench.counters(end)["replays"] for end in range(ENDS))
-    last = start[0][0] + _CLOCKS_PER_PACKET * packets
-    while bench.received.sum() < packets:
-        run(_CHUNK, packets=packets)
+    last = start[0][0] + _CLOCKS_PER_PACKET * goal.packets
+    while bench.received.sum() < goal.packets and time.monotonic() < goal.time:
+        run(_CHUNK, packets=goal.packets)
         if bench.clocks > last:
-            raise TimeoutError(f"{bench.received.sum()} of {packets} packets by clock {last}")
+            raise TimeoutError(f"{bench.received.sum()} of {goal.packets} packets by clock {last}")
     if bench.lost.any():
         raise AssertionError(f"no packet must be lost, but {bench.lost.sum()} are")
     least, most, mean = bench.latencies
@@ -97,13 +106,14 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS)
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
     parser.add_argument("--packets", type=float, help="in place of 10^6, 10^7, 10^8 by model")
+    parser.add_argument("--seconds", type=float, default=inf, help="of one run at most")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     for model in options.models:
         for rate in options.rates:
             started = time.monotonic()
-            packets = int(options.packets or PACKETS[model])
-            figures = RUNS[model](rate, packets, options.seed)
+            goal = Goal(int(options.packets or PACKETS[model]), started + options.seconds)
+            figures = RUNS[model](rate, goal, options.seed)
             everything = read_figures() | {(model, rate): figures}
             rows = [
                 {"model": model, "rate": rate, **figures._asdict()}

@@ -40,6 +40,13 @@ KEYS = [
     "die_node_cycles_per_s",
     "die_idle_cost_ratio",
     "die_build_s",
+    "serdes_packet_efficiency",
+    "serdes_payload_efficiency",
+    "serdes_goodput_ber_1e6",
+    "serdes_latency_cycles",
+    "serdes_latency_flight_cycles",
+    "serdes_bring_up_cycles",
+    "serdes_recovery_cycles",
 ]
 GOOD = {
     "sim_native_cycles_per_s": 60e3,
@@ -69,6 +76,13 @@ GOOD = {
     "die_node_cycles_per_s": 1.0,
     "die_idle_cost_ratio": 0.01,
     "die_build_s": 420.0,
+    "serdes_packet_efficiency": 0.92,
+    "serdes_payload_efficiency": 0.0,
+    "serdes_goodput_ber_1e6": 0.0,
+    "serdes_latency_cycles": 60,
+    "serdes_latency_flight_cycles": 200,
+    "serdes_bring_up_cycles": 20_000,
+    "serdes_recovery_cycles": 50,
 }
 
 
@@ -124,6 +138,26 @@ def test_the_machine_is_described_by_cores_and_versions() -> None:
 def test_products_and_sram_reach_their_bars_in_cycles_of_the_rtl(key: str) -> None:
     metric = bench.find_metric(key)
     assert metric.measure() >= metric.bar({})
+
+
+#: What is measured is simulated from given seeds, so it is known.
+SERDES = {
+    "serdes_packet_efficiency": pytest.approx(0.9514, abs=1e-3),
+    "serdes_payload_efficiency": pytest.approx(0.6920, abs=1e-3),
+    "serdes_goodput_ber_1e6": pytest.approx(0.80, abs=0.03),
+    "serdes_latency_cycles": 18,
+    "serdes_latency_flight_cycles": 195,
+    "serdes_bring_up_cycles": 1271,
+    "serdes_recovery_cycles": 37,
+}
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key.startswith("serdes_")])
+def test_links_reach_their_bars_in_cycles_of_the_rtl(key: str) -> None:
+    metric = bench.find_metric(key)
+    measured = metric.measure()
+    assert measured == SERDES[key]
+    assert metric.meets({key: measured}) is not False
 
 
 @pytest.mark.parametrize(

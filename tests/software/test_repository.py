@@ -36,6 +36,7 @@ EXCEPTIONS = {
     "d1/backends/rtl.py": "the one door to the simulated RTL",
     "d1/bench/simulation.py": "measures the simulator itself, native against cocotb",
     "d1/bench/node.py": "measures the SRAM by itself",
+    "d1/bench/serdes.py": "measures a link by itself",
     "d1/cli.py": "`d1 info` shows the tools and caches, `d1 regression` starts the testbench",
 }
 

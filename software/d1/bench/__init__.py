@@ -10,12 +10,13 @@ from rich.console import Console
 from d1.bench.fabric import FABRIC_METRICS
 from d1.bench.metric import Metric, Results
 from d1.bench.node import NODE_METRICS
+from d1.bench.serdes import SERDES_METRICS
 from d1.bench.simulation import SIMULATION_METRICS
 
 __all__ = ["METRICS", "Metric", "Results", "all_bars_met", "find_metric", "measure"]
 
 #: All figures, in the order in which they are measured and shown.
-METRICS: tuple[Metric, ...] = (*SIMULATION_METRICS, *NODE_METRICS, *FABRIC_METRICS)
+METRICS: tuple[Metric, ...] = (*SIMULATION_METRICS, *NODE_METRICS, *FABRIC_METRICS, *SERDES_METRICS)
 
 
 def find_metric(key: str) -> Metric:

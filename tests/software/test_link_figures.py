@@ -1,0 +1,46 @@
+"""The figures of the link's long runs, and that the page's picture shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from d1.link_figures import MODELS, PICTURE, Figures, curves, read_figures
+
+from testbench.end_scenarios import RATES
+
+RUNS = read_figures()
+
+
+def test_the_picture_of_the_documentation_is_that_of_the_figures() -> None:
+    assert PICTURE.read_text() == str(curves(RUNS)), "run `make docs`"
+
+
+@pytest.mark.parametrize("rate", [rate for model, rate in RUNS if model == "golden layers"])
+def test_the_rtl_and_the_model_tell_the_same(rate: float) -> None:
+    rtl, layers = RUNS["RTL", rate], RUNS["golden layers", rate]
+    assert rtl.packets >= 10**6
+    assert layers.packets >= 10**8
+    # Rows take the same time, errors are drawn anew.
+    assert layers.goodput == pytest.approx(rtl.goodput, rel=0.1 if rate >= 1e-5 else 0.02)
+    assert layers.mean_latency == pytest.approx(rtl.mean_latency, rel=0.1)
+
+
+def test_goodput_falls_and_latency_rises_with_the_rate_of_errors() -> None:
+    for model in MODELS:
+        of_model = [RUNS[model, rate] for rate in RATES if (model, rate) in RUNS]
+        goodput = [figures.goodput for figures in of_model]
+        latency = [figures.mean_latency for figures in of_model]
+        assert goodput == sorted(goodput, reverse=True)
+        assert latency == sorted(latency)
+
+
+def test_every_figure_is_a_mark_in_both_curves_with_its_value() -> None:
+    figures = Figures(1000, 2000, 0.5, 190, 300.0, 400, 7)
+    picture = str(curves({("RTL", 0.0): figures, ("golden ends", 1e-6): figures}))
+    for title in ("RTL, 0: 0.5", "golden ends, 1e-06: 0.5", "RTL, 0: 300"):
+        assert f"<title>{title}</title>" in picture
+
+
+def test_figures_that_are_not_there_are_none(tmp_path: Path) -> None:
+    assert read_figures(tmp_path / "figures.json") == {}
