@@ -7,6 +7,7 @@ With --check nothing is written, and the exit code is 1 if a file is out of date
 import argparse
 import ast
 import enum
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from d1.c_header import HEADER, c_header
 from d1.link_figures import MODELS, PICTURE, curves, read_figures
@@ -445,8 +447,69 @@ def _link_measured() -> str:
     return table(head, rows)
 
 
+def _routing_figures() -> str:
+    """Return what `make routing` measured."""
+    figures = json.loads((ROOT / "docs" / "routing_figures.json").read_text())
+
+    def share(key: str) -> str:
+        return f"{figures[key]:.1%}"
+
+    return table(
+        ("what", "measured"),
+        (
+            ("random sets of 1 to 6 dead routers, seed", f"{figures['sets']}, {figures['seed']}"),
+            ("walls with a gap, corners, pieces of edges and of the middle", figures["shapes"]),
+            ("sets with a circle, or a live place or door not reached", 0),
+            ("processor time of a set, median", f"{figures['seconds_median']} s"),
+            ("longest", f"{figures['seconds_most']} s"),
+            (
+                "load of the busiest channel over that of the intact die, median",
+                figures["load_median"],
+            ),
+            ("greatest, of the random sets", figures["load_most"]),
+            ("routes that are as short as any, median", share("shortest_share_median")),
+            ("hops more than the shortest way, at most", figures["detour_most"]),
+            (
+                "saturation of the intact die, packets per node and cycle",
+                figures["saturation_intact"],
+            ),
+            (
+                f"of {figures['saturation_sets']} sets of 6 over that, median",
+                figures["saturation_median"],
+            ),
+            ("least", figures["saturation_least"]),
+        ),
+    )
+
+
+def _regression_record() -> str:
+    """Return what `make million` counted."""
+    records = json.loads((ROOT / "docs" / "regression.json").read_text())
+
+    def rarest(record: dict[str, Any], key: str) -> str:
+        count, name = record[key]
+        return f"{_code(name)}, {count}"
+
+    return table(
+        ("preset", "cases", "instructions", "failed", "rarest row", "rarest stall, thread-cycles"),
+        (
+            (
+                f"`{name}`",
+                record["cases"],
+                record["instructions"],
+                record["failed"],
+                rarest(record, "rarest_row"),
+                rarest(record, "rarest_stall"),
+            )
+            for name, record in records.items()
+        ),
+    )
+
+
 #: What each generated section holds.
 SECTIONS: dict[str, Callable[[], str]] = {
+    "routing figures": _routing_figures,
+    "regression record": _regression_record,
     "packet fields": lambda: _fields(packet.FIELDS),
     "packet opcodes": _packet_opcodes,
     "descriptor fields": _descriptor_fields,

@@ -28,6 +28,7 @@ __all__ = [
     "MATRIX_LOOP",
     "SCALAR_LOOP",
     "SIMULATION_METRICS",
+    "gemm_operands",
     "median_rate",
     "require_running",
     "start_loop",
@@ -81,7 +82,8 @@ def median_rate(amount: float, run: Callable[[], object]) -> float:
     return amount / statistics.median(times)
 
 
-def _operands() -> tuple[np.ndarray, np.ndarray]:
+def gemm_operands() -> tuple[np.ndarray, np.ndarray]:
+    """Return the operands of the product that is measured."""
     generator = np.random.default_rng(1)
     a, b = generator.standard_normal((2, _GEMM_SIZE, _GEMM_SIZE))
     return a.astype(ml_dtypes.bfloat16), b.astype(ml_dtypes.bfloat16)
@@ -153,7 +155,7 @@ def _cocotb_cycles_per_s() -> float:
 
 
 def _gemm_mac_per_s(device: str) -> float:
-    a, b = _operands()
+    a, b = gemm_operands()
     return median_rate(_GEMM_SIZE**3, lambda: matmul(a, b, device=device, preset=PRESET))
 
 
@@ -173,7 +175,7 @@ def time_fresh_process(program: str, environment: Mapping[str, str]) -> float:
 
 
 def _first_result_s() -> float:
-    program = "import d1, d1.bench; d1.matmul(*d1.bench._operands(), device='rtl')"
+    program = "import d1, d1.bench.simulation as s; d1.matmul(*s.gemm_operands(), device='rtl')"
     time_fresh_process(program, {})  # warms the caches up
     return statistics.median(time_fresh_process(program, {}) for _ in range(3))
 
