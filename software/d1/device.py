@@ -477,36 +477,48 @@ def _thread_state(line: NDArray[np.uint8]) -> ThreadState:
     )
 
 
-def open_device(device: str = "rtl", preset: str = "d1") -> Device:
+def open_device(device: str = "rtl", preset: str | None = None, port: str | None = None) -> Device:
     """Return a new device; it is the caller's to close.
 
     Parameters
     ----------
     device
-        "rtl" for the simulated RTL, "golden" for the golden model.
+        "rtl" for the simulated RTL, "golden" for the golden model, "board" for an FPGA board.
     preset
-        Name of the node's parameters: "d1", "fpga" or "tiny".
+        Name of the node's parameters: "d1", "fpga" or "tiny"; by default "fpga" for a board, "d1"
+        for others.
+    port
+        Of a board: the name of its serial port; by default that in the environment variable
+        `D1_PORT`, or the one USB serial port that there is.
 
     Raises
     ------
     ValueError
-        There is no such device or preset; the message lists those there are.
+        There is no such device or preset, the message lists those there are; or it has no port.
+    BoardError
+        The board is not there, does not answer, or has another node.
 
     """
-    params = node_params.preset(preset)
-    return Device(open_link(device, params), params, device)
+    params = node_params.preset(preset or _default_preset(device))
+    return Device(open_link(device, params, port), params, device)
+
+
+def _default_preset(device: str) -> str:
+    return "fpga" if device == "board" else "d1"
 
 
 _shared: dict[tuple[str, str], Device] = {}
 
 
-def shared_device(device: str = "rtl", preset: str = "d1") -> Device:
+def shared_device(
+    device: str = "rtl", preset: str | None = None, port: str | None = None
+) -> Device:
     """Return the process's one device of a kind and preset, opened at first use.
 
     It serves every operator that names a device instead of being given one. Parameters and errors
-    are those of `open_device`.
+    are those of `open_device`; `port` matters at the first use.
     """
-    key = (device, preset)
+    key = (device, preset or _default_preset(device))
     if key not in _shared:
-        _shared[key] = open_device(device, preset)
+        _shared[key] = open_device(*key, port)
     return _shared[key]

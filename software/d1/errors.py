@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["AccessError", "CycleLimitError", "DeviceError", "KernelFault", "SramOverflowError"]
+__all__ = [
+    "AccessError",
+    "BoardError",
+    "CycleLimitError",
+    "DeviceError",
+    "KernelFault",
+    "SramOverflowError",
+]
 
 
 class DeviceError(RuntimeError):
@@ -11,6 +18,10 @@ class DeviceError(RuntimeError):
 
 class AccessError(DeviceError):
     """A packet was answered with a fault, or not answered: nothing is at its address."""
+
+
+class BoardError(DeviceError):
+    """A board is not there, does not answer, or is not what was asked for."""
 
 
 class SramOverflowError(DeviceError):

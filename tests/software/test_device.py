@@ -233,7 +233,7 @@ def test_a_bound_of_no_cycles_is_refused(device: Device):
 
 
 def test_an_unknown_device_is_refused_with_those_known():
-    with pytest.raises(ValueError, match=r"device must be one of golden, rtl, not 'gpu'"):
+    with pytest.raises(ValueError, match=r"device must be one of board, golden, rtl, not 'gpu'"):
         d1.open("gpu")
 
 

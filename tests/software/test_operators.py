@@ -289,7 +289,7 @@ def test_empty_operands_are_refused(shapes):
 
 def test_an_unknown_device_or_preset_is_refused():
     a = np.ones((2, 2), BF16)
-    with pytest.raises(ValueError, match="device must be one of golden, rtl, not 'gpu'"):
+    with pytest.raises(ValueError, match="device must be one of board, golden, rtl, not 'gpu'"):
         d1.matmul(a, a, device="gpu")
     with pytest.raises(ValueError, match="preset must be one of d1, fpga, tiny, not 'big'"):
         d1.matmul(a, a, device="golden", preset="big")

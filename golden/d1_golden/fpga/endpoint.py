@@ -71,6 +71,11 @@ class End:
         return self._sent > 0
 
     @property
+    def acknowledged(self) -> int:
+        """Packets that the other end is known to have taken so far, modulo 256."""
+        return self._base
+
+    @property
     def taken(self) -> int:
         """Packets taken so far, modulo 256."""
         return self._taken

@@ -47,7 +47,7 @@ class FrameSender(wiring.Component):
     opened, reject, acknowledge : In(1)
         From now on a frame of this kind is owed.
     clear : In(1)
-        A session begins: nothing else is owed.
+        A session begins: nothing else is owed, and no frame begins.
     available : In(1)
     sequence : In(8)
     start : Out(1)
@@ -67,7 +67,7 @@ class FrameSender(wiring.Component):
     reject: In(1)
     #: ... that acknowledges.
     acknowledge: In(1)
-    #: A session begins: nothing else is owed.
+    #: A session begins: nothing else is owed, and no frame begins.
     clear: In(1)
     #: There is a packet to send.
     available: In(1)
@@ -90,10 +90,11 @@ class FrameSender(wiring.Component):
         output: Any = self.o.payload
         # Offset 0 is the kind, so the first byte of the number is at 1.
         numbers = Array(self.session.word_select(n, 8) for n in (3, 0, 1, 2))
+        chooses, owes_any = ~self.clear, owes_open | owes_reject | self.available | owes_acknowledge
         m.d.comb += [self.slot.eq(header.sequence), self.read.offset.eq(offset)]
         with m.FSM():
             with m.State("CHOOSE"):
-                m.d.comb += self.start.eq(~owes_open & ~owes_reject & self.available)
+                m.d.comb += self.start.eq(chooses & ~owes_open & ~owes_reject & self.available)
                 m.d.sync += [
                     header.kind.eq(
                         Mux(
@@ -110,7 +111,7 @@ class FrameSender(wiring.Component):
                     last.eq(Mux(owes_open, SESSION_BYTES, 0)),
                     crc.eq(Mux(owes_open, PRESET, self.session)),
                 ]
-                with m.If(owes_open | owes_reject | self.available | owes_acknowledge):
+                with m.If(chooses & owes_any):
                     m.d.sync += [owes_open.eq(0), owes_reject.eq(0), owes_acknowledge.eq(0)]
                     m.next = "READ"
             with m.State("READ"):

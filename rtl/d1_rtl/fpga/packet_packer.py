@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.fpga.frame import ALL_ONES, GROUPS, MASK_GROUP, PACKET_BYTES, SHAPED, SLOT_BYTES
@@ -13,15 +13,15 @@ from .interfaces import SlotWriteSignature
 
 __all__ = ["PacketPacker"]
 
-#: Of the place of a byte in a word.
-_WORD_BITS = 3
+#: Bits of the words in which a packet is read, and of the place of a byte in one.
+_WORD, _OFFSET_BITS = 64, 3
 
 
 class PacketPacker(wiring.Component):
     """Writes a packet to a slot without its groups of zeros.
 
     It goes through the packet byte by byte and takes a group back at its end when it was zero. The
-    packet is taken in the last of 89 cycles, in which `write` writes its shape.
+    packet is taken in the last of 100 cycles, in which `write` writes its shape.
 
     Golden twin: `d1_golden.fpga.frame.pack`.
 
@@ -42,24 +42,33 @@ class PacketPacker(wiring.Component):
         m = Module()
         payload: Any = self.i.payload
         packet, byte = payload.as_value(), Signal(8)
-        # First a word, then a byte of it: half of what a choice among all bytes would take.
-        words = Array(packet.word_select(n, 64) for n in range(PACKET_BYTES >> _WORD_BITS))
+        # A word is copied and then shifted: a third of what a choice among all bytes would take.
+        word, has_word = Signal(_WORD), Signal()
         place = Signal(range(PACKET_BYTES + 1))  # of the byte; after the last comes the shape
         shape = Signal(8)
         offset, group_offset = Signal(range(SLOT_BYTES), init=1), Signal(range(SLOT_BYTES))
         zeros, ones, was_zeros, was_ones = Signal(), Signal(), Signal(), Signal()
         is_first, packs, is_shape = Signal(), Signal(), place == PACKET_BYTES
+        waits = self.i.valid & self.room & ~has_word
         m.d.comb += [
-            packs.eq(self.i.valid & self.room),
-            byte.eq(words[place[_WORD_BITS:]].word_select(place[:_WORD_BITS], 8)),
+            packs.eq(has_word),
+            byte.eq(word[:8]),
             zeros.eq((byte == 0) & (was_zeros | is_first)),
             ones.eq((byte == 0xFF) & (was_ones | is_first)),
-            self.write.en.eq(packs),
+            self.write.en.eq(packs | (waits & is_shape)),
             self.write.offset.eq(offset),
             self.write.data.eq(byte),
         ]
+        with m.If(waits & ~is_shape):
+            m.d.sync += has_word.eq(1)
+            with m.Switch(place[_OFFSET_BITS:]):
+                for n in range(PACKET_BYTES * 8 // _WORD):
+                    with m.Case(n):
+                        m.d.sync += word.eq(packet.word_select(n, _WORD))
         with m.If(packs):
             m.d.sync += [
+                word.eq(word >> 8),
+                has_word.eq(~place[:_OFFSET_BITS].all()),
                 place.eq(place + 1),
                 offset.eq(offset + 1),
                 was_zeros.eq(zeros),
@@ -80,7 +89,7 @@ class PacketPacker(wiring.Component):
                         m.d.sync += [offset.eq(start), shape.eq(shape | ALL_ONES)]
                     with m.Else():
                         m.d.sync += shape[number].eq(1)
-        with m.If(packs & is_shape):
+        with m.If(waits & is_shape):
             m.d.comb += [
                 self.i.ready.eq(1),
                 self.write.offset.eq(0),

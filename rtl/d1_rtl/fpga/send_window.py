@@ -22,7 +22,7 @@ class SendWindow(wiring.Component):
     """Keeps packets until they are acknowledged, and says which one is to be sent next.
 
     It goes back to the oldest when it is rejected, and when nothing was sent or acknowledged for
-    `patience` cycles. A packet is taken in 89 cycles.
+    `patience` cycles. A packet is taken in 100 cycles.
 
     Golden twin: the sending half of `d1_golden.fpga.endpoint.End`.
 

@@ -15,19 +15,35 @@ from d1.link import DieLink, Link
 __all__ = ["BACKENDS", "open_die_link", "open_link"]
 
 #: Name of a device and the module that opens it, imported only when it is asked for.
-BACKENDS = {"golden": "d1.backends.golden", "rtl": "d1.backends.rtl"}
+BACKENDS = {
+    "board": "d1.backends.board",
+    "golden": "d1.backends.golden",
+    "rtl": "d1.backends.rtl",
+}
 
 
-def open_link(device: str, params: NodeParams) -> Link:
+def open_link(device: str, params: NodeParams, port: str | None = None) -> Link:
     """Return a new link to a device of the kind `device`.
+
+    Parameters
+    ----------
+    device
+        The kind.
+    params
+        Parameters of the node.
+    port
+        Of a board: the name of its serial port.
 
     Raises
     ------
     ValueError
-        There is no such kind; the message lists those there are.
+        There is no such kind, the message lists those there are; or it has no port.
 
     """
-    link: Link = _backend(device).open_link(params)
+    backend = _backend(device)
+    if port is not None and device != "board":
+        raise ValueError(f"port must be None for device {device!r}, not {port!r}")
+    link: Link = backend.open_link(params) if port is None else backend.open_link(params, port)
     return link
 
 

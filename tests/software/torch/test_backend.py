@@ -169,7 +169,7 @@ def test_pytorch_knows_the_backend_by_name():
     "options,message",
     [
         ({"speed": "high"}, "options must be among device, preset, check, not 'speed'"),
-        ({"device": "gpu"}, "device must be one of golden, rtl, not 'gpu'"),
+        ({"device": "gpu"}, "device must be one of board, golden, rtl, not 'gpu'"),
         ({"preset": "huge"}, "preset must be one of d1, fpga, tiny, not 'huge'"),
     ],
 )

@@ -34,7 +34,7 @@ def test_an_operator_that_is_not_told_follows_the_settings():
 @pytest.mark.parametrize(
     "given,message",
     [
-        ({"device": "gpu"}, "device must be one of golden, rtl, not 'gpu'"),
+        ({"device": "gpu"}, "device must be one of board, golden, rtl, not 'gpu'"),
         ({"preset": "huge"}, "preset must be one of d1, fpga, tiny, not 'huge'"),
         ({"check": "yes"}, "check must be True or False, not 'yes'"),
     ],

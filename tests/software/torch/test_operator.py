@@ -105,7 +105,7 @@ def test_bad_operands_are_refused(a, b, error, message):
 
 
 def test_an_unknown_device_or_preset_is_refused():
-    with pytest.raises(ValueError, match="device must be one of golden, rtl, not 'gpu'"):
+    with pytest.raises(ValueError, match="device must be one of board, golden, rtl, not 'gpu'"):
         d1.torch.matmul(torch.ones(2, 2), torch.ones(2, 2), "gpu")
     with pytest.raises(ValueError, match="preset must be one of d1, fpga, tiny, not 'huge'"):
         d1.torch.matmul(torch.ones(2, 2), torch.ones(2, 2), "golden", "huge")
