@@ -12,7 +12,7 @@ from d1_golden.cache import cache_root
 
 from d1.c_header import INCLUDE
 
-__all__ = ["RV64IM", "CompileError", "compile_c"]
+__all__ = ["RV64IM", "CompileError", "clang_environment", "compile_c"]
 
 #: Options for a program without operating system that runs on every preset.
 RV64IM = ("-target", "riscv64-freestanding-none", "-mcpu=generic_rv64+m", "-O2", "-nostdlib")
@@ -42,15 +42,19 @@ def compile_c(sources: Sequence[Path], output: Path, *, options: Sequence[str] =
         If the compiler fails; the message is what it said.
 
     """
-    cache = str(cache_root() / "zig")
-    environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
     command = [sys.executable, "-m", "ziglang", "cc", f"-I{INCLUDE}", *options, *map(str, sources)]
     done = subprocess.run(
         [*command, "-o", str(output)],
-        env=environment,
+        env=clang_environment(),
         capture_output=True,
         text=True,
         timeout=_TIMEOUT,
     )
     if done.returncode:
         raise CompileError(f"{output.name} must compile: {done.stderr.strip()}")
+
+
+def clang_environment() -> dict[str, str]:
+    """Return the environment in which clang keeps what it caches in the user's cache folder."""
+    cache = str(cache_root() / "zig")
+    return os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}

@@ -137,7 +137,12 @@ def run_demo(device: str = "rtl", preset: str = "d1", epochs: int = 4, seed: int
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(64, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 10))
     plain = copy.deepcopy(model)
-    options: dict[str, Any] = {"device": device, "preset": preset, "check": True}
+    options: dict[str, Any] = {
+        "device": device,
+        "preset": preset,
+        "check": True,
+        "mode": "products",
+    }
     compiled = torch.compile(model, backend="d1", options=options, dynamic=False)
     batches = _TRAINING_IMAGES // _BATCH
     trainers = (

@@ -21,7 +21,7 @@ from d1.compiler import block, emitter, kernel, lane_block, matrix_block, schedu
 from d1.compiler.schedule import Schedule
 from d1.compiler.stream import Stream
 
-__all__ = ["kernel_cache_dir", "program"]
+__all__ = ["kernel_cache_dir", "program", "read_cached", "write_cached"]
 
 
 def kernel_cache_dir() -> Path:
@@ -40,17 +40,26 @@ def _generator_hash() -> bytes:
 def program(wanted: Schedule | Stream) -> bytes:
     """Return the program of a schedule or a stream, generated only if it never was before."""
     key = hashlib.sha256(_generator_hash() + repr(wanted).encode()).hexdigest()
-    path = kernel_cache_dir() / f"{key}.bin"
-    try:
-        contents = path.read_bytes()
-    except OSError:
-        contents = b""
-    digest, code = contents[:32], contents[32:]
-    if code and hashlib.sha256(code).digest() == digest:
-        return code
-    code = kernel.generate(wanted)
-    _write(path, hashlib.sha256(code).digest() + code)
+    code = read_cached(key)
+    if not code:
+        code = kernel.generate(wanted)
+        write_cached(key, code)
     return code
+
+
+def read_cached(key: str) -> bytes:
+    """Return the program that is kept under a key; nothing where none is, or not a whole one."""
+    try:
+        contents = (kernel_cache_dir() / f"{key}.bin").read_bytes()
+    except OSError:
+        return b""
+    digest, code = contents[:32], contents[32:]
+    return code if hashlib.sha256(code).digest() == digest else b""
+
+
+def write_cached(key: str, code: bytes) -> None:
+    """Keep a program under a key."""
+    _write(kernel_cache_dir() / f"{key}.bin", hashlib.sha256(code).digest() + code)
 
 
 def _write(path: Path, contents: bytes) -> None:

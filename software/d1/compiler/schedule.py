@@ -72,6 +72,8 @@ class Pass:
         How many they are.
     result, register, memory
         Where the first one's tiles are: bytes from the start of the data.
+    batch, register_tile, memory_tile
+        Which tiles these are, of which product.
 
     """
 
@@ -80,6 +82,9 @@ class Pass:
     result: int
     register: int
     memory: int
+    batch: int
+    register_tile: int
+    memory_tile: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,6 +287,9 @@ class Schedule:
                             + (product * self.memory_tiles + memory_tile)
                             * vectors
                             * tile.memory_bytes,
+                            product,
+                            r.first,
+                            memory_tile,
                         )
 
     def _behind(self, strip: Pass, blocks: int) -> Pass:
@@ -292,6 +300,7 @@ class Schedule:
             count=strip.count - blocks,
             result=strip.result + blocks * kind.p * kind.panel * tile.result_bytes,
             register=strip.register + blocks * kind.p * self.vectors * tile.register_bytes,
+            register_tile=strip.register_tile + blocks * kind.p,
         )
 
     def _with_lead(self, share: list[Pass], lead: int) -> Iterator[Pass]:
@@ -310,4 +319,5 @@ class Schedule:
             kind=replace(first.kind, q=first.kind.q - lead),
             result=single.result + lead * self.tile.result_bytes,
             memory=single.memory + lead * self.tile.memory_bytes,
+            memory_tile=single.memory_tile + lead,
         )

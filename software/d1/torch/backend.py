@@ -1,27 +1,35 @@
-"""The `torch.compile` backend "d1": matrix products on a device, everything else in PyTorch.
+"""The `torch.compile` backend "d1".
 
-AOTAutograd hands over the forward and the backward graph in ATen operators, in which every
-`matmul`, `linear`, `einsum` and so on has become one of those of :data:`PRODUCTS`. These are
-replaced by `d1::matmul`; the rest of the graph stays as it is.
+AOTAutograd hands over the forward and the backward graph in ATen operators. In mode "graph" each
+is compiled as a whole (`capture`). In mode "products" every `matmul`, `linear`, `einsum` and so
+on, which has become one of those of :data:`PRODUCTS`, is replaced by `d1::matmul`; the rest of the
+graph stays as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
+from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
+from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch.fx import GraphModule, Node
 
 from d1.torch import operator  # noqa: F401  (defines torch.ops.d1.matmul)
+from d1.torch.capture import chosen_settings, compile_aten
 from d1.torch.configuration import Settings
+from d1.torch.lowerings import LOWERINGS
 
 __all__ = ["PRODUCTS", "compile_graph"]
 
 _aten = torch.ops.aten
 _Target = dict[str, Any]
+#: Options that `d1::matmul` takes.
+_OF_PRODUCTS = ("device", "preset", "check")
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -35,8 +43,7 @@ def compile_graph(
     graph, example_inputs
         From Dynamo.
     options
-        `device`, `preset` and `check` as in `Settings`, for this model only; what is left out
-        follows `configure`.
+        Members of `Settings`, for this model only; what is left out follows `configure`.
 
     Raises
     ------
@@ -50,12 +57,49 @@ def compile_graph(
         raise ValueError(f"options must be among {', '.join(known)}, not {unknown[0]!r}")
     Settings(**target)
 
-    def compile_aten(module: GraphModule, _: list[torch.Tensor]) -> Callable[..., Any]:
-        _offload(module, target)
+    def offload(module: GraphModule, _: list[torch.Tensor]) -> Callable[..., Any]:
+        _offload(module, {name: target[name] for name in _OF_PRODUCTS if name in target})
         return make_boxed_func(module.forward)
 
-    compiled: Callable[..., Any] = aot_autograd(fw_compiler=compile_aten)(graph, example_inputs)
+    def compile_whole(module: GraphModule, _: list[torch.Tensor]) -> Callable[..., Any]:
+        return make_boxed_func(compile_aten(module, target))
+
+    if chosen_settings(target).mode == "products":
+        compiler = aot_autograd(fw_compiler=offload)
+    else:
+        compiler = aot_autograd(
+            fw_compiler=compile_whole,
+            decompositions=decompositions(),
+            partition_fn=min_cut_rematerialization_partition,
+        )
+    compiled: Callable[..., Any] = compiler(graph, example_inputs)
     return compiled
+
+
+#: Operators of the core set that are taken apart all the same.
+_TAKEN_APART = (
+    _aten._log_softmax,
+    _aten._log_softmax_backward_data,
+    _aten._softmax,
+    _aten._softmax_backward_data,
+    _aten.embedding_dense_backward,
+    _aten.gelu,
+    _aten.gelu_backward,
+    _aten.native_layer_norm,
+    _aten.native_layer_norm_backward,
+    _aten.nll_loss_backward,
+    _aten.nll_loss_forward,
+    _aten.sigmoid_backward,
+    _aten.tanh_backward,
+    _aten.threshold_backward,
+)
+
+
+@cache
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """Return what operators without lowering are made of."""
+    table = core_aten_decompositions() | get_decompositions(_TAKEN_APART)
+    return {op: rule for op, rule in table.items() if op not in LOWERINGS}
 
 
 def _offload(module: GraphModule, target: _Target) -> None:

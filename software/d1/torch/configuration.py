@@ -10,6 +10,8 @@ from d1.backends import BACKENDS
 
 __all__ = ["Settings", "Statistics", "configure", "reset_statistics", "settings", "statistics"]
 
+_CHOICES = {"mode": ("graph", "products"), "precision": ("bf16", "fp32")}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -22,19 +24,27 @@ class Settings:
     preset
         Node parameters.
     check
-        Whether every product is computed by the golden numerics as well, and differing bits
-        counted.
+        Whether every graph is run on the golden node too, or every product computed by the golden
+        numerics, and differing bits counted.
+    mode
+        "graph": whole graphs are compiled for the node. "products": matrix products alone are sent
+        to it, one by one, of any size.
+    precision
+        Of products in graphs: "bf16", operands rounded to BF16 and summed up in FP32 by the matrix
+        unit, or "fp32", by the vector lanes.
 
     Raises
     ------
     ValueError
-        There is no such device or preset.
+        There is no such device, preset, mode or precision.
 
     """
 
     device: str = "rtl"
     preset: str = "d1"
     check: bool = False
+    mode: str = "graph"
+    precision: str = "bf16"
 
     def __post_init__(self) -> None:
         if self.device not in BACKENDS:
@@ -43,16 +53,23 @@ class Settings:
         node_params.preset(self.preset)
         if not isinstance(self.check, bool):
             raise ValueError(f"check must be True or False, not {self.check!r}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
+                )
 
 
 @dataclass
 class Statistics:
-    """What the operator `d1::matmul` has done since the last reset.
+    """What has been done since the last reset.
 
     Parameters
     ----------
+    graphs
+        Runs of compiled graphs.
     products
-        Calls of the operator.
+        Calls of the operator `d1::matmul`.
     macs
         Multiply-accumulates asked for, padding not counted.
     checked_outputs
@@ -62,6 +79,7 @@ class Statistics:
 
     """
 
+    graphs: int = 0
     products: int = 0
     macs: int = 0
     checked_outputs: int = 0
@@ -73,24 +91,33 @@ _statistics = Statistics()
 
 
 def configure(
-    *, device: str | None = None, preset: str | None = None, check: bool | None = None
+    *,
+    device: str | None = None,
+    preset: str | None = None,
+    check: bool | None = None,
+    mode: str | None = None,
+    precision: str | None = None,
 ) -> Settings:
-    """Change where products run from now on; what is None stays. Returns the settings.
+    """Change where and how graphs run from now on; what is None stays. Returns the settings.
 
-    Compiled models follow, except in what they were given as `options`.
+    Compiled models follow in device and check, except in what they were given as `options`.
 
     Raises
     ------
     ValueError
-        There is no such device or preset.
+        There is no such device, preset, mode or precision.
 
     """
     global _settings
-    _settings = Settings(
-        device=_settings.device if device is None else device,
-        preset=_settings.preset if preset is None else preset,
-        check=_settings.check if check is None else check,
-    )
+    given = {
+        "device": device,
+        "preset": preset,
+        "check": check,
+        "mode": mode,
+        "precision": precision,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    _settings = Settings(**(vars(_settings) | changes))
     return _settings
 
 

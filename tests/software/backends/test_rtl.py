@@ -91,7 +91,7 @@ def test_a_compiled_model_is_trained_with_every_bit_as_in_golden():
     torch._dynamo.reset()
     torch.manual_seed(4)
     model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
-    options = {"device": "rtl", "preset": "tiny", "check": True}
+    options = {"device": "rtl", "preset": "tiny", "check": True, "mode": "products"}
     run = torch.compile(model, backend="d1", options=options)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     inputs, labels = torch.randn(12, 6), torch.arange(12) % 3

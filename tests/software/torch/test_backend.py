@@ -1,4 +1,4 @@
-"""`torch.compile(model, backend="d1")`: what runs on the device, and that it is right."""
+"""`torch.compile(model, backend="d1")` in mode "products": what runs on the device, and how."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-OPTIONS = {"device": "golden", "preset": "tiny", "check": True}
+OPTIONS = {"device": "golden", "preset": "tiny", "check": True, "mode": "products"}
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +154,8 @@ def test_without_options_the_settings_apply():
     before = d1.torch.settings()
     d1.torch.configure(device="golden", preset="tiny", check=False)
     try:
-        torch.compile(torch.matmul, backend="d1")(integers(1, 2, 3), integers(2, 3, 2))
+        run = torch.compile(torch.matmul, backend="d1", options={"mode": "products"})
+        run(integers(1, 2, 3), integers(2, 3, 2))
     finally:
         d1.torch.configure(device=before.device, preset=before.preset, check=before.check)
     assert products() == 1
@@ -168,9 +169,14 @@ def test_pytorch_knows_the_backend_by_name():
 @pytest.mark.parametrize(
     "options,message",
     [
-        ({"speed": "high"}, "options must be among device, preset, check, not 'speed'"),
+        (
+            {"speed": "high"},
+            "options must be among device, preset, check, mode, precision, not 'speed'",
+        ),
         ({"device": "gpu"}, "device must be one of board, golden, rtl, not 'gpu'"),
         ({"preset": "huge"}, "preset must be one of d1, fpga, tiny, not 'huge'"),
+        ({"mode": "slow"}, "mode must be one of graph, products, not 'slow'"),
+        ({"precision": "fp64"}, "precision must be one of bf16, fp32, not 'fp64'"),
     ],
 )
 def test_bad_options_are_refused(options, message):

@@ -1,0 +1,275 @@
+"""A graph as one program for a node, with everything it needs but the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from d1_golden.assembler import assemble
+from d1_golden.csr import CSR_BY_NAME
+from d1_golden.params import LINE_BYTES, NodeParams
+from numpy.typing import NDArray
+
+from d1.compiler.evaluation import Evaluator
+from d1.compiler.ir import Graph, Kernel, Loops, Pack, Product, Tensor
+from d1.compiler.llvm_ir import function
+from d1.compiler.loops_lowering import Options, lower_loops
+from d1.compiler.memory_plan import MemoryPlan, plan_memory
+from d1.compiler.objects import machine_code
+from d1.compiler.pack_lowering import lower_pack
+from d1.compiler.product_lowering import lower_product, product_table
+from d1.compiler.tile_code import Code, RegisterPressureError
+from d1.device import Device
+from d1.errors import SramOverflowError
+
+__all__ = ["Executable", "LoweredKernel", "build", "lower"]
+
+_WORD = 8
+#: What each thread has for what LLVM does not keep in registers.
+_STACK_BYTES = 512
+#: Tried in turn until a kernel fits in the registers.
+_OPTIONS = (
+    Options(unroll=4, whole_row=4, hoist=True),
+    Options(unroll=2, whole_row=2, hoist=True),
+    Options(unroll=1, whole_row=1, hoist=True),
+    Options(unroll=1, whole_row=1, hoist=False),
+)
+#: Cycles after which a graph is given up, at least, and for each word of its tensors.
+_LEAST_CYCLES, _CYCLES_PER_WORD = 1_000_000, 2_000
+
+
+@dataclass(frozen=True)
+class LoweredKernel:
+    """A kernel with its code.
+
+    Parameters
+    ----------
+    kernel
+        What it computes.
+    code
+        The code on tiles.
+    text
+        The code as LLVM IR.
+    tensors
+        Those whose addresses it takes.
+    table
+        What it reads besides.
+
+    """
+
+    kernel: Kernel
+    code: Code
+    text: str
+    tensors: tuple[Tensor, ...]
+    table: NDArray[np.uint32] | None
+
+
+def lower(kernel: Kernel, params: NodeParams) -> LoweredKernel:
+    """Return a kernel with its code.
+
+    Raises
+    ------
+    RegisterPressureError
+        It needs more registers than a thread has.
+
+    """
+    table = None
+    match kernel:
+        case Loops():
+            code, evaluator, text = _lower_loops(kernel, params)
+        case Pack():
+            code, evaluator = lower_pack(kernel, params)
+            text = function("KERNEL", code)
+        case Product():
+            code, evaluator = lower_product(kernel, params)
+            text = function("KERNEL", code)
+            table = product_table(kernel, params)
+    return LoweredKernel(kernel, code, text, tuple(evaluator.tensors), table)
+
+
+def _lower_loops(kernel: Loops, params: NodeParams) -> tuple[Code, Evaluator, str]:
+    for options in _OPTIONS:
+        code, evaluator = lower_loops(kernel, params, options)
+        try:
+            return code, evaluator, function("KERNEL", code)
+        except RegisterPressureError:
+            if options is _OPTIONS[-1]:
+                raise
+    raise AssertionError("there are options")
+
+
+@cache
+def _start() -> bytes:
+    """Return the code that calls the kernels of a table, one after the other, in every thread.
+
+    The table begins with where the stacks are; then for each kernel: where its code is, from the
+    start of this; bytes to the next; the arguments. It ends with 0.
+    """
+    return assemble(f"""
+            auipc s0, 0
+            mv s1, a0
+            csrr s2, {CSR_BY_NAME["mhartid"].name}
+            ld sp, 0(s1)
+            addi t0, s2, 1
+            li t1, {_STACK_BYTES}
+            mul t0, t0, t1
+            add sp, sp, t0
+            addi s1, s1, {_WORD}
+    next:   ld t0, 0(s1)
+            beqz t0, end
+            add t0, t0, s0
+            ld t1, {_WORD}(s1)
+            addi a0, s1, {2 * _WORD}
+            mv a1, s2
+            add s1, s1, t1
+            jalr ra, 0(t0)
+            barrier 0
+            j next
+    end:    ecall
+    """).code
+
+
+@dataclass(frozen=True)
+class Executable:
+    """A graph that can be run.
+
+    Parameters
+    ----------
+    graph
+        What it computes.
+    kernels
+        Its kernels with their code.
+    program
+        Machine code.
+    image
+        What is in SRAM besides tensors, addresses counted from where it starts.
+    addresses
+        Which 64-bit words of the image are addresses.
+    plan
+        Where the tensors are, behind the image.
+
+    """
+
+    graph: Graph
+    kernels: tuple[LoweredKernel, ...]
+    program: bytes
+    image: NDArray[np.uint64]
+    addresses: NDArray[np.bool_]
+    plan: MemoryPlan
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of SRAM that it takes besides the program."""
+        return self.image.nbytes + self.plan.peak
+
+    def run(self, device: Device, inputs: Sequence[NDArray[np.uint32]]) -> list[NDArray[np.uint32]]:
+        """Return the words of the outputs.
+
+        Parameters
+        ----------
+        device
+            Where.
+        inputs
+            The words of each input.
+
+        Raises
+        ------
+        DeviceError
+            The device failed.
+
+        """
+        with device.lock, device.data.scratch(self.data_bytes) as base:
+            image = self.image + np.uint64(base) * self.addresses
+            start = base + image.nbytes
+            places = [start + self.plan.places[tensor] for tensor in self.graph.inputs]
+            results = device.call(
+                self.program,
+                base,
+                threads=device.params.threads,
+                inputs=[(base, image), *zip(places, inputs, strict=True)],
+                outputs=[(start + self.plan.places[t], t.bytes) for t in self.graph.outputs],
+                max_cycles=_LEAST_CYCLES + _CYCLES_PER_WORD * self.plan.unplanned,
+            )
+        return [result.view(np.uint32) for result in results]
+
+
+def build(graph: Graph) -> Executable:
+    """Return a graph as a program.
+
+    Raises
+    ------
+    SramOverflowError
+        It does not fit in the SRAM of a node; the message names the largest tensor.
+
+    """
+    kernels = tuple(lower(kernel, graph.params) for kernel in graph.kernels)
+    codes = machine_code({kernel.text: kernel.text for kernel in kernels})
+    program = bytearray(_start())
+    places: dict[str, int] = {}
+    for text, code in codes.items():
+        places[text] = len(program)
+        program += code
+    plan = plan_memory(graph)
+    image, addresses = _image(graph, kernels, places, plan)
+    executable = Executable(graph, kernels, bytes(program), image, addresses, plan)
+    _require_space(executable)
+    return executable
+
+
+def _require_space(executable: Executable) -> None:
+    params, needed = executable.graph.params, executable.data_bytes
+    code = params.sram_bytes // 4
+    if needed > params.sram_bytes - code or len(executable.program) > code:
+        largest = max(executable.plan.places, key=lambda tensor: tensor.bytes)
+        raise SramOverflowError(
+            f"the graph must fit in {params.sram_bytes - code} bytes for data and {code} for code "
+            f"(preset {params.name}), not take {needed} and {len(executable.program)}; its largest "
+            f"tensor is {largest} with {largest.bytes} bytes"
+        )
+
+
+def _image(
+    graph: Graph, kernels: Sequence[LoweredKernel], code: dict[str, int], plan: MemoryPlan
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """Return what is in SRAM besides tensors: the table of kernels, stacks, constants."""
+    calls = 1 + sum(3 + len(k.tensors) + (k.table is not None) for k in kernels) + 1
+    at = _lines(_WORD * calls)
+    stacks = at
+    at += _STACK_BYTES * graph.params.threads
+    blobs: list[tuple[int, NDArray[np.uint32]]] = []
+
+    def put(contents: NDArray[np.uint32]) -> int:
+        nonlocal at
+        place = at
+        blobs.append((place, contents))
+        at += _lines(contents.nbytes)
+        return place
+
+    lanes = put(np.arange(graph.params.fp32_lanes, dtype=np.uint32))
+    constants = {
+        t: put(t.contents)
+        for t in dict.fromkeys(t for kernel in kernels for t in kernel.tensors)
+        if t.contents is not None
+    }
+    tables = [None if k.table is None else put(k.table) for k in kernels]
+    words, relative = [stacks], [True]
+    for kernel, table in zip(kernels, tables, strict=True):
+        arguments = [lanes]
+        arguments += [
+            constants[t] if t in constants else at + plan.places[t] for t in kernel.tensors
+        ]
+        arguments += [] if table is None else [table]
+        words += [code[kernel.text], _WORD * (2 + len(arguments)), *arguments]
+        relative += [False, False, *len(arguments) * [True]]
+    image = np.zeros(at // _WORD, np.uint64)
+    addresses = np.zeros(at // _WORD, np.bool_)
+    image[: len(words)], addresses[: len(relative)] = words, relative
+    for place, contents in blobs:
+        image.view(np.uint32)[place // 4 : place // 4 + contents.size] = contents
+    return image, addresses
+
+
+def _lines(size: int) -> int:
+    return -(-size // LINE_BYTES) * LINE_BYTES

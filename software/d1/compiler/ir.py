@@ -1,0 +1,273 @@
+"""Graphs of kernels over named tensors: what the passes of the compiler work on.
+
+A graph is a list of kernels in order. A kernel is a nest of loops, a matrix product, or the
+arrangement of an operand in matrix tiles; its domain is the points that its expressions are
+computed for. All can be printed.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from d1_golden.params import NodeParams
+from numpy.typing import NDArray
+
+from d1.compiler.expressions import Expr, Ref
+
+__all__ = ["DType", "Graph", "Kernel", "Loops", "Pack", "Product", "Store", "Tensor", "TileLayout"]
+
+#: Terms of a matrix step.
+_TERMS = 4
+
+
+class DType(enum.Enum):
+    """How the words of a tensor are read. All take 32 bits."""
+
+    F32 = "f32"
+    I32 = "i32"
+    #: 0 and 1.
+    BOOL = "bool"
+
+
+@dataclass(frozen=True)
+class TileLayout:
+    """Arrangement of a batch of matrices in BF16 tiles of the matrix unit.
+
+    `layout.pack_operand` has the order. What is a line and what is summed over says the product.
+
+    Parameters
+    ----------
+    batch, lines, k
+        Sizes.
+    tiles
+        Tiles along the lines; there may be more than lines need.
+    group
+        Tiles of a group.
+
+    """
+
+    batch: int
+    lines: int
+    k: int
+    tiles: int
+    group: int
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """Words in SRAM under a name.
+
+    Parameters
+    ----------
+    name
+        Unique in its graph.
+    shape
+        Sizes; the last dimension is padded to whole vectors in memory.
+    dtype
+        What the words are.
+    lanes
+        Words of a vector.
+    tiles
+        Where it is an operand in tiles: how. Then `shape` is only for print.
+    contents
+        Words that are known when the graph is compiled.
+
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    lanes: int
+    tiles: TileLayout | None = None
+    contents: NDArray[np.uint32] | None = field(default=None, repr=False)
+
+    @property
+    def pitch(self) -> int:
+        """Words from one row to the next."""
+        last = self.shape[-1] if self.shape else 1
+        return -(-last // self.lanes) * self.lanes
+
+    @property
+    def rows(self) -> int:
+        """Rows of the last dimension."""
+        return math.prod(self.shape[:-1])
+
+    @property
+    def words(self) -> int:
+        """Words that it takes."""
+        if self.contents is not None:
+            return self.contents.size
+        if self.tiles is None:
+            return self.rows * self.pitch
+        # A tile fills a vector; loading ahead reads one group past the end.
+        steps = -(-self.tiles.k // _TERMS)
+        return self.lanes * (self.tiles.batch * self.tiles.tiles * steps + self.tiles.group)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that it takes."""
+        return 4 * self.words
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Words from one element to the next along each dimension."""
+        rows = [self.pitch * math.prod(self.shape[n + 1 : -1]) for n in range(len(self.shape) - 1)]
+        return (*rows, 1) if self.shape else ()
+
+    def ref(self) -> Ref:
+        """Return all of its elements, for a domain of its shape."""
+        return Ref(self, 0, self.strides)
+
+    def __str__(self) -> str:
+        tiles = f" in tiles by {self.tiles.group}" if self.tiles else ""
+        return f"{self.name}: {self.dtype.value}[{', '.join(map(str, self.shape))}]{tiles}"
+
+
+@dataclass(frozen=True)
+class Store:
+    """An element of a tensor for each point of a domain, and its value."""
+
+    target: Ref
+    value: Expr
+
+    def __str__(self) -> str:
+        return f"{self.target} = {self.value}"
+
+
+@dataclass(frozen=True)
+class Loops:
+    """Expressions for each point of a domain.
+
+    Parameters
+    ----------
+    domain
+        Sizes: outer dimensions, `reduced` ones, the innermost.
+    stores
+        What is computed.
+    reduced
+        How many of the outer dimensions outer reductions are over.
+
+    """
+
+    domain: tuple[int, ...]
+    stores: tuple[Store, ...]
+    reduced: int = 0
+
+    def __str__(self) -> str:
+        sizes = " x ".join(map(str, self.domain))
+        over = f", {self.reduced} reduced" if self.reduced else ""
+        return f"loops {sizes}{over}\n" + _lines(self.stores)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A batch of matrix products, and what becomes of each sum.
+
+    Parameters
+    ----------
+    domain
+        Batch dimensions, rows, columns.
+    left, right
+        Operands in tiles. The lines of the left one are rows, of the right one columns.
+    k
+        Terms of a sum.
+    stores
+        What is computed from a sum.
+
+    """
+
+    domain: tuple[int, ...]
+    left: Tensor
+    right: Tensor
+    k: int
+    stores: tuple[Store, ...]
+
+    def __str__(self) -> str:
+        sizes = " x ".join(map(str, self.domain))
+        return f"product {sizes} over {self.k}: {self.left.name} {self.right.name}\n" + _lines(
+            self.stores
+        )
+
+
+@dataclass(frozen=True)
+class Pack:
+    """An expression rounded to BF16 and arranged in tiles.
+
+    Parameters
+    ----------
+    domain
+        Batch dimensions, lines, k.
+    target
+        The tensor in tiles.
+    value
+        For each point.
+
+    """
+
+    domain: tuple[int, ...]
+    target: Tensor
+    value: Expr
+
+    def __str__(self) -> str:
+        sizes = " x ".join(map(str, self.domain))
+        return f"pack {sizes}\n    {self.target.name} = {self.value}"
+
+
+Kernel = Loops | Product | Pack
+
+
+def _lines(stores: tuple[Store, ...]) -> str:
+    return "\n".join(f"    {store}" for store in stores)
+
+
+@dataclass
+class Graph:
+    """Kernels in order, and the tensors that come in and go out.
+
+    Parameters
+    ----------
+    params
+        The node.
+    inputs
+        What the host writes.
+    outputs
+        What it reads.
+    kernels
+        In order.
+
+    """
+
+    params: NodeParams
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    kernels: list[Kernel] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"input {tensor}" for tensor in self.inputs]
+        lines += [str(kernel) for kernel in self.kernels]
+        return "\n".join(lines + [f"output {tensor}" for tensor in self.outputs])
+
+
+def reads(kernel: Kernel) -> Iterator[Tensor]:
+    """Yield the tensors that a kernel reads."""
+    if isinstance(kernel, Pack):
+        yield from kernel.value.tensors()
+        return
+    if isinstance(kernel, Product):
+        yield kernel.left
+        yield kernel.right
+    for store in kernel.stores:
+        yield from store.value.tensors()
+
+
+def writes(kernel: Kernel) -> Iterator[Tensor]:
+    """Yield the tensors that a kernel writes."""
+    if isinstance(kernel, Pack):
+        yield kernel.target
+        return
+    for store in kernel.stores:
+        yield store.target.tensor

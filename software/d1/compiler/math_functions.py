@@ -1,0 +1,149 @@
+"""Functions made of the operations that vector lanes have.
+
+What the instructions are wrong by is in [vector arithmetic](vector_numerics.md); the functions here
+add a few units in the last place, or what their docstrings say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from d1.compiler.expressions import Expr
+
+__all__ = [
+    "absolute",
+    "add",
+    "divide",
+    "erf",
+    "exp",
+    "log",
+    "multiply",
+    "negate",
+    "round_to_bf16",
+    "sigmoid",
+    "sqrt",
+    "subtract",
+    "tanh",
+]
+
+
+def add(a: Expr, b: Expr) -> Expr:
+    """Return a + b."""
+    return Expr.op("vfadd.f32", a, b)
+
+
+def subtract(a: Expr, b: Expr) -> Expr:
+    """Return a - b."""
+    return Expr.op("vfsub.f32", a, b)
+
+
+def multiply(a: Expr, b: Expr) -> Expr:
+    """Return a x b."""
+    return Expr.op("vfmul.f32", a, b)
+
+
+def negate(a: Expr) -> Expr:
+    """Return -a."""
+    return Expr.op("vxor.i32", a, Expr.word(1 << 31))
+
+
+def absolute(a: Expr) -> Expr:
+    """Return |a|."""
+    return Expr.op("vand.i32", a, Expr.word((1 << 31) - 1))
+
+
+def divide(a: Expr, b: Expr) -> Expr:
+    """Return a / b to 1.6 ulp: a times the reciprocal of b."""
+    return multiply(a, Expr.op("vfrcp.f32", b))
+
+
+def exp(x: Expr) -> Expr:
+    """Return e^x: 2^(x log2 e), wrong by up to |x| 2^-24 of it and 1.2 ulp."""
+    return Expr.op("vfexp2.f32", multiply(x, Expr.number(math.log2(math.e))))
+
+
+def sqrt(x: Expr) -> Expr:
+    """Return the square root to 2 ulp: x times that of its reciprocal; 0 of 0, Inf of Inf."""
+    root = multiply(x, Expr.op("vfrsqrt.f32", x))
+    zero = Expr.op("vfeq.f32", x, Expr.number(0.0))
+    infinite = Expr.op("vfeq.f32", x, Expr.number(math.inf))
+    return Expr.op("vsel", x, root, Expr.op("mor", zero, infinite))
+
+
+def sigmoid(x: Expr) -> Expr:
+    """Return 1 / (1 + e^-x)."""
+    return Expr.op("vfrcp.f32", add(Expr.number(1.0), exp(negate(x))))
+
+
+def tanh(x: Expr) -> Expr:
+    """Return the hyperbolic tangent: an odd polynomial below 0.25, above 1 - 2 / (e^2|x| + 1)."""
+    size = absolute(x)
+    power = exp(add(size, size))
+    ratio = divide(Expr.number(2.0), add(power, Expr.number(1.0)))
+    large = subtract(Expr.number(1.0), ratio)
+    square = multiply(x, x)
+    series = polynomial(square, (1.0, -1 / 3, 2 / 15, -17 / 315, 62 / 2835))
+    small = multiply(size, series)
+    value = Expr.op("vsel", small, large, Expr.op("vflt.f32", size, Expr.number(0.25)))
+    return with_sign_of(value, x)
+
+
+def erf(x: Expr) -> Expr:
+    """Return the error function, wrong by up to 3e-7.
+
+    Ref: M. Abramowitz, I. A. Stegun, "Handbook of Mathematical Functions", 7.1.26.
+    """
+    size = absolute(x)
+    t = Expr.op("vfrcp.f32", add(Expr.number(1.0), multiply(Expr.number(0.3275911), size)))
+    coefficients = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+    series = multiply(t, polynomial(t, coefficients))
+    value = subtract(Expr.number(1.0), multiply(series, exp(negate(multiply(x, x)))))
+    return with_sign_of(value, x)
+
+
+def log(x: Expr) -> Expr:
+    """Return the natural logarithm to 3 ulp, but 1e-7 next to 1.
+
+    x = m 2^e with m in [sqrt(1/2), sqrt(2)); log m = 2 artanh((m - 1) / (m + 1)). Subnormal numbers
+    are taken as 0.
+    """
+    one, zero = Expr.number(1.0), Expr.number(0.0)
+    bias = Expr.word(0x3F3504F3)  # the bits of sqrt(1/2)
+    moved = Expr.op("vsub.i32", x, bias)
+    exponent = Expr.op("vsra.i32", moved, Expr.word(23))
+    mantissa = Expr.op("vsub.i32", x, Expr.op("vsll.i32", exponent, Expr.word(23)))
+    ratio = divide(subtract(mantissa, one), add(mantissa, one))
+    square = multiply(ratio, ratio)
+    series = polynomial(square, (2.0, 2 / 3, 2 / 5, 2 / 7, 2 / 9, 2 / 11))
+    whole = multiply(Expr.op("vcvt.f32.i32", exponent), Expr.number(math.log(2.0)))
+    value = add(whole, multiply(ratio, series))
+    infinite = Expr.op("vfeq.f32", x, Expr.number(math.inf))
+    value = Expr.op("vsel", x, value, infinite)
+    normal = Expr.op("vfle.f32", Expr.number(2.0**-126), x)
+    special = Expr.op(
+        "vsel", Expr.number(-math.inf), Expr.number(math.nan), Expr.op("vfle.f32", zero, x)
+    )
+    return Expr.op("vsel", value, special, normal)
+
+
+def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
+    """Return c0 + c1 x + c2 x^2 + ..., by fused multiply-adds."""
+    *lower, value = (Expr.number(c) for c in coefficients)
+    for coefficient in reversed(lower):
+        value = Expr.op("vfmadd.f32", value, x, coefficient)
+    return value
+
+
+def with_sign_of(size: Expr, x: Expr) -> Expr:
+    """Return a size that is not negative with the sign of x."""
+    sign = Expr.op("vand.i32", x, Expr.word(1 << 31))
+    return Expr.op("vor.i32", size, sign)
+
+
+def round_to_bf16(x: Expr) -> Expr:
+    """Return the nearest BF16, ties to even; a NaN stays one."""
+    lowest = Expr.op("vand.i32", Expr.op("vsrl.i32", x, Expr.word(16)), Expr.word(1))
+    half = Expr.op("vadd.i32", lowest, Expr.word(0x7FFF))
+    rounded = Expr.op("vand.i32", Expr.op("vadd.i32", x, half), Expr.word(0xFFFF0000))
+    return Expr.op("vsel", rounded, x, Expr.op("vfeq.f32", x, x))

@@ -1,0 +1,342 @@
+"""From graphs of ATen operators to programs for a node, and back to calls of PyTorch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from d1_golden.params import preset
+from numpy.typing import NDArray
+from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
+from torch.fx.passes.operator_support import OperatorSupportBase
+
+from d1.compiler.builder import Builder, Value
+from d1.compiler.executable import Executable, build
+from d1.compiler.ir import Tensor
+from d1.compiler.passes import optimized
+from d1.device import shared_device
+from d1.torch.configuration import Settings, Statistics, count, settings
+from d1.torch.lowerings import LOWERINGS, UnsupportedError
+from d1.torch.types import DTYPES, from_words, to_tiles, to_words
+
+__all__ = ["CompiledGraph", "compile_aten", "programs"]
+
+#: The programs of the process in the order in which they were compiled, for explanations.
+programs: list[Executable] = []
+
+
+@dataclass(frozen=True)
+class _Argument:
+    """What the host writes to a tensor: an argument by rows, or some of its elements in tiles."""
+
+    tensor: Tensor
+    number: int
+    rows: Tensor
+    operand: Value | None
+
+    def words(self, args: Sequence[Any]) -> NDArray[np.uint32]:
+        words = to_words(self.rows, args[self.number])
+        if self.operand is None:
+            return words
+        return to_tiles(self.tensor, words, self.operand.ref, self.operand.shape)
+
+
+@dataclass(frozen=True)
+class _Output:
+    """Where a result comes from: a value of the program, or PyTorch's view of an argument."""
+
+    value: Value | None
+    view: tuple[Node, ...]
+    dtype: torch.dtype
+
+
+@dataclass
+class CompiledGraph:
+    """A graph as a program, to be called with tensors.
+
+    Parameters
+    ----------
+    executable
+        The program; None where nothing has to be computed.
+    arguments
+        What the host writes.
+    outputs
+        The results.
+    placeholders
+        The arguments in the graph.
+    target
+        Options of the model; what is not there follows the settings.
+
+    """
+
+    executable: Executable | None
+    arguments: list[_Argument]
+    outputs: list[_Output | None]
+    placeholders: list[Node]
+    target: dict[str, Any]
+
+    def __call__(self, *args: Any) -> tuple[Any, ...]:
+        """Return the results for some arguments."""
+        results: dict[Tensor, NDArray[np.uint32]] = {}
+        if self.executable is not None:
+            chosen = chosen_settings(self.target)
+            device = shared_device(chosen.device, chosen.preset)
+            inputs = [argument.words(args) for argument in self.arguments]
+            words = self.executable.run(device, inputs)
+            results = dict(zip(self.executable.graph.outputs, words, strict=True))
+            count(Statistics(graphs=1, **self._check(chosen, inputs, words)))
+        return tuple(self._result(output, results, args) for output in self.outputs)
+
+    def _check(
+        self, chosen: Settings, inputs: list[NDArray[np.uint32]], words: list[NDArray[np.uint32]]
+    ) -> dict[str, int]:
+        """Compare with the golden node, if that is wanted; return what to count."""
+        if not chosen.check or chosen.device == "golden":
+            return {}
+        assert self.executable is not None
+        expected = self.executable.run(shared_device("golden", chosen.preset), inputs)
+        differing = sum(
+            int(np.bitwise_count(a ^ b).sum()) for a, b in zip(words, expected, strict=True)
+        )
+        return {"checked_outputs": sum(w.size for w in words), "differing_bits": differing}
+
+    def _result(
+        self,
+        output: _Output | None,
+        results: dict[Tensor, NDArray[np.uint32]],
+        args: tuple[Any, ...],
+    ) -> Any:
+        if output is None:
+            return None
+        if output.value is not None:
+            tensor = output.value.ref.tensor
+            return from_words(results[tensor], output.value, output.dtype)
+        known: dict[Node, Any] = dict(zip(self.placeholders, args, strict=True))
+        result = known.get(output.view[0])
+        for node in output.view[1:]:
+            assert callable(node.target)
+            result = node.target(result, *node.args[1:], **node.kwargs)
+        return result
+
+
+def chosen_settings(target: dict[str, Any]) -> Settings:
+    """Return the settings that apply to a model with some options."""
+    return Settings(**(vars(settings()) | target))
+
+
+def compile_aten(module: GraphModule, target: dict[str, Any]) -> Callable[..., Sequence[Any]]:
+    """Compile a graph of ATen operators.
+
+    What cannot be compiled stays PyTorch's, with a warning that names the operator. A graph with
+    symbolic sizes is compiled for each shape that it is called with.
+    """
+    if _is_symbolic(module):
+        return _Specialised(module, target)
+    return _compile(module, target)
+
+
+class _Specialised:
+    """A graph that is traced again for each set of shapes."""
+
+    def __init__(self, module: GraphModule, target: dict[str, Any]) -> None:
+        self.module, self.target = module, target
+        self.compiled: dict[Any, Callable[..., Sequence[Any]]] = {}
+
+    def __call__(self, *args: Any) -> Sequence[Any]:
+        key = tuple((x.shape, x.dtype) if isinstance(x, torch.Tensor) else x for x in args)
+        if key not in self.compiled:
+            traced = make_fx(self.module, tracing_mode="fake")(*args)
+            self.compiled[key] = _compile(traced, self.target)
+        return self.compiled[key](*args)
+
+
+def _is_symbolic(module: GraphModule) -> bool:
+    return any(
+        isinstance(value, torch.SymInt)
+        or (
+            isinstance(value, torch.Tensor)
+            and any(isinstance(s, torch.SymInt) for s in value.shape)
+        )
+        for node in module.graph.nodes
+        for value in [node.meta.get("val")]
+    )
+
+
+def _compile(module: GraphModule, target: dict[str, Any]) -> Callable[..., Sequence[Any]]:
+    """Compile all of a graph, or the parts that can be."""
+    refused: dict[Node, str] = {
+        node: reason for node in module.graph.nodes if (reason := _refusal(node))
+    }
+    while True:
+        if not refused:
+            try:
+                return _program(module, target)
+            except _NodeError as error:
+                refused[error.node] = error.reason
+                continue
+        _warn(refused)
+        return _partitioned(module, refused, target)
+
+
+class _NodeError(Exception):
+    """A node of a graph cannot be lowered."""
+
+    def __init__(self, node: Node, reason: str) -> None:
+        super().__init__(f"{node.target}: {reason}")
+        self.node, self.reason = node, reason
+
+
+_warned: set[str] = set()
+
+
+def _warn(refused: dict[Node, str]) -> None:
+    for node, reason in refused.items():
+        message = f"{node.target} stays PyTorch's: {reason}"
+        if message not in _warned:
+            _warned.add(message)
+            warnings.warn(message, stacklevel=2)
+
+
+def _refusal(node: Node) -> str:
+    """Return why a node cannot be compiled, as far as its types tell; nothing if it may be."""
+    if node.op in ("placeholder", "output"):
+        return ""
+    if node.op != "call_function":
+        return f"a node of kind {node.op}"
+    if node.target not in LOWERINGS:
+        return "there is no lowering"
+    for value in [n.meta.get("val") for n in (node, *node.all_input_nodes)]:
+        for tensor in value if isinstance(value, (tuple, list)) else [value]:
+            if not isinstance(tensor, torch.Tensor):
+                continue
+            if tensor.dtype not in DTYPES:
+                return f"tensors of {tensor.dtype}"
+            if tensor.device.type != "cpu":
+                return f"a tensor on {tensor.device}"
+            if 0 in tensor.shape:
+                return f"an empty tensor of shape {tuple(tensor.shape)}"
+    return ""
+
+
+class _Support(OperatorSupportBase):
+    """Tells the partitioner which nodes are compiled."""
+
+    def __init__(self, refused: dict[Node, str]) -> None:
+        self.refused = refused
+
+    def is_node_supported(self, submodules: Any, node: Node) -> bool:
+        return node.op == "call_function" and node not in self.refused
+
+
+def _partitioned(
+    module: GraphModule, refused: dict[Node, str], target: dict[str, Any]
+) -> Callable[..., Sequence[Any]]:
+    """Compile the parts of a graph between what stays PyTorch's."""
+    partitioner = CapabilityBasedPartitioner(
+        module, _Support(refused), allows_single_node_partition=True
+    )
+    fused = partitioner.fuse_partitions(partitioner.propose_partitions())
+    if {node.op for node in fused.graph.nodes} == {"placeholder", "call_module", "output"}:
+        # The partitioner keeps the results of an operator with it: nothing can be separated.
+        whole = Interpreter(module)
+        return lambda *args: whole.run(*args)
+    for node in fused.graph.nodes:
+        if node.op == "call_module":
+            part = fused.get_submodule(node.target)
+            assert isinstance(part, GraphModule)
+            fused.add_submodule(node.target, _Part(part, target))
+    interpreter = Interpreter(fused)
+    return lambda *args: interpreter.run(*args)
+
+
+class _Part(torch.nn.Module):
+    """A part of a graph, compiled."""
+
+    def __init__(self, part: GraphModule, target: dict[str, Any]) -> None:
+        super().__init__()
+        *_, last = part.graph.nodes
+        self.single = not isinstance(last.args[0], (tuple, list))
+        self.compiled = _compile(part, target)
+
+    def forward(self, *args: Any) -> Any:
+        """Return the results of the part."""
+        results = self.compiled(*args)
+        return results[0] if self.single else results
+
+
+def _program(module: GraphModule, target: dict[str, Any]) -> Callable[..., Sequence[Any]]:
+    """Compile a graph that has no operator but those with lowerings."""
+    chosen = chosen_settings(target)
+    builder = Builder(preset(chosen.preset), fp32_products=chosen.precision == "fp32")
+    values: dict[Node, Any] = {}
+    placeholders: list[Node] = []
+    sources: dict[Tensor, int] = {}
+    nodes = list(module.graph.nodes)
+    for node in nodes:
+        if node.op == "placeholder":
+            placeholders.append(node)
+            example = node.meta.get("val")
+            if (
+                isinstance(example, torch.Tensor)
+                and example.dtype in DTYPES
+                and 0 not in example.shape
+            ):
+                value = builder.input(tuple(example.shape), DTYPES[example.dtype])
+                sources[value.ref.tensor] = len(placeholders) - 1
+                values[node] = value
+        elif node.op == "call_function":
+            values[node] = _lower(builder, node, values)
+    (results,) = nodes[-1].args
+    results = results if isinstance(results, (tuple, list)) else (results,)
+    outputs = [_output(builder, result, values) for result in results]
+    return _finished(builder, sources, outputs, placeholders, target)
+
+
+def _lower(builder: Builder, node: Node, values: dict[Node, Any]) -> Any:
+    def known(argument: Any) -> Any:
+        return torch.fx.node.map_arg(argument, lambda n: values[n])
+
+    try:
+        return LOWERINGS[node.target].function(builder, *known(node.args), **known(node.kwargs))
+    except UnsupportedError as error:
+        raise _NodeError(node, str(error)) from None
+
+
+def _output(builder: Builder, node: Node | None, values: dict[Node, Any]) -> _Output | None:
+    if node is None:
+        return None
+    view = [node]
+    while view[0].op == "call_function" and LOWERINGS[view[0].target].is_view:
+        source = view[0].args[0]
+        assert isinstance(source, Node)
+        view.insert(0, source)
+    dtype = node.meta["val"].dtype
+    if view[0].op == "placeholder":
+        return _Output(None, tuple(view), dtype)
+    return _Output(builder.output(values[node]), (), dtype)
+
+
+def _finished(
+    builder: Builder,
+    sources: dict[Tensor, int],
+    outputs: list[_Output | None],
+    placeholders: list[Node],
+    target: dict[str, Any],
+) -> CompiledGraph:
+    if not builder.graph.outputs:
+        return CompiledGraph(None, [], outputs, placeholders, target)
+    graph, packed = optimized(builder.graph)
+    executable = build(graph)
+    programs.append(executable)
+    arguments = []
+    for tensor in graph.inputs:
+        operand = packed.get(tensor)
+        rows = operand.ref.tensor if operand else tensor
+        arguments.append(_Argument(tensor, sources[rows], rows, operand))
+    return CompiledGraph(executable, arguments, outputs, placeholders, target)

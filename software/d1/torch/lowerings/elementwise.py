@@ -1,0 +1,362 @@
+"""Operators on each element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from d1.compiler import math_functions as f
+from d1.compiler.builder import Builder, Value
+from d1.compiler.expressions import Expr
+from d1.compiler.ir import DType
+from d1.torch.lowerings.registry import UnsupportedError, lowering
+from d1.torch.types import DTYPES
+
+aten = torch.ops.aten
+Number = float | int | bool
+
+_ZERO, _ONE = Expr.number(0.0), Expr.number(1.0)
+_F32, _I32, _BOOL = DType.F32, DType.I32, DType.BOOL
+
+
+def converted(expr: Expr, have: DType, want: DType) -> Expr:
+    """Return an element of one type as one of another."""
+    if have is want:
+        return expr
+    if want is _BOOL:
+        if have is _F32:
+            is_zero = Expr.op("vfeq.f32", expr, _ZERO)
+            return Expr.op("mxor", is_zero, Expr.op("vfeq.f32", _ZERO, _ZERO))
+        return Expr.op("vsltu.i32", Expr.word(0), expr)
+    if have is _BOOL:
+        one = _ONE if want is _F32 else Expr.word(1)
+        return Expr.op("vsel", one, Expr.word(0), expr)
+    if want is _F32:
+        return Expr.op("vcvt.f32.i32", expr)
+    # PyTorch cuts off what is behind the point.
+    nearest = Expr.op("vcvt.f32.i32", Expr.op("vcvt.i32.f32", f.absolute(expr)))
+    above = Expr.op("vflt.f32", f.absolute(expr), nearest)
+    size = Expr.op("vsel", f.subtract(nearest, _ONE), nearest, above)
+    return Expr.op("vcvt.i32.f32", f.with_sign_of(size, expr))
+
+
+def constant(value: Number, dtype: DType) -> Expr:
+    """Return a number as an element of a type."""
+    if dtype is _F32:
+        return Expr.number(float(value))
+    return Expr.word(int(value))
+
+
+def dtype_of(value: Value | Number) -> DType:
+    """Return the type of a value, or that of a number in Python."""
+    if isinstance(value, Value):
+        return value.dtype
+    if isinstance(value, bool):
+        return _BOOL
+    return _I32 if isinstance(value, int) else _F32
+
+
+def promoted(*operands: Value | Number) -> DType:
+    """Return the type in which operands are computed."""
+    order = (_BOOL, _I32, _F32)
+    return max(map(dtype_of, operands), key=order.index)
+
+
+def pointwise(
+    builder: Builder,
+    function: Callable[..., Expr],
+    *operands: Value | Number,
+    of: DType,
+    result: DType | None = None,
+) -> Value:
+    """Return a function of elements, converted to a type.
+
+    Parameters
+    ----------
+    builder
+        Where.
+    function
+        Of the elements.
+    operands
+        Values and numbers; at least one value.
+    of
+        The type to which operands are converted.
+    result
+        The type of the result, if another one.
+
+    """
+    shape = torch.broadcast_shapes(*(x.shape for x in operands if isinstance(x, Value)))
+    args = [
+        converted(builder.load(x, shape), x.dtype, of) if isinstance(x, Value) else constant(x, of)
+        for x in operands
+    ]
+    return builder.compute(shape, result or of, function(*args))
+
+
+def _binary(targets: tuple[Any, ...], real: str, integer: str | None) -> None:
+    @lowering(*targets)
+    def lower(
+        builder: Builder, a: Value | Number, b: Value | Number, *, alpha: Number = 1
+    ) -> Value:
+        of = promoted(a, b)
+        if of is _BOOL or (of is _I32 and integer is None):
+            raise UnsupportedError(f"operands of type {of.value}")
+        instruction = real if of is _F32 else integer
+
+        def combine(x: Expr, y: Expr) -> Expr:
+            if alpha != 1:
+                y = Expr.op("vfmul.f32" if of is _F32 else "vmul.i32", y, constant(alpha, of))
+            return Expr.op(str(instruction), x, y)
+
+        return pointwise(builder, combine, a, b, of=of)
+
+
+_binary((aten.add.Tensor, aten.add.Scalar), "vfadd.f32", "vadd.i32")
+_binary((aten.sub.Tensor, aten.sub.Scalar), "vfsub.f32", "vsub.i32")
+_binary((aten.mul.Tensor, aten.mul.Scalar), "vfmul.f32", "vmul.i32")
+
+
+def _with_nan(choose: str) -> Callable[[Expr, Expr], Expr]:
+    """Return a minimum or maximum that is NaN where an operand is."""
+
+    def function(a: Expr, b: Expr) -> Expr:
+        numbers = Expr.op("mand", Expr.op("vfeq.f32", a, a), Expr.op("vfeq.f32", b, b))
+        return Expr.op("vsel", Expr.op(choose, a, b), f.add(a, b), numbers)
+
+    return function
+
+
+@lowering(aten.maximum.default)
+def maximum(builder: Builder, a: Value, b: Value) -> Value:
+    """Lower the greater of two."""
+    of = promoted(a, b)
+    real = _with_nan("vfmax.f32")
+    return pointwise(
+        builder, real if of is _F32 else lambda x, y: Expr.op("vmax.i32", x, y), a, b, of=of
+    )
+
+
+@lowering(aten.minimum.default)
+def minimum(builder: Builder, a: Value, b: Value) -> Value:
+    """Lower the lesser of two."""
+    of = promoted(a, b)
+    real = _with_nan("vfmin.f32")
+    return pointwise(
+        builder, real if of is _F32 else lambda x, y: Expr.op("vmin.i32", x, y), a, b, of=of
+    )
+
+
+@lowering(aten.rsub.Scalar, aten.rsub.Tensor)
+def subtract_from(builder: Builder, a: Value, b: Value | Number) -> Value:
+    """Lower b - a."""
+    of = promoted(a, b)
+    instruction = "vfsub.f32" if of is _F32 else "vsub.i32"
+    return pointwise(builder, lambda x, y: Expr.op(instruction, y, x), a, b, of=of)
+
+
+@lowering(aten.div.Tensor, aten.div.Scalar)
+def div(builder: Builder, a: Value | Number, b: Value | Number) -> Value:
+    """Lower a quotient."""
+    if not isinstance(b, Value) and b and math.frexp(b)[0] in (0.5, -0.5):
+        return pointwise(builder, lambda x: f.multiply(x, Expr.number(1 / b)), a, of=_F32)
+    return pointwise(builder, f.divide, a, b, of=_F32)
+
+
+def _unary(target: Any, function: Callable[[Expr], Expr]) -> None:
+    @lowering(target)
+    def lower(builder: Builder, x: Value) -> Value:
+        return pointwise(builder, function, x, of=_F32)
+
+
+def relu_expr(x: Expr) -> Expr:
+    """Return the greater of x and 0; a NaN stays."""
+    return _with_nan("vfmax.f32")(x, _ZERO)
+
+
+_unary(aten.relu.default, relu_expr)
+_unary(aten.exp.default, f.exp)
+_unary(aten.exp2.default, lambda x: Expr.op("vfexp2.f32", x))
+_unary(aten.log.default, f.log)
+_unary(aten.rsqrt.default, lambda x: Expr.op("vfrsqrt.f32", x))
+_unary(aten.sqrt.default, f.sqrt)
+_unary(aten.reciprocal.default, lambda x: Expr.op("vfrcp.f32", x))
+_unary(aten.tanh.default, f.tanh)
+_unary(aten.erf.default, f.erf)
+_unary(aten.sigmoid.default, f.sigmoid)
+
+
+@lowering(aten.neg.default)
+def neg(builder: Builder, x: Value) -> Value:
+    """Lower the negative."""
+    if x.dtype is _I32:
+        return pointwise(builder, lambda a: Expr.op("vsub.i32", Expr.word(0), a), x, of=_I32)
+    return pointwise(builder, f.negate, x, of=_F32)
+
+
+@lowering(aten.abs.default)
+def absolute(builder: Builder, x: Value) -> Value:
+    """Lower the absolute value."""
+    if x.dtype is not _F32:
+        raise UnsupportedError(f"operand of type {x.dtype.value}")
+    return pointwise(builder, f.absolute, x, of=_F32)
+
+
+@lowering(aten.sgn.default, aten.sign.default)
+def sign(builder: Builder, x: Value) -> Value:
+    """Lower -1, 0 or 1."""
+    if x.dtype is not _F32:
+        raise UnsupportedError(f"operand of type {x.dtype.value}")
+
+    def sign_of(a: Expr) -> Expr:
+        return Expr.op("vsel", _ZERO, f.with_sign_of(_ONE, a), Expr.op("vfeq.f32", a, _ZERO))
+
+    return pointwise(builder, sign_of, x, of=_F32)
+
+
+@lowering(aten.pow.Tensor_Scalar)
+def power(builder: Builder, x: Value, exponent: Number) -> Value:
+    """Lower small whole powers and square roots."""
+    if exponent == 0.5:
+        return pointwise(builder, f.sqrt, x, of=_F32)
+    if exponent == -0.5:
+        return pointwise(builder, lambda a: Expr.op("vfrsqrt.f32", a), x, of=_F32)
+    if exponent != int(exponent) or not 0 < exponent <= 8 or x.dtype is not _F32:
+        raise UnsupportedError(f"exponent {exponent!r}")
+
+    def whole(a: Expr) -> Expr:
+        result = None
+        for bit in f"{int(exponent):b}":
+            result = f.multiply(result, result) if result else None
+            if bit == "1":
+                result = f.multiply(result, a) if result else a
+        assert result is not None
+        return result
+
+    return pointwise(builder, whole, x, of=_F32)
+
+
+def _comparison(
+    targets: tuple[Any, ...],
+    real: Callable[[Expr, Expr], Expr],
+    integer: Callable[[Expr, Expr], Expr],
+) -> None:
+    @lowering(*targets)
+    def lower(builder: Builder, a: Value, b: Value | Number) -> Value:
+        of = promoted(a, b)
+        of = _I32 if of is _BOOL else of
+        return pointwise(builder, real if of is _F32 else integer, a, b, of=of, result=_BOOL)
+
+
+def negated(mask: Expr) -> Expr:
+    """Return the opposite of a mask."""
+    return Expr.op("mxor", mask, Expr.op("vfeq.f32", _ZERO, _ZERO))
+
+
+def _op(name: str, *, swap: bool = False, invert: bool = False) -> Callable[[Expr, Expr], Expr]:
+    def function(a: Expr, b: Expr) -> Expr:
+        mask = Expr.op(name, b, a) if swap else Expr.op(name, a, b)
+        return negated(mask) if invert else mask
+
+    return function
+
+
+_comparison((aten.eq.Tensor, aten.eq.Scalar), _op("vfeq.f32"), _op("vseq.i32"))
+_comparison(
+    (aten.ne.Tensor, aten.ne.Scalar),
+    _op("vfeq.f32", invert=True),
+    _op("vseq.i32", invert=True),
+)
+_comparison((aten.lt.Tensor, aten.lt.Scalar), _op("vflt.f32"), _op("vslt.i32"))
+_comparison(
+    (aten.gt.Tensor, aten.gt.Scalar), _op("vflt.f32", swap=True), _op("vslt.i32", swap=True)
+)
+_comparison(
+    (aten.le.Tensor, aten.le.Scalar),
+    _op("vfle.f32"),
+    _op("vslt.i32", swap=True, invert=True),
+)
+_comparison(
+    (aten.ge.Tensor, aten.ge.Scalar),
+    _op("vfle.f32", swap=True),
+    _op("vslt.i32", invert=True),
+)
+
+
+def _logical(targets: tuple[Any, ...], instruction: str) -> None:
+    @lowering(*targets)
+    def lower(builder: Builder, a: Value, b: Value | Number) -> Value:
+        if promoted(a, b) is not _BOOL or not isinstance(b, Value):
+            raise UnsupportedError("operands that are not of type bool")
+        return pointwise(builder, lambda x, y: Expr.op(instruction, x, y), a, b, of=_BOOL)
+
+
+_logical((aten.logical_and.default, aten.bitwise_and.Tensor), "mand")
+_logical((aten.logical_or.default, aten.bitwise_or.Tensor), "mor")
+
+
+@lowering(aten.logical_not.default, aten.bitwise_not.default)
+def logical_not(builder: Builder, x: Value) -> Value:
+    """Lower the opposite."""
+    if x.dtype is not _BOOL:
+        raise UnsupportedError(f"operand of type {x.dtype.value}")
+    return pointwise(builder, negated, x, of=_BOOL)
+
+
+@lowering(aten.where.self, aten.where.ScalarSelf, aten.where.ScalarOther, aten.where.Scalar)
+def where(builder: Builder, condition: Value, a: Value | Number, b: Value | Number) -> Value:
+    """Lower a choice between two."""
+    of = promoted(a, b)
+    if of is _BOOL:
+        raise UnsupportedError("a choice between values of type bool")
+    operands = [condition, a, b]
+    shape = torch.broadcast_shapes(*(x.shape for x in operands if isinstance(x, Value)))
+    mask, *chosen = (
+        builder.load(x, shape) if isinstance(x, Value) else constant(x, of) for x in operands
+    )
+    chosen = [
+        converted(e, x.dtype, of) if isinstance(x, Value) else e
+        for e, x in zip(chosen, (a, b), strict=True)
+    ]
+    return builder.compute(shape, of, Expr.op("vsel", *chosen, mask))
+
+
+@lowering(aten._to_copy.default)
+def to_copy(builder: Builder, x: Value, *, dtype: torch.dtype | None = None, **_: object) -> Value:
+    """Lower a conversion."""
+    if dtype is not None and dtype not in DTYPES:
+        raise UnsupportedError(f"conversion to {dtype}")
+    want = x.dtype if dtype is None else DTYPES[dtype]
+
+    def convert(element: Expr) -> Expr:
+        element = converted(element, x.dtype, want)
+        return f.round_to_bf16(element) if dtype is torch.bfloat16 else element
+
+    return builder.elementwise(convert, x, dtype=want)
+
+
+@lowering(aten.clone.default, aten.detach.default, aten.lift_fresh_copy.default, aten.alias.default)
+def clone(builder: Builder, x: Value, **_: object) -> Value:
+    """Lower a copy: values never change."""
+    return x
+
+
+@lowering(aten.clamp.default)
+def clamp(
+    builder: Builder, x: Value, low: Number | None = None, high: Number | None = None
+) -> Value:
+    """Lower bounds on both sides."""
+
+    def bound(element: Expr) -> Expr:
+        result = element
+        if low is not None:
+            result = Expr.op("vfmax.f32", result, Expr.number(low))
+        if high is not None:
+            result = Expr.op("vfmin.f32", result, Expr.number(high))
+        return Expr.op("vsel", result, element, Expr.op("vfeq.f32", element, element))
+
+    if x.dtype is not _F32:
+        raise UnsupportedError(f"operand of type {x.dtype.value}")
+    return pointwise(builder, bound, x, of=_F32)

@@ -1,0 +1,158 @@
+"""Operators whose elements are chosen by other elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from d1.compiler.builder import Builder, Value, divided
+from d1.compiler.expressions import Expr
+from d1.compiler.ir import DType
+from d1.torch.lowerings.registry import UnsupportedError, lowering
+
+aten = torch.ops.aten
+
+
+def _plus(a: Expr, b: Expr) -> Expr:
+    return Expr.op("vadd.i32", a, b)
+
+
+def _times(a: Expr, factor: int) -> Expr:
+    return Expr.op("vmul.i32", a, Expr.word(factor))
+
+
+def place_of(x: Value, indices: Sequence[Expr]) -> Expr:
+    """Return where an element is, in words from the start of its tensor."""
+    place = Expr.word(x.ref.offset)
+    for index, stride in zip(indices, x.ref.strides, strict=True):
+        if stride:
+            place = _plus(place, _times(index, stride))
+    return place
+
+
+def wrapped(index: Expr, size: int) -> Expr:
+    """Return an index that counts from the end where it is negative."""
+    negative = Expr.op("vslt.i32", index, Expr.word(0))
+    return Expr.op("vsel", _plus(index, Expr.word(size)), index, negative)
+
+
+def bounded(index: Expr, size: int) -> Expr:
+    """Return an index that is none outside: what is there is not an element, but in SRAM."""
+    return Expr.op("vminu.i32", index, Expr.word(size - 1))
+
+
+@lowering(aten.embedding.default)
+def embedding(builder: Builder, weight: Value, indices: Value, *_: object, **__: object) -> Value:
+    """Lower the rows of a table."""
+    shape = (*indices.shape, weight.shape[1])
+    index = builder.load(Value(indices.ref, indices.shape).broadcast_back(shape))
+    row = bounded(index, weight.shape[0])
+    gathered = Expr.gather(weight.ref.tensor, place_of(weight, (row, Expr.index(len(shape) - 1))))
+    return builder.compute(shape, weight.dtype, gathered)
+
+
+@lowering(aten.gather.default)
+def gather(builder: Builder, x: Value, dim: int, index: Value, **_: object) -> Value:
+    """Lower elements chosen along a dimension."""
+    rank = len(index.shape)
+    if not rank:
+        raise UnsupportedError("a tensor without dimensions")
+    dim %= rank
+    chosen = bounded(builder.load(index), x.shape[dim])
+    indices = [chosen if n == dim else Expr.index(n) for n in range(rank)]
+    gathered = Expr.gather(x.ref.tensor, place_of(x, indices))
+    return builder.compute(index.shape, x.dtype, gathered)
+
+
+@lowering(aten.index.Tensor)
+def index_(builder: Builder, x: Value, chosen: Sequence[Value | None]) -> Value:
+    """Lower elements chosen along the first dimensions."""
+    given = [index for index in chosen if index is not None]
+    if len(given) != len(chosen) or any(v.dtype is not DType.I32 for v in given):
+        raise UnsupportedError("indices that are not integers along the first dimensions")
+    front = torch.broadcast_shapes(*(index.shape for index in given))
+    shape = (*front, *x.shape[len(given) :])
+    indices = [
+        bounded(wrapped(builder.load(v.broadcast(front).broadcast_back(shape)), size), size)
+        for v, size in zip(given, x.shape, strict=False)
+    ]
+    indices += [Expr.index(n) for n in range(len(front), len(shape))]
+    gathered = Expr.gather(x.ref.tensor, place_of(x, indices))
+    return builder.compute(shape, x.dtype, gathered)
+
+
+def _inside(
+    builder: Builder, x: Value, rank: int, dim: int, start: int, step: int
+) -> tuple[Expr, Expr]:
+    """Return whether an index is one of x along a dimension, and the element of x that it is."""
+    behind = Expr.op("vsub.i32", Expr.index(dim), Expr.word(start))
+    size = x.shape[dim]
+    index = divided(bounded(behind, (size - 1) * step + 1), step)
+    is_one = Expr.op("vsltu.i32", behind, Expr.word((size - 1) * step + 1))
+    if step > 1:
+        exact = Expr.op("vseq.i32", bounded(behind, (size - 1) * step + 1), _times(index, step))
+        is_one = Expr.op("mand", is_one, exact)
+    others = [bounded(Expr.index(n), x.shape[n]) if n != dim else index for n in range(rank)]
+    return is_one, Expr.gather(x.ref.tensor, place_of(x, others))
+
+
+def spread(
+    builder: Builder, x: Value, shape: Sequence[int], dim: int, start: int, step: int, fill: Expr
+) -> Value:
+    """Return the elements of x at every `step`th index along a dimension, others filled."""
+    is_one, element = _inside(builder, x, len(shape), dim, start, step)
+    return builder.compute(shape, x.dtype, Expr.op("vsel", element, fill, is_one))
+
+
+@lowering(aten.slice_backward.default)
+def slice_backward(
+    builder: Builder, x: Value, shape: Sequence[int], dim: int, start: int, end: int, step: int
+) -> Value:
+    """Lower the gradient of a slice."""
+    dim %= len(shape)
+    chosen = range(shape[dim])[start:end:step]
+    return spread(builder, x, shape, dim, chosen.start, step, Expr.word(0))
+
+
+@lowering(aten.select_backward.default)
+def select_backward(
+    builder: Builder, x: Value, shape: Sequence[int], dim: int, index: int
+) -> Value:
+    """Lower the gradient of one index."""
+    dim %= len(shape)
+    one = builder.reshape(x, (*x.shape[:dim], 1, *x.shape[dim:]))
+    return spread(builder, one, shape, dim, index % shape[dim], 1, Expr.word(0))
+
+
+@lowering(aten.constant_pad_nd.default)
+def pad(builder: Builder, x: Value, padding: Sequence[int], value: float = 0) -> Value:
+    """Lower a border of one number."""
+    fill = Expr.number(value) if x.dtype is DType.F32 else Expr.word(int(value))
+    for n, (before, behind) in enumerate(zip(padding[::2], padding[1::2], strict=True), 1):
+        dim = len(x.shape) - n
+        if before < 0 or behind < 0:
+            x = x.slice(dim, max(-before, 0), x.shape[dim] + min(before, 0) + min(behind, 0))
+            before, behind = max(before, 0), max(behind, 0)
+        if before or behind:
+            shape = list(x.shape)
+            shape[dim] += before + behind
+            x = spread(builder, x, shape, dim, before, 1, fill)
+    return x
+
+
+@lowering(aten.cat.default)
+def cat(builder: Builder, parts: Sequence[Value], dim: int = 0) -> Value:
+    """Lower tensors side by side."""
+    rank = len(parts[0].shape)
+    dim %= rank
+    if len({part.dtype for part in parts}) > 1 or parts[0].dtype is DType.BOOL:
+        raise UnsupportedError("parts of different types, or of type bool")
+    shape = list(parts[0].shape)
+    shape[dim] = 0
+    result: Expr = Expr.word(0)
+    for part in parts:
+        is_one, element = _inside(builder, part, rank, dim, shape[dim], 1)
+        result = Expr.op("vsel", element, result, is_one)
+        shape[dim] += part.shape[dim]
+    return builder.compute(shape, parts[0].dtype, result)

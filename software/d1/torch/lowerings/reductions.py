@@ -1,0 +1,140 @@
+"""Operators that combine elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from d1.compiler import math_functions as f
+from d1.compiler.builder import Builder, Value
+from d1.compiler.expressions import Expr
+from d1.compiler.ir import DType
+from d1.torch.lowerings.elementwise import converted
+from d1.torch.lowerings.registry import UnsupportedError, lowering
+
+aten = torch.ops.aten
+
+
+def _dims(x: Value, dim: Sequence[int] | int | None) -> list[int]:
+    if isinstance(dim, int):
+        dim = [dim]
+    return sorted({d % len(x.shape) for d in dim}) if dim else list(range(len(x.shape)))
+
+
+@lowering(aten.sum.dim_IntList, aten.sum.default)
+def total(
+    builder: Builder,
+    x: Value,
+    dim: Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Value:
+    """Lower a sum."""
+    real = x.dtype is DType.F32
+    if not x.shape:
+        return x
+    return builder.reduce(
+        "vfadd.f32" if real else "vadd.i32",
+        x,
+        _dims(x, dim),
+        keepdim=keepdim,
+        dtype=DType.F32 if real else DType.I32,
+        before=lambda e: converted(e, x.dtype, DType.F32 if real else DType.I32),
+    )
+
+
+@lowering(aten.mean.dim, aten.mean.default)
+def mean(
+    builder: Builder,
+    x: Value,
+    dim: Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Value:
+    """Lower a mean."""
+    if not x.shape:
+        return x
+    dims = _dims(x, dim)
+    count = math.prod(x.shape[d] for d in dims)
+    return builder.reduce(
+        "vfadd.f32",
+        x,
+        dims,
+        keepdim=keepdim,
+        behind=lambda e: f.multiply(e, Expr.number(1 / count)),
+    )
+
+
+def _extreme(target: Any, real: str, integer: str) -> Callable[..., Value]:
+    @lowering(target)
+    def lower(builder: Builder, x: Value, dim: Sequence[int] = (), keepdim: bool = False) -> Value:
+        if x.dtype is DType.BOOL or not x.shape:
+            raise UnsupportedError(f"operand of type {x.dtype.value} and shape {x.shape}")
+        instruction = real if x.dtype is DType.F32 else integer
+        return builder.reduce(instruction, x, _dims(x, dim), keepdim=keepdim)
+
+    return lower
+
+
+_extreme(aten.amax.default, "vfmax.f32", "vmax.i32")
+_extreme(aten.amin.default, "vfmin.f32", "vmin.i32")
+
+
+@lowering(aten.var_mean.correction)
+def var_mean(
+    builder: Builder,
+    x: Value,
+    dim: Sequence[int] | None = None,
+    *,
+    correction: float | None = None,
+    keepdim: bool = False,
+) -> tuple[Value, Value]:
+    """Lower variance and mean."""
+    dims = _dims(x, dim)
+    shape = [1 if n in dims else size for n, size in enumerate(x.shape)]
+    middle = mean(builder, x, dims, True)
+    variance = _variance(builder, x, middle, dims, correction)
+    kept = [size for n, size in enumerate(shape) if keepdim or n not in dims]
+    return builder.reshape(variance, kept), builder.reshape(middle, kept)
+
+
+@lowering(aten.var.correction)
+def var(
+    builder: Builder,
+    x: Value,
+    dim: Sequence[int] | None = None,
+    *,
+    correction: float | None = None,
+    keepdim: bool = False,
+) -> Value:
+    """Lower the variance."""
+    variance, _ = var_mean(builder, x, dim, correction=correction, keepdim=keepdim)
+    return variance
+
+
+def _variance(
+    builder: Builder, x: Value, middle: Value, dims: Sequence[int], correction: float | None
+) -> Value:
+    """Return the sum of squares of distances from the mean, divided."""
+    count = math.prod(x.shape[d] for d in dims)
+    freedom = count - (1 if correction is None else correction)
+    factor = Expr.number(1 / freedom if freedom > 0 else math.nan)
+    mean_of = builder.load(middle, x.shape)
+
+    def square(element: Expr) -> Expr:
+        distance = f.subtract(element, mean_of)
+        return f.multiply(distance, distance)
+
+    return builder.reduce(
+        "vfadd.f32",
+        x,
+        dims,
+        keepdim=True,
+        before=square,
+        behind=lambda e: f.multiply(e, factor),
+    )

@@ -1,0 +1,163 @@
+"""Operators that move no elements, or nothing else."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+
+import torch
+
+from d1.compiler.builder import Builder, Value
+from d1.compiler.expressions import Expr
+from d1.compiler.ir import DType
+from d1.torch.lowerings.elementwise import constant
+from d1.torch.lowerings.registry import UnsupportedError, lowering
+from d1.torch.types import DTYPES
+
+aten = torch.ops.aten
+
+
+@lowering(
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.reshape.default,
+    is_view=True,
+)
+def reshape(builder: Builder, x: Value, shape: Sequence[int]) -> Value:
+    """Lower another shape."""
+    count, sizes = math.prod(x.shape), list(shape)
+    if -1 in sizes:
+        known = math.prod(size for size in sizes if size != -1)
+        sizes[sizes.index(-1)] = count // known
+    return builder.reshape(x, sizes)
+
+
+@lowering(aten.permute.default, is_view=True)
+def permute(builder: Builder, x: Value, dims: Sequence[int]) -> Value:
+    """Lower another order of dimensions."""
+    return x.permute([d % len(x.shape) for d in dims])
+
+
+@lowering(aten.t.default, is_view=True)
+def transpose(builder: Builder, x: Value) -> Value:
+    """Lower a transpose."""
+    return x.permute(range(len(x.shape))[::-1])
+
+
+@lowering(aten.transpose.int, is_view=True)
+def exchange(builder: Builder, x: Value, a: int, b: int) -> Value:
+    """Lower the exchange of two dimensions."""
+    order = list(range(len(x.shape)))
+    order[a], order[b] = order[b], order[a]
+    return x.permute(order)
+
+
+@lowering(aten.expand.default, is_view=True)
+def expand(builder: Builder, x: Value, shape: Sequence[int], **_: object) -> Value:
+    """Lower repeated elements."""
+    missing = len(shape) - len(x.shape)
+    sizes = [x.shape[n - missing] if size == -1 else size for n, size in enumerate(shape)]
+    return x.broadcast(sizes)
+
+
+@lowering(aten.unsqueeze.default, is_view=True)
+def unsqueeze(builder: Builder, x: Value, dim: int) -> Value:
+    """Lower a new dimension of size 1."""
+    shape = list(x.shape)
+    shape.insert(dim % (len(shape) + 1), 1)
+    return builder.reshape(x, shape)
+
+
+@lowering(aten.squeeze.dim, aten.squeeze.dims, is_view=True)
+def squeeze(builder: Builder, x: Value, dim: int | Sequence[int]) -> Value:
+    """Lower the removal of dimensions of size 1."""
+    dims = [dim] if isinstance(dim, int) else dim
+    gone = {d % len(x.shape) for d in dims}
+    shape = [s for n, s in enumerate(x.shape) if n not in gone or s != 1]
+    return builder.reshape(x, shape)
+
+
+@lowering(aten.slice.Tensor, is_view=True)
+def slice_(
+    builder: Builder,
+    x: Value,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Value:
+    """Lower a range of indices."""
+    dim %= len(x.shape)
+    chosen = range(x.shape[dim])[start:end:step]
+    return x.slice(dim, chosen.start, len(chosen), step)
+
+
+@lowering(aten.select.int, is_view=True)
+def select(builder: Builder, x: Value, dim: int, index: int) -> Value:
+    """Lower one index."""
+    dim %= len(x.shape)
+    one = x.slice(dim, index % x.shape[dim], 1)
+    shape = [s for n, s in enumerate(x.shape) if n != dim]
+    viewed = one.reshape(shape)
+    assert viewed is not None
+    return viewed
+
+
+def _fill(
+    builder: Builder, shape: Sequence[int], value: float | int | bool, dtype: torch.dtype | None
+) -> Value:
+    if dtype is None:
+        dtype = torch.float32 if isinstance(value, float) else torch.int64
+    if dtype not in DTYPES:
+        raise UnsupportedError(f"type {dtype}")
+    word = constant(value, DTYPES[dtype])
+    return builder.compute(shape, DTYPES[dtype], word)
+
+
+@lowering(aten.full.default)
+def full(
+    builder: Builder,
+    shape: Sequence[int],
+    value: float | int | bool,
+    *,
+    dtype: torch.dtype | None = None,
+    **_: object,
+) -> Value:
+    """Lower one number everywhere."""
+    return _fill(builder, shape, value, dtype)
+
+
+@lowering(aten.scalar_tensor.default)
+def scalar_tensor(
+    builder: Builder,
+    value: float | int | bool,
+    *,
+    dtype: torch.dtype | None = None,
+    **_: object,
+) -> Value:
+    """Lower a number."""
+    return _fill(builder, (), value, dtype)
+
+
+@lowering(aten.arange.start_step, aten.arange.start, aten.arange.default)
+def arange(
+    builder: Builder,
+    *bounds: int,
+    dtype: torch.dtype | None = None,
+    **_: object,
+) -> Value:
+    """Lower whole numbers in order."""
+    numbers = range(*bounds) if all(isinstance(b, int) for b in bounds) else None
+    if numbers is None or dtype not in (None, torch.int64, torch.int32):
+        raise UnsupportedError(f"bounds {bounds} of type {dtype}")
+    scaled = Expr.op("vmul.i32", Expr.index(0), Expr.word(numbers.step))
+    return builder.compute(
+        (len(numbers),), DType.I32, Expr.op("vadd.i32", scaled, Expr.word(numbers.start))
+    )
+
+
+@lowering(operator.getitem)
+def item(builder: Builder, results: Sequence[Value], number: int) -> Value:
+    """Lower one of several results."""
+    return results[number]
