@@ -20,6 +20,7 @@ __all__ = [
     "NOTHING",
     "QUIET",
     "RATES",
+    "REPEATED",
     "SCENARIOS",
     "UNEVEN",
     "Run",
@@ -170,6 +171,8 @@ def _suffers(bench: EndBench, run: Run, clocks: int) -> None:
     bench.channels[0].set_drift(3, every=0, bits=1)
 
 
+#: The scenario for a bench with a repeater.
+REPEATED = "frames dropped, doubled, swapped"
 #: What happens, by name: a bench, what runs it, and about how many clocks. Nothing is lost by any
 #: of them but by resets, and what these lose is reported.
 SCENARIOS: dict[str, Callable[[EndBench, Run, int], None]] = {
@@ -178,7 +181,7 @@ SCENARIOS: dict[str, Callable[[EndBench, Run, int], None]] = {
     "lanes die and return": _lanes_die_and_return,
     "either end trains again": _trains_again,
     "either end looks for its lanes again": _looks_for_lanes_again,
-    "frames dropped, doubled, swapped": _repeats,
+    REPEATED: _repeats,
     "either end is reset": _is_reset,
     "everything": _suffers,
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from d1.c_header import HEADER, c_header
-from d1.link_figures import MODELS, PICTURE, curves, read_figures
+from d1.link_figures import MODELS, PICTURE, curves, read_figures, read_soak
 from d1_golden import isa, packet, transfer
 from d1_golden.csr import CSRS, Cause
 from d1_golden.fpga import frame as uart_frame
@@ -506,6 +506,22 @@ def _regression_record() -> str:
     )
 
 
+def _link_soak() -> str:
+    """Return what links carried while everything happened to them."""
+    rows = (
+        (
+            row["scenario"],
+            row["model"],
+            row["runs"],
+            f"{row['packets']:.3g}",
+            f"{row['clocks']:.3g}",
+            row["reported"],
+        )
+        for row in read_soak()
+    )
+    return table(("what happened", "model", "runs", "packets", "clocks", "lost, reported"), rows)
+
+
 #: What each generated section holds.
 SECTIONS: dict[str, Callable[[], str]] = {
     "routing figures": _routing_figures,
@@ -530,6 +546,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "link sizes": _link_sizes,
     "link counters": lambda: table(("counter", "counts"), (COUNTERS | LANE_COUNTERS).items()),
     "link measured": _link_measured,
+    "link soak": _link_soak,
     "link undetected errors": _link_undetected,
     "uart header": lambda: _fields(uart_frame.HEADER),
     "uart kinds": lambda: _enumeration(uart_frame.Kind),

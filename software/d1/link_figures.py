@@ -6,16 +6,18 @@ import json
 from collections.abc import Callable, Mapping
 from math import log10
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from d1.svg import Svg
 
-__all__ = ["FIGURES", "MODELS", "PICTURE", "Figures", "curves", "read_figures"]
+__all__ = ["FIGURES", "MODELS", "PICTURE", "SOAK", "Figures", "curves", "read_figures", "read_soak"]
 
 _DOCS = Path(__file__).parents[2] / "docs"
 #: Where tools/link_runs.py keeps the figures, and their picture.
 FIGURES = _DOCS / "link_figures.json"
 PICTURE = _DOCS / "link_curves.svg"
+#: Where tools/link_soak.py keeps what it has carried.
+SOAK = _DOCS / "link_soak.json"
 #: What can be run: RTL of whole ends, golden whole ends, golden link layers alone.
 MODELS = ("RTL", "golden ends", "golden layers")
 
@@ -52,6 +54,12 @@ def read_figures(path: Path = FIGURES) -> dict[tuple[str, float], Figures]:
     """Return the figures that were measured, by model and rate of bit errors."""
     rows = json.loads(path.read_text()) if path.exists() else []
     return {(row.pop("model"), row.pop("rate")): Figures(**row) for row in rows}
+
+
+def read_soak() -> list[dict[str, Any]]:
+    """Return what tools/link_soak.py has carried: a row for each scenario and model."""
+    rows: list[dict[str, Any]] = json.loads(SOAK.read_text()) if SOAK.exists() else []
+    return rows
 
 
 #: Size of a curve's frame, its place in the picture, and what a decade of the rate is wide.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from d1.link_figures import MODELS, PICTURE, Figures, curves, read_figures
+from d1.link_figures import MODELS, PICTURE, Figures, curves, read_figures, read_soak
 
-from testbench.end_scenarios import RATES
+from testbench.end_scenarios import RATES, SCENARIOS
 
 RUNS = read_figures()
 
@@ -16,14 +16,24 @@ def test_the_picture_of_the_documentation_is_that_of_the_figures() -> None:
     assert PICTURE.read_text() == str(curves(RUNS)), "run `make docs`"
 
 
-@pytest.mark.parametrize("rate", [rate for model, rate in RUNS if model == "golden layers"])
-def test_the_rtl_and_the_model_tell_the_same(rate: float) -> None:
-    rtl, layers = RUNS["RTL", rate], RUNS["golden layers", rate]
-    assert rtl.packets >= 10**6
-    assert layers.packets >= 10**8
-    # Rows take the same time, errors are drawn anew.
-    assert layers.goodput == pytest.approx(rtl.goodput, rel=0.1 if rate >= 1e-5 else 0.02)
-    assert layers.mean_latency == pytest.approx(rtl.mean_latency, rel=0.1)
+@pytest.mark.parametrize("rate", sorted({rate for _, rate in RUNS}))
+def test_all_models_of_a_link_tell_the_same(rate: float) -> None:
+    rtl = RUNS["RTL", rate]
+    for model in MODELS:
+        if (model, rate) in RUNS:
+            # Errors are drawn anew for link layers, and come in as many ways as there are packets.
+            other = RUNS[model, rate]
+            assert other.goodput == pytest.approx(rtl.goodput, rel=0.1 if rate >= 1e-5 else 0.02)
+            assert other.mean_latency == pytest.approx(rtl.mean_latency, rel=0.1)
+
+
+def test_links_lost_nothing_but_by_resets_and_that_was_reported() -> None:
+    rows = read_soak()
+    assert {row["scenario"] for row in rows} == {
+        name for name in SCENARIOS if not name.startswith("bit errors")
+    }
+    for row in rows:
+        assert (row["reported"] > 0) == ("reset" in row["scenario"])
 
 
 def test_goodput_falls_and_latency_rises_with_the_rate_of_errors() -> None:

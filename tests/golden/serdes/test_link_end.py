@@ -18,6 +18,7 @@ from testbench.end_scenarios import (
     FAULTS,
     NOTHING,
     QUIET,
+    REPEATED,
     SCENARIOS,
     UNEVEN,
     any_bench,
@@ -37,7 +38,7 @@ TRAFFIC = {"full": BUSY, "uneven": UNEVEN}
 def test_packets_arrive_once_and_in_order_whatever_happens(name, traffic):
     seed = 100 + [*SCENARIOS].index(name)
     print(f"seed {seed}")
-    faults = FAULTS if name == "frames dropped, doubled, swapped" else None
+    faults = FAULTS if name == REPEATED else None
     bench = any_bench(seed, traffic=traffic, faults=faults)
     SCENARIOS[name](bench, bench.run, 40_000)
     deliver_all(bench, bench.run)

@@ -13,7 +13,15 @@ from d1_rtl.serdes.link_end import LinkEnd
 from d1_rtl.serdes.link_words import end_counters_layout
 
 from testbench.end_player import EndPair, open_end, play_end
-from testbench.end_scenarios import BUSY, FAULTS, SCENARIOS, UNEVEN, any_bench, deliver_all
+from testbench.end_scenarios import (
+    BUSY,
+    FAULTS,
+    REPEATED,
+    SCENARIOS,
+    UNEVEN,
+    any_bench,
+    deliver_all,
+)
 
 D1 = LINKS["d1"]
 
@@ -29,7 +37,7 @@ def pair():
 def test_every_output_is_that_of_the_golden_end_in_every_clock(pair, name):
     seed = 200 + [*SCENARIOS].index(name)
     print(f"seed {seed}")
-    faults = FAULTS if name == "frames dropped, doubled, swapped" else None
+    faults = FAULTS if name == REPEATED else None
     bench = any_bench(seed, traffic=BUSY if seed % 2 else UNEVEN, faults=faults)
     pair.join(bench)
     SCENARIOS[name](bench, pair.run, 6000)
