@@ -153,6 +153,52 @@ def test_a_pull_of_a_line_takes_ten_cycles_and_two_for_each_hop(link, place, hop
     assert end - begin - without == 10 + 2 * hops
 
 
+def test_all_nodes_sending_and_answering_at_full_load_make_progress(link):
+    """Every thread of every node pulls lines of and pushes lines to all other nodes at once."""
+    rng = np.random.default_rng(SEED)
+    lines, rounds, threads = 4, 16, TINY.node.threads
+    size, every = lines * LINE_BYTES, nodes()
+    own, pulled, pushed = 0x4000, 0x6000, 0xA000
+
+    def slot(base, thread, other):
+        return base + size * (thread * len(every) + other)
+
+    images = rng.integers(0, 256, (len(every), threads, size), dtype=np.uint8)
+    requests = []
+    for me, place in enumerate(every):
+        requests.append(write_requests(place.address(own), images[me].reshape(-1)))
+        for thread in range(threads):
+            text = [f"li s0, {rounds}", "round:"]
+            for k in range(1, len(every)):
+                other = (me + k) % len(every)
+                there = every[other]
+                text += [
+                    f"li a0, {slot(pulled, thread, other)}",
+                    f"li a1, {there.address(own + size * thread)}",
+                    f"pull a0, a1, {lines}",
+                    f"li a0, {own + size * thread}",
+                    f"li a1, {there.address(slot(pushed, thread, me))}",
+                    f"push a0, a1, {lines}",
+                ]
+            text += ["addi s0, s0, -1", "bnez s0, round", "fence", "ecall"]
+            code = assemble("\n".join(text)).code
+            requests.append(write_requests(place.address(0x1000 * thread), code))
+            words = np.array([0x1000 * thread, 0, Command.START], "<u8").view(np.uint8)
+            pc = register_address(ThreadRegister.PC, thread)
+            requests.append(write_requests(place.address(pc), words))
+    link.exchange(np.concatenate(requests), 2 * LIMIT)
+    before = link.cycles
+    link.run(20 * LIMIT)
+    sent = 2 * lines * rounds * threads * (len(every) - 1)  # packets of requests of a node
+    assert link.cycles - before < 1.6 * sent
+    for me, place in enumerate(every):
+        for thread in range(threads):
+            for other in set(range(len(every))) - {me}:
+                for base in (pulled, pushed):
+                    found = read(link, place.address(slot(base, thread, other)), size)
+                    assert np.array_equal(found, images[other][thread])
+
+
 def test_requests_to_one_place_are_carried_out_in_order(link):
     requests = []
     for value in range(1, 100):
