@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
     parser.add_argument("--packets", type=float, help="in place of 10^6, 10^7, 10^8 by model")
     parser.add_argument("--seconds", type=float, default=inf, help="of one run at most")
+    parser.add_argument("--more", action="store_true", help="join with what is there: other seeds")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     for model in options.models:
@@ -114,13 +115,16 @@ def main() -> None:
             started = time.monotonic()
             goal = Goal(int(options.packets or PACKETS[model]), started + options.seconds)
             figures = RUNS[model](rate, goal, options.seed)
-            everything = read_figures() | {(model, rate): figures}
+            print(f"{time.monotonic() - started:.0f} s: {model}, {rate:g}: {figures}", flush=True)
+            everything = read_figures()
+            if options.more and (model, rate) in everything:
+                figures = everything[model, rate].joined(figures)
+            everything[model, rate] = figures
             rows = [
                 {"model": model, "rate": rate, **figures._asdict()}
                 for (model, rate), figures in sorted(everything.items())
             ]
             FIGURES.write_text(json.dumps(rows, indent=2) + "\n")
-            print(f"{time.monotonic() - started:.0f} s: {model}, {rate:g}: {figures}", flush=True)
 
 
 if __name__ == "__main__":

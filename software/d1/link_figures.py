@@ -46,6 +46,21 @@ class Figures(NamedTuple):
     most_latency: int
     replays: int
 
+    def joined(self, other: Figures) -> Figures:
+        """Return what came of this run and another one of the same kind."""
+        packets, clocks = self.packets + other.packets, self.clocks + other.clocks
+        goodput = self.goodput * self.clocks + other.goodput * other.clocks
+        latency = self.mean_latency * self.packets + other.mean_latency * other.packets
+        return Figures(
+            packets=packets,
+            clocks=clocks,
+            goodput=goodput / clocks,
+            least_latency=min(self.least_latency, other.least_latency),
+            mean_latency=latency / packets,
+            most_latency=max(self.most_latency, other.most_latency),
+            replays=self.replays + other.replays,
+        )
+
 
 Runs = Mapping[tuple[str, float], Figures]
 

@@ -52,5 +52,12 @@ def test_every_figure_is_a_mark_in_both_curves_with_its_value() -> None:
         assert f"<title>{title}</title>" in picture
 
 
+def test_joined_runs_count_by_their_length() -> None:
+    short = Figures(100, 1000, 0.5, 190, 300.0, 400, 7)
+    long = Figures(300, 3000, 0.1, 180, 500.0, 300, 1)
+    joined = Figures(400, 4000, pytest.approx(0.2), 180, pytest.approx(450.0), 400, 8)
+    assert short.joined(long) == long.joined(short) == joined
+
+
 def test_figures_that_are_not_there_are_none(tmp_path: Path) -> None:
     assert read_figures(tmp_path / "figures.json") == {}

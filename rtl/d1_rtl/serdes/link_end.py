@@ -20,12 +20,11 @@ __all__ = ["LinkEnd"]
 class LinkEnd(wiring.Component):
     """Carries packets of both planes to the other end of its lanes and from it, all and in order.
 
-    From a packet's entry at one idle end to its exit at the other one, 17 to 19 cycles on 8 lanes
+    From a packet's entry at one idle end to its exit at the other one, 17 or 18 cycles on 8 lanes
     of 56 bits, and the way over the lanes; 0.95 of the lanes' bits are bits of packets when the
     link is full. `docs/link.md` has the link layer, `docs/lanes.md` what is below it.
 
-    All outputs come straight from registers, and no input but those of the streams has to be
-    in step with another.
+    All outputs come straight from registers.
 
     Golden twin: `d1_golden.serdes.link_end`.
 
