@@ -18,10 +18,11 @@ from rich.table import Table
 
 from d1.backends import BACKENDS
 from d1.counters import counters_table, read_counters
-from d1.device import open_device
+from d1.device import default_preset, open_device, shared_device
 from d1.elf import ProgramError, read_elf
-from d1.errors import CycleLimitError, DeviceError
+from d1.errors import BoardError, CycleLimitError, DeviceError
 from d1.fabric.die_job import DIE_K
+from d1.flash import flash_bitstream
 from d1.runner import SIGNATURE_GRANULARITIES, run_program, signature_lines, signature_range
 
 __all__ = ["ExitCode", "main"]
@@ -33,7 +34,8 @@ exit codes of `d1 run`:
   100      wrong command line, or not a program for this node
   101      the program faulted, or ended without a verdict
   102      no end within --max-cycles
-  103      the device cannot be opened: a tool is missing or a build failed
+  103      the device cannot be opened or used: a tool is missing, a build failed,
+           or the board is not there
 The other commands end with 0, with 1 where a check failed, or with 100 to 103.
 """
 
@@ -94,8 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = command("run", _run, "run an RV64IM ELF program on a node")
     run.add_argument("program", type=Path, metavar="PROG.elf")
-    run.add_argument("--device", choices=sorted(BACKENDS), default="rtl")
-    run.add_argument("--preset", choices=sorted(PRESETS), default="d1")
+    _add_node(run)
     run.add_argument("--signature", type=Path, metavar="FILE", help="write the signature there")
     run.add_argument(
         "--signature-granularity",
@@ -132,8 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--preset", choices=sorted(PRESETS), help="only this preset")
 
     demo = command("demo", _demo, "train a classifier with every matmul on a node")
-    demo.add_argument("--device", choices=sorted(BACKENDS), default="rtl")
-    demo.add_argument("--preset", choices=sorted(PRESETS), default="d1")
+    _add_node(demo)
     demo.add_argument("--epochs", type=_positive, default=4)
     demo.add_argument("--seed", type=int, default=0, help="of the split, the model and the batches")
 
@@ -155,6 +155,13 @@ def _parser() -> argparse.ArgumentParser:
         help="write a picture (SVG) of nodes and links, and of latency against load",
     )
 
+    flash = command("flash", _flash, "load a bitstream with openFPGALoader")
+    flash.add_argument("bitstream", type=Path, metavar="FILE")
+    flash.add_argument(
+        "--board", default="ulx3s", help="as openFPGALoader calls it (default ulx3s)"
+    )
+    flash.add_argument("--keep", action="store_true", help="into its flash memory, for every start")
+
     bench = command("bench", _bench, "measure models and simulators")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     bench.add_argument("--quick", action="store_true", help="leave out the build of the RTL")
@@ -165,8 +172,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_node(command: argparse.ArgumentParser) -> None:
+    """Add what chooses a node."""
+    command.add_argument("--device", choices=sorted(BACKENDS), default="rtl")
+    command.add_argument("--preset", choices=sorted(PRESETS), help="default d1, for a board fpga")
+    command.add_argument("--port", help="serial port of a board, if it is not the only one there")
+
+
 def _run(args: argparse.Namespace) -> int:
-    params = preset(args.preset)
+    params = preset(args.preset or default_preset(args.device))
     if args.threads > params.threads:
         raise ProgramError(
             f"--threads must be in 1..{params.threads} for preset {params.name}, not {args.threads}"
@@ -179,7 +193,7 @@ def _run(args: argparse.Namespace) -> int:
             raise ProgramError(f"{args.program}: {error}") from None
     with ExitStack() as stack:
         trace = stack.enter_context(args.trace.open("w")) if args.trace is not None else None
-        device = stack.enter_context(open_device(args.device, args.preset))
+        device = stack.enter_context(open_device(args.device, args.preset, args.port))
         before = read_counters(device) if args.stats else None
         verdict = run_program(
             device,
@@ -243,7 +257,9 @@ def _info(args: argparse.Namespace) -> int:
 
 def _demo(args: argparse.Namespace) -> int:
     demo = importlib.import_module("d1.demo")  # and PyTorch with it: seconds
-    result: int = demo.run_demo(args.device, args.preset, epochs=args.epochs, seed=args.seed)
+    chosen = args.preset or default_preset(args.device)
+    shared_device(args.device, chosen, args.port)  # from now on the one that is meant
+    result: int = demo.run_demo(args.device, chosen, epochs=args.epochs, seed=args.seed)
     return result
 
 
@@ -253,6 +269,11 @@ def _die(args: argparse.Namespace) -> int:
         args.device, args.die_name, args.k, seed=args.seed, heatmap=args.heatmap
     )
     return code
+
+
+def _flash(args: argparse.Namespace) -> int:
+    flash_bitstream(args.bitstream, args.board, keep=args.keep)
+    return ExitCode.PASSED
 
 
 def _bench(args: argparse.Namespace) -> int:
@@ -299,6 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, code = str(error), ExitCode.USAGE
     except CycleLimitError as error:
         message, code = f"{error}; --max-cycles sets the limit", ExitCode.CYCLE_LIMIT
+    except BoardError as error:
+        message, code = str(error), ExitCode.NO_DEVICE
     except (DeviceError, TimeoutError) as error:
         message, code = str(error), ExitCode.FAULT
     except OSError as error:

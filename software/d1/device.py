@@ -36,6 +36,7 @@ __all__ = [
     "ThreadState",
     "call_all",
     "data_region",
+    "default_preset",
     "open_device",
     "shared_device",
 ]
@@ -499,11 +500,12 @@ def open_device(device: str = "rtl", preset: str | None = None, port: str | None
         The board is not there, does not answer, or has another node.
 
     """
-    params = node_params.preset(preset or _default_preset(device))
+    params = node_params.preset(preset or default_preset(device))
     return Device(open_link(device, params, port), params, device)
 
 
-def _default_preset(device: str) -> str:
+def default_preset(device: str) -> str:
+    """Return the preset of a device for which none is named."""
     return "fpga" if device == "board" else "d1"
 
 
@@ -518,7 +520,7 @@ def shared_device(
     It serves every operator that names a device instead of being given one. Parameters and errors
     are those of `open_device`; `port` matters at the first use.
     """
-    key = (device, preset or _default_preset(device))
+    key = (device, preset or default_preset(device))
     if key not in _shared:
         _shared[key] = open_device(*key, port)
     return _shared[key]

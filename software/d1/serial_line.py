@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import serial
 from d1_golden.fpga.endpoint import HostEnd
 from d1_golden.fpga.frame import SESSION_BYTES
 from d1_golden.fpga.uart import BAUD
+from d1_golden.packet import PACKET_DTYPE, Opcode
 from serial.tools.list_ports import comports
 
 from d1.errors import BoardError
@@ -19,7 +21,7 @@ from d1.errors import BoardError
 __all__ = ["ANSWER_SECONDS", "SerialLine", "find_port"]
 
 #: Seconds without any progress after which a board is given up.
-ANSWER_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
 #: Seconds without progress after which the host sends again; each time twice as many.
 _RESEND_SECONDS = 0.1
 #: Seconds to wait for bytes at a time.
@@ -45,6 +47,14 @@ def find_port() -> str:
 
 def _listed(ports: list[str]) -> str:
     return ", ".join(ports) if ports else "none"
+
+
+def _describe(packet: bytes) -> str:
+    """Return what a request asks."""
+    request = np.frombuffer(packet, PACKET_DTYPE)[0]
+    opcode = int(request["opcode"])
+    name = Opcode(opcode).name if opcode in set(Opcode) else f"opcode {opcode}"
+    return f"{name} at {int(request['address']):#x}"
 
 
 class SerialLine:
@@ -156,7 +166,7 @@ class SerialLine:
         def wanted() -> str:
             number = len(packets) - left - self.end.unacknowledged
             if number < len(packets):
-                return f"packet {number + 1} of {len(packets)} ({packets[number][:16].hex(' ')})"
+                return f"packet {number + 1} of {len(packets)}, {_describe(packets[number])},"
             return f"the last reply to {len(packets)} packets; {len(self._received)} came"
 
         self._run(feed, wanted)

@@ -168,7 +168,7 @@ def test_the_traces_of_golden_and_rtl_are_equal(primes_elf: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--device", "board"], r"--device: invalid choice: 'board' \(choose from .*golden.*rtl"),
+        (["--device", "abacus"], r"--device: invalid choice: 'abacus' \(choose from .*golden.*rtl"),
         (["--preset", "huge"], r"--preset: invalid choice: 'huge' \(choose from .*d1.*fpga.*tiny"),
         (["--max-cycles", "0"], "--max-cycles: must be a positive integer, not '0'"),
         (["--max-cycles", "many"], "--max-cycles: must be a positive integer, not 'many'"),
