@@ -22,8 +22,10 @@ __all__ = ["ANSWER_SECONDS", "SerialLine", "find_port"]
 
 #: Seconds without any progress after which a board is given up.
 ANSWER_SECONDS = 5.0
-#: Seconds without progress after which the host sends again; each time twice as many.
-_RESEND_SECONDS = 0.1
+#: Seconds without progress after which the host sends again. Each time they double, and with
+#: what goes on without they shrink: where the other end is slow, sending again would only clog the
+#: line. A share of the seconds after which it is given up is the most.
+_RESEND_SECONDS, _GROWTH, _SHRINKING, _MOST = 0.1, 2.0, 0.95, 0.2
 #: Seconds to wait for bytes at a time.
 _POLL_SECONDS = 0.02
 
@@ -93,6 +95,7 @@ class SerialLine:
         self._baud = baud
         self._answer_seconds = answer_seconds
         self._received: list[bytes] = []
+        self._patience = _RESEND_SECONDS
         self._lost: str | None = None  # why the port cannot be used any more
         self._serial = self._open()
         try:
@@ -176,7 +179,8 @@ class SerialLine:
     def _run(self, is_done: Callable[[], bool], wanted: Callable[[], str]) -> None:
         """Send and receive until it is done; send again, and give up in the end."""
         progress = resent = time.monotonic()
-        patience, resends = _RESEND_SECONDS, 0
+        resends = 0
+        most = max(_RESEND_SECONDS, _MOST * self._answer_seconds)
         while not is_done():
             before = self._state()
             with self._guard():
@@ -187,15 +191,16 @@ class SerialLine:
             now = time.monotonic()
             if self._state() != before:
                 progress = resent = now
-                patience = _RESEND_SECONDS
+                self._patience = max(_RESEND_SECONDS, self._patience * _SHRINKING)
             elif now - progress > self._answer_seconds:
                 raise BoardError(
                     f"board on {self.port} must answer within {self._answer_seconds:g} s, but "
                     f"{wanted()} was not answered, sent again {resends} times"
                 )
-            elif self.end.waits and now - resent > patience:
+            elif self.end.waits and now - resent > self._patience:
                 self.end.expire()
-                resent, patience, resends = now, 2 * patience, resends + 1
+                resent, resends = now, resends + 1
+                self._patience = min(most, self._patience * _GROWTH)
         with self._guard():
             self._transmit()  # what the end owes: the last acknowledgement
 

@@ -18,6 +18,8 @@ SIMULATED_UART = UartParams(clock_hz=8_000_000, baud=2_000_000, resend_cycles=10
 
 #: Cycles of the model between two looks at the terminal.
 _CHUNK_CYCLES = 2_000
+#: Bytes that wait for the line at most, like those in the adapter of a real board.
+_QUEUE_BYTES = 256
 
 
 class SerialBoard(TerminalBoard):
@@ -48,6 +50,11 @@ class SerialBoard(TerminalBoard):
         self._model.reset()
         self._line = UartLine(self._model, self._params)
         self._awake = 0
+
+    @property
+    def listens(self) -> bool:
+        """Whether little enough waits for the line."""
+        return self._line.unsent < _QUEUE_BYTES
 
     def step(self, line: bytes) -> tuple[bytes, bool]:
         """Let some cycles pass."""

@@ -12,7 +12,7 @@ from typing import Self
 
 __all__ = ["TerminalBoard"]
 
-_READ_BYTES = 4_096
+_READ_BYTES = 256
 #: Seconds to wait for the host when nothing goes on.
 _IDLE_SECONDS = 0.01
 
@@ -40,6 +40,11 @@ class TerminalBoard:
     def power_on(self) -> None:
         """Begin as after power-up."""
         raise NotImplementedError
+
+    @property
+    def listens(self) -> bool:
+        """Whether `step` takes more bytes; those of the host wait in the terminal meanwhile."""
+        return True
 
     def step(self, line: bytes) -> tuple[bytes, bool]:
         """Take bytes from the host; return bytes to it, and whether more may come by itself."""
@@ -106,8 +111,8 @@ class TerminalBoard:
     def _run(self) -> None:
         active, rest = True, b""
         while not self._stop.is_set():
-            line = b""
-            if select.select([self._terminal], [], [], 0 if active else _IDLE_SECONDS)[0]:
+            line, wait = b"", 0 if active else _IDLE_SECONDS
+            if self.listens and select.select([self._terminal], [], [], wait)[0]:
                 line = os.read(self._terminal, _READ_BYTES)
             came, active = self.step(line)
             rest += came

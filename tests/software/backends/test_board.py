@@ -60,7 +60,7 @@ def test_digits_are_classified_with_the_bits_of_golden_whatever_the_line_does(ra
         resent = device.link.line.end.resent
     assert same_bits(first, images, hidden)
     assert same_bits(second, np.maximum(first, 0).astype(bfloat16), out)
-    assert (resent > 0) == (rate > 0)
+    assert resent > 0 or rate == 0
 
 
 def test_memory_threads_and_counters_are_those_of_the_node(board):
