@@ -13,9 +13,12 @@ SEED ?= 1
 N ?= 20
 LENGTH ?= 300
 PRESET ?= tiny
+BOARD ?= ulx3s
+FPGA_PRESET ?= fpga
+CLOCK ?= 25
 
 .DELETE_ON_ERROR:
-.PHONY: help demo die test lint format bench tune link routing soak regression million coverage formal verilog docs lock clean
+.PHONY: help demo die test lint format bench tune link routing soak regression million coverage formal verilog bitstream docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -86,6 +89,9 @@ formal: $(INSTALLED) ## prove what tests/formal claims: about 1 minute
 
 verilog: $(INSTALLED) ## write build/verilog/PRESET.v for every preset
 	$(BIN)/python tools/write_verilog.py build/verilog
+
+bitstream: $(INSTALLED) ## make build/fpga/BOARD/top.bit of a node on an FPGA: BOARD= FPGA_PRESET= CLOCK= in MHz
+	$(BIN)/python tools/bitstream.py --board $(BOARD) --preset $(FPGA_PRESET) --clock $(CLOCK)
 
 docs: $(INSTALLED) ## write the generated pages of docs/ anew
 	$(BIN)/python tools/write_docs.py

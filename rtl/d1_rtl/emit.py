@@ -72,6 +72,7 @@ def emit(
     extra_sources: Sequence[Path] = (),
     modules: Sequence[str] = (),
     source_lines: bool = False,
+    platform: object = None,
 ) -> str:
     """Convert `component` to Verilog in which each distinct module appears once.
 
@@ -97,6 +98,8 @@ def emit(
         that several of them use appear once.
     source_lines
         Whether branches name the lines of Python that they come from (`d1_rtl.source_lines`).
+    platform
+        What `elaborate` gets: None for a simulator.
 
     Raises
     ------
@@ -106,7 +109,7 @@ def emit(
     """
     if not _IDENTIFIER.fullmatch(name):
         raise ValueError(f"name must be a Verilog identifier, not {name!r}")
-    text = _to_rtlil(component, name, source_lines)
+    text = _to_rtlil(component, name, source_lines, platform)
     unique, instantiated = _deduplicate(text)
     sources = [Path(source).read_text() for source in extra_sources]
     sources += _without_repeats(modules)
@@ -117,7 +120,7 @@ def emit(
     return "\n".join([_CONSTANT_BLOCK.sub(r"  always_comb\1", text), *external])
 
 
-def _to_rtlil(component: wiring.Component, name: str, lines: bool) -> str:
+def _to_rtlil(component: wiring.Component, name: str, lines: bool, platform: object) -> str:
     sync: Any = ClockDomain("sync")  # whose clk and rst the stubs do not know
     ports = {
         "clk": (sync.clk, PortDirection.Input),
@@ -129,10 +132,10 @@ def _to_rtlil(component: wiring.Component, name: str, lines: bool) -> str:
         ports[port] = (value, PortDirection.Input if is_input else PortDirection.Output)
     if lines:
         with assignments_where_written():
-            fragment = Fragment.get(component, None)
+            fragment = Fragment.get(component, platform)
             fragment.add_domains(sync)
             return convert_fragment(fragment, ports, name)
-    fragment = Fragment.get(component, None)
+    fragment = Fragment.get(component, platform)
     fragment.add_domains(sync)
     text, _names = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
     return text

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import NodeParams
 
+from ..multi_write_memory import multi_write_memory
 from .instruction_store import SLOT_BITS
 
 __all__ = ["TRAIN_PORTS", "BranchTargetBuffer", "prediction_layout", "training_layout"]
@@ -110,8 +111,14 @@ class BranchTargetBuffer(wiring.Component):
         layout = data.StructLayout(
             {"start": _WORD_BITS, "target": _WORD_BITS, "slot": SLOT_BITS, "counter": 2}
         )
-        entries: Any = memory.Memory(shape=layout, depth=self._entries, init=[])
-        m.submodules.entries = entries
+        entries = multi_write_memory(
+            m,
+            "entries",
+            shape=layout,
+            depth=self._entries,
+            writes=len(self.train),
+            platform=platform,
+        )
         valid = Signal(self._entries)
         found, entry = self._find(m, entries, valid, self.start)
         m.d.comb += [
@@ -149,17 +156,13 @@ class BranchTargetBuffer(wiring.Component):
         spread = Cat(Const(0, max(bits - SLOT_BITS, 0)), start[:SLOT_BITS])
         return (start[SLOT_BITS:] ^ spread)[:bits]
 
-    def _find(
-        self, m: Module, entries: memory.Memory, valid: Signal, start: Value
-    ) -> tuple[Value, Any]:
+    def _find(self, m: Module, entries: Any, valid: Signal, start: Value) -> tuple[Value, Any]:
         """Return whether there is an entry of a start, and what is in its place."""
         read = entries.read_port(domain="comb")
         m.d.comb += read.addr.eq(self._place(start))
         return valid.bit_select(read.addr, 1) & (read.data.start == start), read.data
 
-    def _learn(
-        self, m: Module, entries: memory.Memory, valid: Signal, branch: Any, write: Any
-    ) -> Value:
+    def _learn(self, m: Module, entries: Any, valid: Signal, branch: Any, write: Any) -> Value:
         """Return whether a branch changes its entry, and say to `write` how."""
         start = branch.start[-_WORD_BITS:]
         found, old = self._find(m, entries, valid, start)

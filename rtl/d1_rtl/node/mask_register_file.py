@@ -3,10 +3,11 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Module
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
 
+from ..multi_write_memory import multi_write_memory
 from .interfaces import THREAD_BITS
 
 __all__ = ["MaskNumber", "MaskRegisterFile", "mask_write_layout"]
@@ -69,10 +70,14 @@ class MaskRegisterFile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        registers: Any = memory.Memory(
-            shape=self._params.fp32_lanes, depth=_REGISTERS * self._params.threads, init=[]
+        registers = multi_write_memory(
+            m,
+            "registers",
+            shape=self._params.fp32_lanes,
+            depth=_REGISTERS * self._params.threads,
+            writes=len(_WRITE_PORTS),
+            platform=platform,
         )
-        m.submodules.registers = registers
 
         def address(register: Any) -> Any:
             thread_bits = (self._params.threads - 1).bit_length()

