@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
-from amaranth.hdl import Module, ShapeCastable, ShapeLike, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Mux, ShapeCastable, ShapeLike, Signal
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["ElasticBuffer"]
@@ -15,6 +16,7 @@ class ElasticBuffer(wiring.Component):
     """A queue whose every output, `i.ready` included, comes straight from a register.
 
     Latency 1 cycle; one transfer per cycle at either end, sustained, whatever the other end does.
+    On an FPGA the entries are in a small memory, and `o.payload` comes from there.
     One with a shortcut has latency 0 while it is empty; then only `i.ready` and `level` come
     straight from registers.
 
@@ -91,12 +93,36 @@ class ElasticBuffer(wiring.Component):
             level.eq(kept + take),
         ]
         m.d.sync += [self.level.eq(level), o_valid.eq(level != 0), i_ready.eq(level != self._depth)]
+        if platform is None:
+            self._move_up(m, take, give, kept)
+        else:
+            self._go_round(m, take, give)
+        return m
+
+    def _move_up(self, m: Module, take: Signal, give: Signal, kept: Signal) -> None:
+        """Keep the entries in registers, the oldest in the first."""
         with m.If(give):
-            for index, (entry, behind) in enumerate(pairwise(entries)):
+            for index, (entry, behind) in enumerate(pairwise(self.entries)):
                 with m.If(kept > index):
                     m.d.sync += entry.eq(behind)
         with m.If(take), m.Switch(kept):
-            for index, entry in enumerate(entries):
+            for index, entry in enumerate(self.entries):
                 with m.Case(index):
                     m.d.sync += entry.eq(self.i.payload)
-        return m
+
+    def _go_round(self, m: Module, take: Signal, give: Signal) -> None:
+        """Keep the entries in a small memory, of which an FPGA has many."""
+        rows: Any = memory.Memory(shape=self.i.payload.shape(), depth=self._depth, init=[])
+        m.submodules.rows = rows
+        first, free = (Signal(range(self._depth), name=name) for name in ("first", "free"))
+        for place, moves in ((first, give), (free, take)):
+            with m.If(moves):
+                m.d.sync += place.eq(Mux(place == self._depth - 1, 0, place + 1))
+        read, write = rows.read_port(domain="comb"), rows.write_port()
+        m.d.comb += [
+            read.addr.eq(first),
+            self.entries[0].eq(read.data),
+            write.en.eq(take),
+            write.addr.eq(free),
+            write.data.eq(self.i.payload),
+        ]

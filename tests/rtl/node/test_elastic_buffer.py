@@ -11,10 +11,23 @@ from d1_rtl.sim.native import NativeModel
 PORTS = ("i__ready", "level", "o__valid", "o__payload")
 
 
-@pytest.fixture(scope="module", params=[(2, False), (3, False), (2, True), (4, True)])
+class OnFpga(ElasticBuffer):
+    """As it is where there are small memories."""
+
+    def elaborate(self, platform):
+        return super().elaborate("an FPGA")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        *((ElasticBuffer, *shape) for shape in ((2, False), (3, False), (2, True), (4, True))),
+        *((OnFpga, *shape) for shape in ((2, False), (3, True))),
+    ],
+)
 def buffer(request):
-    depth, shortcut = request.param
-    component = ElasticBuffer(16, depth=depth, shortcut=shortcut)
+    kind, depth, shortcut = request.param
+    component = kind(16, depth=depth, shortcut=shortcut)
     with NativeModel(component, name=f"elastic_buffer_{depth}_{shortcut}") as model:
         model.depth, model.shortcut = depth, shortcut
         yield model
