@@ -16,7 +16,7 @@ from d1.compiler.expressions import Expr, Ref
 from d1.compiler.ir import DType, Graph, Loops, Pack, Product, Store, Tensor, TileLayout
 from d1.compiler.product_lowering import product_schedule
 
-__all__ = ["Builder", "Value", "divided"]
+__all__ = ["Builder", "Value", "as_word", "divided"]
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ class Builder:
             strides = iter(target if parallel else [0])
             target = [0 if n in reduced else next(strides) for n in range(rank)]
         target = [0 if n in reduced else stride for n, stride in enumerate(target)]
-        element = before(self.load(value))
+        element = as_word(before(self.load(value)))
         if last in reduced:
             order = [*parallel, last]
             total = Expr.row_reduce(instruction, element)
@@ -268,6 +268,18 @@ class Builder:
         domain = tuple(value.shape[n] for n in order)
         self.graph.kernels.append(Loops(domain, (store,), count))
         return _whole(result, kept)
+
+    def reduce_domain(
+        self, instruction: str, domain: Sequence[int], expr: Expr, dtype: DType
+    ) -> Value:
+        """Return an expression combined along all dimensions but the first and the last."""
+        first, *reduced, last = domain
+        result = self.tensor((first, last), dtype)
+        row, column = result.strides
+        target = Ref(result, 0, (row, *len(reduced) * (0,), column))
+        store = Store(target, Expr.outer_reduce(instruction, expr))
+        self.graph.kernels.append(Loops(tuple(domain), (store,), len(reduced)))
+        return _whole(result, (first, last))
 
     def matmul(self, a: Value, b: Value) -> Value:
         """Return the product of matrices, or of batches of them."""

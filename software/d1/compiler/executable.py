@@ -1,8 +1,8 @@
-"""A graph as one program for a node, with everything it needs but the inputs."""
+"""A graph as a program for a node, with everything it needs but the inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,7 +13,7 @@ from d1_golden.params import LINE_BYTES, NodeParams
 from numpy.typing import NDArray
 
 from d1.compiler.evaluation import Evaluator
-from d1.compiler.ir import Graph, Kernel, Loops, Pack, Product, Tensor
+from d1.compiler.ir import Graph, Kernel, Loops, Pack, Product, Tensor, reads, writes
 from d1.compiler.llvm_ir import function
 from d1.compiler.loops_lowering import Options, lower_loops
 from d1.compiler.memory_plan import MemoryPlan, plan_memory
@@ -24,7 +24,7 @@ from d1.compiler.tile_code import Code, RegisterPressureError
 from d1.device import Device
 from d1.errors import SramOverflowError
 
-__all__ = ["Executable", "LoweredKernel", "build", "lower"]
+__all__ = ["Executable", "LoweredKernel", "Program", "build", "lower"]
 
 _WORD = 8
 #: What each thread has for what LLVM does not keep in registers.
@@ -78,20 +78,25 @@ def lower(kernel: Kernel, params: NodeParams) -> LoweredKernel:
     table = None
     match kernel:
         case Loops():
-            code, evaluator, text = _lower_loops(kernel, params)
+            code, evaluator, text = _first_that_fits(
+                lambda options: lower_loops(kernel, params, options)
+            )
         case Pack():
             code, evaluator = lower_pack(kernel, params)
             text = function("KERNEL", code)
         case Product():
-            code, evaluator = lower_product(kernel, params)
-            text = function("KERNEL", code)
+            code, evaluator, text = _first_that_fits(
+                lambda options: lower_product(kernel, params, options)
+            )
             table = product_table(kernel, params)
     return LoweredKernel(kernel, code, text, tuple(evaluator.tensors), table)
 
 
-def _lower_loops(kernel: Loops, params: NodeParams) -> tuple[Code, Evaluator, str]:
+def _first_that_fits(
+    lower_with: Callable[[Options], tuple[Code, Evaluator]],
+) -> tuple[Code, Evaluator, str]:
     for options in _OPTIONS:
-        code, evaluator = lower_loops(kernel, params, options)
+        code, evaluator = lower_with(options)
         try:
             return code, evaluator, function("KERNEL", code)
         except RegisterPressureError:
@@ -133,7 +138,7 @@ def _start() -> bytes:
 
 @dataclass(frozen=True)
 class Executable:
-    """A graph that can be run.
+    """A graph, or a part of one, that one start of the node runs.
 
     Parameters
     ----------
@@ -195,39 +200,115 @@ class Executable:
         return [result.view(np.uint32) for result in results]
 
 
-def build(graph: Graph) -> Executable:
+@dataclass(frozen=True)
+class Program:
+    """A graph as one executable, or as several that pass tensors on through the host's memory.
+
+    Parameters
+    ----------
+    graph
+        What it computes.
+    parts
+        In order.
+
+    """
+
+    graph: Graph
+    parts: tuple[Executable, ...]
+
+    @property
+    def peak(self) -> int:
+        """Most bytes of tensors in SRAM at a time."""
+        return max(part.plan.peak for part in self.parts)
+
+    @property
+    def unplanned(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.bytes for tensor in self.graph.tensors())
+
+    def run(self, device: Device, inputs: Sequence[NDArray[np.uint32]]) -> list[NDArray[np.uint32]]:
+        """Return the words of the outputs; as `Executable.run`."""
+        known = dict(zip(self.graph.inputs, inputs, strict=True))
+        for part in self.parts:
+            results = part.run(device, [known[tensor] for tensor in part.graph.inputs])
+            known |= dict(zip(part.graph.outputs, results, strict=True))
+        return [known[tensor] for tensor in self.graph.outputs]
+
+
+def build(graph: Graph) -> Program:
     """Return a graph as a program.
+
+    Where it does not fit in the SRAM of a node, it is cut between kernels.
 
     Raises
     ------
     SramOverflowError
-        It does not fit in the SRAM of a node; the message names the largest tensor.
+        A single kernel does not fit; the message names its largest tensor.
 
     """
     kernels = tuple(lower(kernel, graph.params) for kernel in graph.kernels)
     codes = machine_code({kernel.text: kernel.text for kernel in kernels})
+    parts = []
+    start = 0
+    while start < len(kernels):
+        # The most kernels that fit; whatever is tried last does.
+        fits, too_many, part = start, len(kernels) + 1, None
+        while too_many - fits > 1:
+            stop = (fits + too_many + 1) // 2 if too_many <= len(kernels) else len(kernels)
+            tried = _executable(_part(graph, start, stop), kernels[start:stop], codes)
+            if _excess(tried):
+                too_many = stop
+                if stop == start + 1:
+                    raise SramOverflowError(_excess(tried))
+            else:
+                fits, part = stop, tried
+        assert part is not None
+        parts.append(part)
+        start = fits
+    return Program(graph, tuple(parts))
+
+
+def _part(graph: Graph, start: int, stop: int) -> Graph:
+    """Return some of the kernels of a graph as a graph."""
+    kernels = graph.kernels[start:stop]
+    written = {tensor for kernel in kernels for tensor in writes(kernel)}
+    read = dict.fromkeys(tensor for kernel in kernels for tensor in reads(kernel))
+    later = {tensor for kernel in graph.kernels[stop:] for tensor in reads(kernel)}
+    inputs = [t for t in read if t not in written and t.contents is None]
+    outputs = [
+        t
+        for t in dict.fromkeys(t for k in kernels for t in writes(k))
+        if t in later or t in graph.outputs
+    ]
+    return Graph(graph.params, inputs, outputs, kernels)
+
+
+def _executable(
+    graph: Graph, kernels: tuple[LoweredKernel, ...], codes: dict[str, bytes]
+) -> Executable:
     program = bytearray(_start())
     places: dict[str, int] = {}
-    for text, code in codes.items():
-        places[text] = len(program)
-        program += code
+    for kernel in kernels:
+        if kernel.text not in places:
+            places[kernel.text] = len(program)
+            program += codes[kernel.text]
     plan = plan_memory(graph)
     image, addresses = _image(graph, kernels, places, plan)
-    executable = Executable(graph, kernels, bytes(program), image, addresses, plan)
-    _require_space(executable)
-    return executable
+    return Executable(graph, kernels, bytes(program), image, addresses, plan)
 
 
-def _require_space(executable: Executable) -> None:
+def _excess(executable: Executable) -> str:
+    """Return what is wrong with the size of a program; nothing if it fits."""
     params, needed = executable.graph.params, executable.data_bytes
     code = params.sram_bytes // 4
-    if needed > params.sram_bytes - code or len(executable.program) > code:
-        largest = max(executable.plan.places, key=lambda tensor: tensor.bytes)
-        raise SramOverflowError(
-            f"the graph must fit in {params.sram_bytes - code} bytes for data and {code} for code "
-            f"(preset {params.name}), not take {needed} and {len(executable.program)}; its largest "
-            f"tensor is {largest} with {largest.bytes} bytes"
-        )
+    if needed <= params.sram_bytes - code and len(executable.program) <= code:
+        return ""
+    largest = max(executable.plan.places, key=lambda tensor: tensor.bytes)
+    return (
+        f"a kernel must fit in {params.sram_bytes - code} bytes for data and {code} for code "
+        f"(preset {params.name}), not take {needed} and {len(executable.program)}; its largest "
+        f"tensor is {largest} with {largest.bytes} bytes"
+    )
 
 
 def _image(

@@ -246,6 +246,13 @@ class Graph:
     outputs: list[Tensor] = field(default_factory=list)
     kernels: list[Kernel] = field(default_factory=list)
 
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors, in the order in which they come up."""
+        found = dict.fromkeys(self.inputs)
+        for kernel in self.kernels:
+            found |= dict.fromkeys((*reads(kernel), *writes(kernel)))
+        return list(found)
+
     def __str__(self) -> str:
         lines = [f"input {tensor}" for tensor in self.inputs]
         lines += [str(kernel) for kernel in self.kernels]

@@ -14,7 +14,7 @@ from d1.compiler.ir import Loops, Store
 from d1.compiler.loop_nest import nest
 from d1.compiler.tile_code import Code, Scalar, Vector
 
-__all__ = ["Options", "lower_loops", "simplified"]
+__all__ = ["Options", "joined_dimensions", "lower_loops", "simplified"]
 
 
 @dataclass(frozen=True)
@@ -61,40 +61,35 @@ def lower_loops(kernel: Loops, params: NodeParams, options: Options) -> tuple[Co
 
 
 def simplified(kernel: Loops, lanes: int) -> Loops:
-    """Return the same kernel with outer dimensions joined where nothing tells them apart."""
+    """Return the same kernel with as few dimensions as possible."""
+    kernel = joined_dimensions(kernel)
     values = [store.value for store in kernel.stores]
-    indexed = {node.attribute for node in ordered(values) if node.kind is Kind.INDEX}
-    has_rows = any(value.has(Kind.ROW_REDUCE) for value in values)
-    rank = len(kernel.domain)
-    n = rank - 2 - kernel.reduced
-    while n > 0:
-        if not {n - 1, n} & indexed:
-            joined = _joined(kernel, n)
-            if joined is not None:
-                kernel = joined
-                indexed = {d - 1 if d > n else d for d in indexed}
-                values = [store.value for store in kernel.stores]
-                kernel, indexed = _renumbered(kernel, n)
-        n -= 1
-    rank = len(kernel.domain)
     pitch = -(-kernel.domain[-1] // lanes) * lanes
     flat = (
-        rank == 2
+        len(kernel.domain) == 2
         and not kernel.reduced
-        and not has_rows
-        and not indexed
-        and not any(value.has(Kind.GATHER) for value in values)
+        and not any(value.has(Kind.ROW_REDUCE, Kind.INDEX, Kind.GATHER) for value in values)
         and all(is_aligned(ref, lanes) and ref.strides == (pitch, 1) for ref in _refs(kernel))
     )
-    if flat:
-        kernel = _map_refs(
-            replace(kernel, domain=(kernel.domain[0] * pitch,)),
-            lambda ref: replace(ref, strides=(1,)),
-        )
+    if not flat:
+        return kernel
+    return _map_refs(
+        replace(kernel, domain=(kernel.domain[0] * pitch,)),
+        lambda ref: replace(ref, strides=(1,)),
+    )
+
+
+def joined_dimensions(kernel: Loops) -> Loops:
+    """Return the same kernel with outer dimensions joined where nothing tells them apart."""
+    for n in range(len(kernel.domain) - 2 - kernel.reduced, 0, -1):
+        values = [store.value for store in kernel.stores]
+        indexed = {node.attribute for node in ordered(values) if node.kind is Kind.INDEX}
+        joined = _joined(kernel, n) if not {n - 1, n} & indexed else None
+        kernel = kernel if joined is None else _renumbered(joined, n)
     return kernel
 
 
-def _renumbered(kernel: Loops, n: int) -> tuple[Loops, set[int]]:
+def _renumbered(kernel: Loops, n: int) -> Loops:
     """Return a kernel in which indices behind a joined dimension have their new numbers."""
 
     def change(expr: Expr) -> Expr | None:
@@ -103,10 +98,7 @@ def _renumbered(kernel: Loops, n: int) -> tuple[Loops, set[int]]:
         return None
 
     stores = tuple(Store(s.target, s.value.map(change)) for s in kernel.stores)
-    indexed = {
-        node.attribute for node in ordered(s.value for s in stores) if node.kind is Kind.INDEX
-    }
-    return replace(kernel, stores=stores), indexed
+    return replace(kernel, stores=stores)
 
 
 def _refs(kernel: Loops) -> Iterator[Ref]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from d1.compiler.builder import Value
 from d1.compiler.expressions import Kind
+from d1.compiler.fusion import fused
 from d1.compiler.ir import Graph, Kernel, Pack, Tensor, reads, writes
 
 __all__ = ["optimized", "packed_by_host", "without_dead_kernels"]
@@ -14,6 +15,7 @@ __all__ = ["optimized", "packed_by_host", "without_dead_kernels"]
 def optimized(graph: Graph) -> tuple[Graph, dict[Tensor, Value]]:
     """Return the graph that is to be run, and of which input what the host packs in tiles."""
     graph = without_dead_kernels(graph)
+    graph = fused(graph)
     graph, packed = packed_by_host(graph)
     return without_dead_kernels(graph), packed
 

@@ -21,6 +21,7 @@ from d1.compiler.choice import estimate_cycles, instructions, spread
 from d1.compiler.evaluation import Evaluator, Point, Row
 from d1.compiler.expressions import Expr, Ref
 from d1.compiler.ir import Product
+from d1.compiler.loops_lowering import Options
 from d1.compiler.schedule import BlockKind, Pass, Schedule
 from d1.compiler.tile import Tile, ceil_div
 from d1.compiler.tile_code import Code, Scalar, Vector
@@ -144,13 +145,23 @@ def product_table(product: Product, params: NodeParams) -> NDArray[np.uint32]:
     return np.array([*starts, *counts, *words], np.int64).astype(np.uint32)
 
 
-def lower_product(product: Product, params: NodeParams) -> tuple[Code, Evaluator]:
-    """Return the code of a product; argument behind those of the tensors is its table."""
+def lower_product(product: Product, params: NodeParams, options: Options) -> tuple[Code, Evaluator]:
+    """Return the code of a product; the argument behind those of the tensors is its table.
+
+    Of the options `unroll` says how many vectors of two rows expressions are computed for at a
+    time.
+
+    Raises
+    ------
+    RegisterPressureError
+        It needs more registers than there are, but maybe not with other options.
+
+    """
     schedule = _schedule(product, params)
     threads = _entries(product, schedule)
     refs = _refs(product)
     code = Code()
-    evaluator = _BlockEvaluator(code, params.fp32_lanes, len(product.domain))
+    evaluator = _BlockEvaluator(code, params.fp32_lanes, len(product.domain), hoist=options.hoist)
     left, right = evaluator.address(product.left), evaluator.address(product.right)
     for ref in refs:
         evaluator.address(ref.tensor)
@@ -187,6 +198,7 @@ def lower_product(product: Product, params: NodeParams) -> tuple[Code, Evaluator
                     kind=kind,
                     code=code,
                     evaluator=evaluator,
+                    at_once=options.unroll,
                     register=code.add(register, code.multiply(block, step)),
                     memory=memory,
                 ).emit()
@@ -218,6 +230,7 @@ class _Block:
     kind: _Kind
     code: Code
     evaluator: Evaluator
+    at_once: int
     register: Scalar | int
     memory: Scalar | int
 
@@ -278,16 +291,23 @@ class _Block:
 
     def _store_rows(self, i: int, part: int, row: int) -> None:
         """Emit what becomes of two rows of the sums."""
-        points = []
         columns = self.schedule.tile.memory_lines
-        rank = len(self.product.domain)
-        rows = [Row((*(rank - 2) * (0,), row + n)) for n in range(min(2, self.kind.rows - row))]
-        for j in range(0, self.kind.block.q, 2):
-            upper, lower = self._rows_of(i * self.kind.block.q + j, part)
-            for line, vector in zip(rows, (upper, lower), strict=False):
-                point = Point(line, j * columns, self.evaluator.lanes)
-                point.values[Expr.accumulator()] = vector
-                points.append(point)
+        rank, q = len(self.product.domain), self.kind.block.q
+        pairs_at_once = max(self.at_once // 2, 1)
+        for first in range(0, q, 2 * pairs_at_once):
+            points = []
+            rows = [Row((*(rank - 2) * (0,), row + n)) for n in range(min(2, self.kind.rows - row))]
+            for j in range(first, min(first + 2 * pairs_at_once, q), 2):
+                vectors = self._rows_of(i * q + j, part)
+                for line, vector in zip(rows, vectors, strict=False):
+                    point = Point(line, j * columns, self.evaluator.lanes)
+                    point.values[Expr.accumulator()] = vector
+                    points.append(point)
+            for n in range(0, len(points), self.at_once):
+                self._finish(points[n : n + self.at_once])
+
+    def _finish(self, points: list[Point]) -> None:
+        """Emit the expressions for some points."""
         stores = self.product.stores
         self.evaluator.evaluate([store.value for store in stores], points)
         for store in stores:

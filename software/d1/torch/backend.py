@@ -18,6 +18,7 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
 from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch.fx import GraphModule, Node
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from d1.torch import operator  # noqa: F401  (defines torch.ops.d1.matmul)
 from d1.torch.capture import chosen_settings, compile_aten
@@ -72,7 +73,9 @@ def compile_graph(
             decompositions=decompositions(),
             partition_fn=min_cut_rematerialization_partition,
         )
-    compiled: Callable[..., Any] = compiler(graph, example_inputs)
+    # Attention as the operators that it consists of.
+    with sdpa_kernel(SDPBackend.MATH):
+        compiled: Callable[..., Any] = compiler(graph, example_inputs)
     return compiled
 
 
@@ -80,9 +83,9 @@ def compile_graph(
 _TAKEN_APART = (
     _aten._log_softmax,
     _aten._log_softmax_backward_data,
+    _aten._safe_softmax,
     _aten._softmax,
     _aten._softmax_backward_data,
-    _aten.embedding_dense_backward,
     _aten.gelu,
     _aten.gelu_backward,
     _aten.native_layer_norm,

@@ -17,7 +17,7 @@ from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
 
 from d1.compiler.builder import Builder, Value
-from d1.compiler.executable import Executable, build
+from d1.compiler.executable import Program, build
 from d1.compiler.ir import Tensor
 from d1.compiler.passes import optimized
 from d1.device import shared_device
@@ -28,7 +28,7 @@ from d1.torch.types import DTYPES, from_words, to_tiles, to_words
 __all__ = ["CompiledGraph", "compile_aten", "programs"]
 
 #: The programs of the process in the order in which they were compiled, for explanations.
-programs: list[Executable] = []
+programs: list[Program] = []
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class CompiledGraph:
 
     Parameters
     ----------
-    executable
+    program
         The program; None where nothing has to be computed.
     arguments
         What the host writes.
@@ -75,7 +75,7 @@ class CompiledGraph:
 
     """
 
-    executable: Executable | None
+    program: Program | None
     arguments: list[_Argument]
     outputs: list[_Output | None]
     placeholders: list[Node]
@@ -84,12 +84,12 @@ class CompiledGraph:
     def __call__(self, *args: Any) -> tuple[Any, ...]:
         """Return the results for some arguments."""
         results: dict[Tensor, NDArray[np.uint32]] = {}
-        if self.executable is not None:
+        if self.program is not None:
             chosen = chosen_settings(self.target)
             device = shared_device(chosen.device, chosen.preset)
             inputs = [argument.words(args) for argument in self.arguments]
-            words = self.executable.run(device, inputs)
-            results = dict(zip(self.executable.graph.outputs, words, strict=True))
+            words = self.program.run(device, inputs)
+            results = dict(zip(self.program.graph.outputs, words, strict=True))
             count(Statistics(graphs=1, **self._check(chosen, inputs, words)))
         return tuple(self._result(output, results, args) for output in self.outputs)
 
@@ -99,8 +99,8 @@ class CompiledGraph:
         """Compare with the golden node, if that is wanted; return what to count."""
         if not chosen.check or chosen.device == "golden":
             return {}
-        assert self.executable is not None
-        expected = self.executable.run(shared_device("golden", chosen.preset), inputs)
+        assert self.program is not None
+        expected = self.program.run(shared_device("golden", chosen.preset), inputs)
         differing = sum(
             int(np.bitwise_count(a ^ b).sum()) for a, b in zip(words, expected, strict=True)
         )
@@ -332,11 +332,11 @@ def _finished(
     if not builder.graph.outputs:
         return CompiledGraph(None, [], outputs, placeholders, target)
     graph, packed = optimized(builder.graph)
-    executable = build(graph)
-    programs.append(executable)
+    program = build(graph)
+    programs.append(program)
     arguments = []
     for tensor in graph.inputs:
         operand = packed.get(tensor)
         rows = operand.ref.tensor if operand else tensor
         arguments.append(_Argument(tensor, sources[rows], rows, operand))
-    return CompiledGraph(executable, arguments, outputs, placeholders, target)
+    return CompiledGraph(program, arguments, outputs, placeholders, target)

@@ -68,6 +68,17 @@ CASES = {
     "padding": (lambda a: F.pad(a, (1, 2, 0, 1), value=3.0), [(4, 5)], FP32),
     "one of each": (lambda a: a[:, 2] + a[-1, 1], [(4, 5)], FP32),
     "slices": (lambda a: a[1:, ::2] + a[:-1, 1::2], [(4, 10)], FP32),
+    "masks of triangles": (
+        lambda a: a.masked_fill(torch.ones(5, 5, dtype=torch.bool).triu(1), -3.0).tril(1),
+        [(2, 5, 5)],
+        FP32,
+    ),
+    "parts": (lambda a: a.split(3, dim=1)[1] * 2, [(4, 8)], FP32),
+    "causal attention": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+        [(2, 2, 5, 4), (2, 2, 5, 4), (2, 2, 5, 4)],
+        BF16,
+    ),
     "matrix product": (torch.matmul, [(7, 13), (13, 9)], BF16),
     "product of one row": (torch.matmul, [(1, 5), (5, 3)], BF16),
     "batch of products": (torch.matmul, [(3, 7, 13), (3, 13, 9)], BF16),
@@ -106,6 +117,42 @@ def test_products_of_the_machine_itself_are_right_in_both_directions(shape):
     assert close(result, expected, BF16)
     assert close(a.grad, 2 * expected @ b.detach().T, BF16)
     assert close(b.grad, 2 * a.detach().T @ expected, BF16)
+
+
+def test_cross_entropy_of_embedded_tokens_and_its_gradients_are_those_of_pytorch():
+    tokens, wanted = torch.tensor([[1, 0, 6], [6, 2, 1]]), torch.tensor([3, 0, 2, 2, 4, 1])
+
+    def loss(table: Tensor, head: Tensor) -> Tensor:
+        return F.cross_entropy((F.embedding(tokens, table) @ head).reshape(-1, 5), wanted)
+
+    mine = [x.requires_grad_() for x in operands(10, (7, 9), (9, 5))]
+    theirs = [x.detach().clone().requires_grad_() for x in mine]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = compiled(loss)(*mine)
+        result.backward()
+    expected = loss(*theirs)
+    expected.backward()
+    assert close(result, expected, BF16)
+    for x, y in zip(mine, theirs, strict=True):
+        assert close(x.grad, y.grad, BF16)
+
+
+def test_a_graph_that_does_not_fit_at_once_is_cut_between_kernels():
+    def function(a: Tensor) -> list[Tensor]:
+        results = []
+        for _ in range(3):
+            results.append((a @ a.T * 0.01).tanh())
+            a = results[-1] @ a
+        return [*results, a]
+
+    (a,) = operands(11, (60, 40))
+    with torch.no_grad():
+        results = compiled(function, precision="fp32")(a)
+    assert len(capture.programs[-1].parts) > 1
+    assert capture.programs[-1].peak < 48 << 10
+    for mine, theirs in zip(results, function(a), strict=True):
+        assert close(mine, theirs, 1e-4)
 
 
 def test_products_may_be_computed_in_fp32():

@@ -173,7 +173,8 @@ def _unary(target: Any, function: Callable[[Expr], Expr]) -> None:
 
 def relu_expr(x: Expr) -> Expr:
     """Return the greater of x and 0; a NaN stays."""
-    return _with_nan("vfmax.f32")(x, _ZERO)
+    is_number = Expr.op("vfeq.f32", x, x)
+    return Expr.op("vsel", Expr.op("vfmax.f32", x, _ZERO), x, is_number)
 
 
 _unary(aten.relu.default, relu_expr)
@@ -360,3 +361,11 @@ def clamp(
     if x.dtype is not _F32:
         raise UnsupportedError(f"operand of type {x.dtype.value}")
     return pointwise(builder, bound, x, of=_F32)
+
+
+@lowering(aten.masked_fill.Scalar, aten.masked_fill.Tensor)
+def masked_fill(builder: Builder, x: Value, mask: Value, value: Value | Number) -> Value:
+    """Lower another value where a mask is true."""
+    if not isinstance(value, Value) and x.dtype is _F32:
+        value = float(value)
+    return where(builder, mask, value, x)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from d1.compiler.builder import Builder, Value, divided
+from d1.compiler.builder import Builder, Value, as_word, divided
 from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
+from d1.torch.lowerings.elementwise import constant
 from d1.torch.lowerings.registry import UnsupportedError, lowering
 
 aten = torch.ops.aten
@@ -156,3 +157,53 @@ def cat(builder: Builder, parts: Sequence[Value], dim: int = 0) -> Value:
         result = Expr.op("vsel", element, result, is_one)
         shape[dim] += part.shape[dim]
     return builder.compute(shape, parts[0].dtype, result)
+
+
+@lowering(aten.embedding_dense_backward.default)
+def embedding_backward(
+    builder: Builder,
+    gradient: Value,
+    indices: Value,
+    rows: int,
+    padding_index: int = -1,
+    scale_by_frequency: bool = False,
+) -> Value:
+    """Lower the sum of the gradients of each row of a table, in the order of the indices.
+
+    Every row of the table looks at every index, which is right for small tables.
+    """
+    if scale_by_frequency:
+        raise UnsupportedError("gradients divided by frequency")
+    width = gradient.shape[-1]
+    domain = (rows, *indices.shape, width)
+    index = builder.load(indices.broadcast((rows, *indices.shape)).broadcast_back(domain))
+    chosen = Expr.op("vseq.i32", index, Expr.index(0))
+    if 0 <= padding_index < rows:
+        padding = Expr.op("vseq.i32", index, Expr.word(padding_index))
+        chosen = Expr.op("mandn", chosen, padding)
+    element = builder.load(gradient, domain)
+    return builder.reduce_domain(
+        "vfadd.f32",
+        domain,
+        Expr.op("vsel", element, Expr.word(0), chosen),
+        DType.F32,
+    )
+
+
+@lowering(aten.scatter.value, aten.scatter.src)
+def scatter(builder: Builder, x: Value, dim: int, index: Value, source: Value | float) -> Value:
+    """Lower one element replaced along a dimension, as in the gradient of a chosen element."""
+    rank = len(x.shape)
+    if not rank:
+        raise UnsupportedError("a tensor without dimensions")
+    dim %= rank
+    others = [n for n in range(rank) if n != dim]
+    if index.shape[dim] != 1 or any(index.shape[n] != x.shape[n] for n in others):
+        raise UnsupportedError(f"indices of shape {index.shape} into {x.shape}")
+    chosen = Expr.op("vseq.i32", builder.load(index, x.shape), Expr.index(dim))
+    if isinstance(source, Value):
+        new = as_word(builder.load(source.slice(dim, 0, 1), x.shape))
+    else:
+        new = constant(source, x.dtype)
+    element = as_word(builder.load(x))
+    return builder.compute(x.shape, x.dtype, Expr.op("vsel", new, element, chosen))

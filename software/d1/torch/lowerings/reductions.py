@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from d1.compiler import math_functions as f
-from d1.compiler.builder import Builder, Value
+from d1.compiler.builder import Builder, Value, as_word
 from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
 from d1.torch.lowerings.elementwise import converted
@@ -83,6 +83,25 @@ def _extreme(target: Any, real: str, integer: str) -> Callable[..., Value]:
 
 _extreme(aten.amax.default, "vfmax.f32", "vmax.i32")
 _extreme(aten.amin.default, "vfmin.f32", "vmin.i32")
+
+
+def _logical(targets: tuple[Any, ...], instruction: str) -> None:
+    @lowering(*targets)
+    def lower(
+        builder: Builder, x: Value, dim: Sequence[int] | int | None = None, keepdim: bool = False
+    ) -> Value:
+        return builder.reduce(
+            instruction,
+            x,
+            _dims(x, dim),
+            keepdim=keepdim,
+            dtype=DType.BOOL,
+            before=lambda e: as_word(converted(e, x.dtype, DType.BOOL)),
+        )
+
+
+_logical((aten.any.default, aten.any.dim, aten.any.dims), "vmax.i32")
+_logical((aten.all.default, aten.all.dim, aten.all.dims), "vmin.i32")
 
 
 @lowering(aten.var_mean.correction)

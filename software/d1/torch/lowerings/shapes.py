@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from d1.compiler.builder import Builder, Value
+from d1.compiler.builder import Builder, Value, as_word
 from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
 from d1.torch.lowerings.elementwise import constant
@@ -161,3 +161,87 @@ def arange(
 def item(builder: Builder, results: Sequence[Value], number: int) -> Value:
     """Lower one of several results."""
     return results[number]
+
+
+@lowering(aten.split_with_sizes.default)
+def split_with_sizes(
+    builder: Builder, x: Value, sizes: Sequence[int], dim: int = 0
+) -> tuple[Value, ...]:
+    """Lower parts along a dimension."""
+    dim %= len(x.shape)
+    starts = [sum(sizes[:n]) for n in range(len(sizes))]
+    return tuple(x.slice(dim, start, size) for start, size in zip(starts, sizes, strict=True))
+
+
+@lowering(aten.split.Tensor)
+def split(builder: Builder, x: Value, size: int, dim: int = 0) -> tuple[Value, ...]:
+    """Lower equal parts along a dimension."""
+    total = x.shape[dim]
+    sizes = [min(size, total - start) for start in range(0, total, size)]
+    return split_with_sizes(builder, x, sizes, dim)
+
+
+@lowering(aten.ones.default, aten.ones_like.default)
+def ones(
+    builder: Builder,
+    like: Value | Sequence[int],
+    *,
+    dtype: torch.dtype | None = None,
+    **_: object,
+) -> Value:
+    """Lower ones everywhere."""
+    return _filled_like(builder, like, 1, dtype)
+
+
+@lowering(aten.zeros.default, aten.zeros_like.default)
+def zeros(
+    builder: Builder,
+    like: Value | Sequence[int],
+    *,
+    dtype: torch.dtype | None = None,
+    **_: object,
+) -> Value:
+    """Lower zeros everywhere."""
+    return _filled_like(builder, like, 0, dtype)
+
+
+@lowering(aten.full_like.default)
+def full_like(
+    builder: Builder,
+    like: Value,
+    value: float | int | bool,
+    *,
+    dtype: torch.dtype | None = None,
+    **_: object,
+) -> Value:
+    """Lower one number everywhere."""
+    return _filled_like(builder, like, value, dtype)
+
+
+def _filled_like(
+    builder: Builder,
+    like: Value | Sequence[int],
+    value: float | int | bool,
+    dtype: torch.dtype | None,
+) -> Value:
+    if not isinstance(like, Value):
+        return _fill(builder, like, value, dtype or torch.float32)
+    if dtype is not None:
+        return _fill(builder, like.shape, value, dtype)
+    return builder.compute(like.shape, like.dtype, constant(value, like.dtype))
+
+
+def _triangle(target: object, *, upper: bool) -> None:
+    @lowering(target)
+    def lower(builder: Builder, x: Value, diagonal: int = 0) -> Value:
+        rank = len(x.shape)
+        row = Expr.op("vadd.i32", Expr.index(rank - 2), Expr.word(diagonal))
+        column = Expr.index(rank - 1)
+        outside = (column, row) if upper else (row, column)
+        element = as_word(builder.load(x))
+        kept = Expr.op("vsel", Expr.word(0), element, Expr.op("vslt.i32", *outside))
+        return builder.compute(x.shape, x.dtype, kept)
+
+
+_triangle(aten.triu.default, upper=True)
+_triangle(aten.tril.default, upper=False)
