@@ -88,8 +88,6 @@ class FrameSender(wiring.Component):
         place = Signal(_Place)
         offset, last = Signal(range(SLOT_BYTES)), Signal(range(SLOT_BYTES))  # in the slot
         output: Any = self.o.payload
-        # Offset 0 is the kind, so the first byte of the number is at 1.
-        numbers = Array(self.session.word_select(n, 8) for n in (3, 0, 1, 2))
         chooses, owes_any = ~self.clear, owes_open | owes_reject | self.available | owes_acknowledge
         m.d.comb += [self.slot.eq(header.sequence), self.read.offset.eq(offset)]
         with m.FSM():
@@ -122,26 +120,7 @@ class FrameSender(wiring.Component):
                 with m.If(self.o.ready):
                     m.d.sync += crc.eq(byte_step(crc, output.data))
                     m.next = "READ"
-                with m.Switch(place):
-                    with m.Case(_Place.KIND):
-                        m.d.comb += output.data.eq(Mux(is_packet, self.read.data, header.kind))
-                        with m.If(self.o.ready):
-                            m.d.sync += place.eq(_Place.SEQUENCE)
-                            with m.If(is_packet):
-                                m.d.sync += last.eq(_packed_bytes(self.read.data) - 1)
-                    with m.Case(_Place.SEQUENCE):
-                        m.d.comb += output.data.eq(header.sequence)
-                        with m.If(self.o.ready):
-                            m.d.sync += place.eq(_Place.ACKNOWLEDGE)
-                    with m.Case(_Place.ACKNOWLEDGE):
-                        m.d.comb += output.data.eq(header.acknowledge)
-                        with m.If(self.o.ready):
-                            m.d.sync += [place.eq(_Place.PAYLOAD), offset.eq(1)]
-                    with m.Case(_Place.PAYLOAD):
-                        number = numbers[offset[:2]]
-                        m.d.comb += output.data.eq(Mux(is_packet, self.read.data, number))
-                        with m.If(self.o.ready):
-                            m.d.sync += offset.eq(offset + 1)
+                self._content(m, header, is_packet, place, offset, last)
                 with m.If(self.o.ready & _is_end(place, offset, last)):
                     m.d.sync += offset.eq(0)
                     m.next = "CHECK"
@@ -164,6 +143,40 @@ class FrameSender(wiring.Component):
         with m.If(self.clear):
             m.d.sync += [owes_reject.eq(0), owes_acknowledge.eq(0)]
         return m
+
+    def _content(
+        self,
+        m: Module,
+        header: Any,
+        is_packet: Signal,
+        place: Any,
+        offset: Signal,
+        last: Signal,
+    ) -> None:
+        """Give the byte at a place of the frame before its CRC, and go on when it is taken."""
+        output: Any = self.o.payload
+        # Offset 0 is the kind, so the first byte of the number is at 1.
+        numbers = Array(self.session.word_select(n, 8) for n in (3, 0, 1, 2))
+        with m.Switch(place):
+            with m.Case(_Place.KIND):
+                m.d.comb += output.data.eq(Mux(is_packet, self.read.data, header.kind))
+                with m.If(self.o.ready):
+                    m.d.sync += place.eq(_Place.SEQUENCE)
+                    with m.If(is_packet):
+                        m.d.sync += last.eq(_packed_bytes(self.read.data) - 1)
+            with m.Case(_Place.SEQUENCE):
+                m.d.comb += output.data.eq(header.sequence)
+                with m.If(self.o.ready):
+                    m.d.sync += place.eq(_Place.ACKNOWLEDGE)
+            with m.Case(_Place.ACKNOWLEDGE):
+                m.d.comb += output.data.eq(header.acknowledge)
+                with m.If(self.o.ready):
+                    m.d.sync += [place.eq(_Place.PAYLOAD), offset.eq(1)]
+            with m.Case(_Place.PAYLOAD):
+                number = numbers[offset[:2]]
+                m.d.comb += output.data.eq(Mux(is_packet, self.read.data, number))
+                with m.If(self.o.ready):
+                    m.d.sync += offset.eq(offset + 1)
 
 
 def _is_end(place: Any, offset: Signal, last: Signal) -> Value:
