@@ -3,12 +3,10 @@
 from typing import Any
 
 from amaranth.hdl import (
-    Cat,
     ClockDomain,
     ClockSignal,
     DomainRenamer,
     Module,
-    ResetInserter,
     ResetSignal,
     Signal,
 )
@@ -17,11 +15,9 @@ from amaranth.lib.cdc import ResetSynchronizer  # type: ignore[import-untyped]
 from amaranth.lib.wiring import In, Out
 from d1_golden.fpga.uart import BAUD, UartParams
 
-from d1_rtl.node.interfaces import Opcode
-
 from .boards import Board
 from .pll import Pll, PllParams
-from .uart_door import UartDoor
+from .uart_node import UartNode
 
 __all__ = ["FpgaTop"]
 
@@ -101,7 +97,7 @@ class FpgaTop(wiring.Component):
         pressed = ResetSignal("sync") ^ self.board.is_inverted("rst")
         m.submodules.reset = ResetSynchronizer(pressed | ~pll.locked, domain="node")
         m.d.comb += ClockSignal("node").eq(pll.clk)
-        m.submodules.system = system = DomainRenamer("node")(_System(self._node, self._uart))
+        m.submodules.system = system = DomainRenamer("node")(UartNode(self._node, self._uart))
         since = Signal((self.clock_hz // _CHANGES_PER_SECOND).bit_length())
         m.d.node += since.eq(since + 1)
         lights = {"alive": since[-1], "busy": system.busy, "error": system.error}
@@ -113,42 +109,5 @@ class FpgaTop(wiring.Component):
                 getattr(self, name).eq(light ^ self.board.is_inverted(name))
                 for name, light in lights.items()
             ),
-        ]
-        return m
-
-
-class _System(wiring.Component):
-    """The part of `FpgaTop` with the node's clock."""
-
-    rx: In(1, init=1)
-    tx: Out(1)
-    busy: Out(1)
-    error: Out(1)
-
-    def __init__(self, node: Any, uart: UartParams):
-        self._node, self._uart = node, uart
-        super().__init__()
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.door = door = UartDoor(self._uart)
-        node = self._node
-        m.submodules.node = ResetInserter(door.node_reset)(node)
-        wiring.connect(m, door.o_request, node.i_request)
-        wiring.connect(m, node.o_reply, door.i_reply)
-        wiring.connect(m, node.o_request, door.i_request)
-        wiring.connect(m, door.o_reply, node.i_reply)
-        refusals = (
-            stream.valid & (stream.payload.opcode == Opcode.FAULT_REPLY)
-            for stream in (node.o_reply, door.o_reply)
-        )
-        m.d.comb += [
-            node.node_id.eq(door.node_id),
-            door.rx.eq(self.rx),
-            self.tx.eq(door.tx),
-        ]
-        m.d.sync += [
-            self.busy.eq(~node.idle),
-            self.error.eq((self.error | Cat(*refusals).any()) & ~door.node_reset),
         ]
         return m
