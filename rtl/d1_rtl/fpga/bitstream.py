@@ -253,15 +253,15 @@ def _run(name: str, command: list[str], folder: Path) -> None:
     print(f"{name}: {Path(command[0]).name}", file=sys.stderr, flush=True)
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-        while process.poll() is None:
-            time.sleep(0.2)
-            if time.monotonic() - printed > _LINE_INTERVAL_S:
-                printed = time.monotonic()
-                print(
-                    f"{name}: {printed - started:.0f} s, {_last_phase(folder)}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                if time.monotonic() - printed > _LINE_INTERVAL_S:
+                    printed = time.monotonic()
+                    elapsed = f"{printed - started:.0f} s"
+                    print(f"{name}: {elapsed}, {_last_phase(folder)}", file=sys.stderr, flush=True)
+        finally:
+            process.kill()  # does nothing where it has ended
     log = folder / "log.txt"
     if not log.exists():
         shutil.copy(folder / "output.txt", log)
