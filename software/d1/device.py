@@ -159,6 +159,11 @@ class Device:
         """Cycles simulated so far, transfers included."""
         return self.link.cycles
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the device is gone for good, as a board that was unplugged is."""
+        return bool(getattr(self.link, "is_lost", False))
+
     def close(self) -> None:
         """Give back the link."""
         self.link.close()
@@ -517,10 +522,10 @@ def shared_device(
 ) -> Device:
     """Return the process's one device of a kind and preset, opened at first use.
 
-    It serves every operator that names a device instead of being given one. Parameters and errors
-    are those of `open_device`; `port` matters at the first use.
+    It serves every operator that names a device instead of being given one. One that is lost is
+    opened anew. Parameters and errors are those of `open_device`; `port` matters at the first use.
     """
     key = (device, preset or default_preset(device))
-    if key not in _shared:
+    if key not in _shared or _shared[key].is_lost:
         _shared[key] = open_device(*key, port)
     return _shared[key]

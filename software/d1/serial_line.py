@@ -128,6 +128,11 @@ class SerialLine:
             return f"{message}: access is denied; on Linux its group (often dialout) has it"
         return f"{message}: {error}"
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the port is gone or closed: only another line can be used."""
+        return self._lost is not None
+
     def open_session(self) -> None:
         """Begin a session: the node is reset, and all that was on its way is forgotten.
 

@@ -93,6 +93,11 @@ class BoardLink:
         return self._line
 
     @property
+    def is_lost(self) -> bool:
+        """Whether the board was unplugged, or the link closed."""
+        return self._line.is_lost
+
+    @property
     def cycles(self) -> int:
         """Clock cycles in which a thread ran since the session began: a board counts no others."""
         return int(self._read(COUNTER_BASE, 1)[0, CounterRegister.CYCLES])

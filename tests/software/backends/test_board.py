@@ -10,7 +10,7 @@ from d1.backends import open_die_link, open_link
 from d1.backends.board import BoardLink
 from d1.cli import ExitCode, main
 from d1.demo import Digits
-from d1.device import Device
+from d1.device import Device, shared_device
 from d1.errors import AccessError, BoardError, CycleLimitError, KernelFault
 from d1_golden.assembler import assemble
 from d1_golden.fpga.board import BOARD_NODE
@@ -143,6 +143,20 @@ def test_unplugging_in_the_middle_is_an_error_and_the_next_opening_works(board):
     board.plug_in()
     with device_on(board) as device:
         assert device.read(0x4000, 4).tobytes() == bytes(4)  # a new node
+
+
+def test_what_names_a_board_finds_it_again_after_unplugging(board, monkeypatch):
+    monkeypatch.setattr("d1.device._shared", {})
+    a = np.eye(4, dtype=bfloat16)
+    monkeypatch.setenv("D1_PORT", board.port)
+    assert same_bits(d1.matmul(a, a, device="board", preset="tiny"), a, a)
+    board.unplug()
+    with pytest.raises(BoardError, match="must stay connected"):
+        d1.matmul(a, a, device="board", preset="tiny")
+    board.plug_in()
+    monkeypatch.setenv("D1_PORT", board.port)
+    assert same_bits(d1.matmul(a, a, device="board", preset="tiny"), a, a)
+    shared_device("board", "tiny").close()
 
 
 def test_a_board_that_falls_silent_is_an_error_that_says_which_and_how_long(board):
