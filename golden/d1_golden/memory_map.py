@@ -92,8 +92,9 @@ ROUTE_TABLE_SIDE = 32
 ROUTE_TABLE_REGISTERS = ROUTE_TABLE_SIDE * ROUTE_TABLE_SIDE // 16
 #: Packets counted at the routers' outputs, a line for each plane.
 LINK_BASE = ROUTER_BASE + 0x240
-#: The registers of a SerDes link's end, and from those of one link of a place to the next one's.
-SERDES_BASE = CONTROL_BASE + 0x2_0000
+#: The registers of a SerDes link's end, among those of the routers beside it, and from those of the
+#: link on one side of a place to the next one's: north, east, south, west.
+SERDES_BASE = ROUTER_BASE + 0x8000
 SERDES_STRIDE = 0x100
 
 #: Registers of a line.
@@ -297,6 +298,7 @@ class SerdesRegister(_DocumentedEnum):
     DISABLED = 4, "bit n of 7..0: wire n is not used to receive; all: the link is down"
     LOST_REQUESTS = 5, "requests that may not have left the other end before its resets"
     LOST_REPLIES = 6, "replies likewise"
+    REFUSED = 7, "requests refused and replies dropped because all wires were disabled"
     BAD_ROWS = 8, "rows with a block that is neither data nor control, or a mixture of both"
     BAD_FRAMES = 9, "frames and status rows with a wrong CRC or number of rows"
     LOST_FRAMES = 10, "times that a frame was missing, or one came again"

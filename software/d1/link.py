@@ -6,10 +6,11 @@ from typing import Protocol
 
 import numpy as np
 from d1_golden.fabric.place import Place
+from d1_golden.machine import MachineParams
 from d1_golden.params import DieParams, NodeParams
 from numpy.typing import NDArray
 
-__all__ = ["DieLink", "Link", "PacketLink"]
+__all__ = ["DieLink", "Link", "MachineLink", "PacketLink"]
 
 
 class PacketLink(Protocol):
@@ -64,6 +65,23 @@ class Link(PacketLink, Protocol):
     @property
     def params(self) -> NodeParams:
         """Parameters of the node."""
+
+
+class MachineLink(PacketLink, Protocol):
+    """A machine of several dies behind packets.
+
+    Requests are addressed to places of all dies, and enter where `MachineParams.host_door` says.
+
+    Members
+    -------
+    params
+        The machine.
+
+    """
+
+    @property
+    def params(self) -> MachineParams:
+        """Parameters of the machine."""
 
 
 class DieLink(PacketLink, Protocol):

@@ -14,12 +14,13 @@ from d1_golden.node import GoldenNode
 from d1_golden.packet import PACKET_DTYPE, Opcode, refuse
 from d1_golden.params import DieParams
 
+from .golden_edge import GoldenEdge
 from .place import PLACE_BITS, Place
 from .ports import SIDES, Port
 from .router_control import RouterControl
 from .routing import Plane, is_router_register, route
 
-__all__ = ["GoldenDie"]
+__all__ = ["GoldenDie", "runs_to_one_place"]
 
 #: Instructions of a node's turn.
 _TURN = 1 << 16
@@ -35,6 +36,14 @@ class _Entry(NamedTuple):
     port: Port
 
 
+class _Edge(NamedTuple):
+    """The end of a link at a door, and where in which die what it carries enters."""
+
+    end: GoldenEdge
+    die: GoldenDie
+    entry: _Entry
+
+
 class _Way(NamedTuple):
     """Where equal packets go.
 
@@ -44,7 +53,7 @@ class _Way(NamedTuple):
         The outputs that they pass, as places in `GoldenDie.passed`.
     nodes, controls : tuple[Place, ...]
         The nodes and the ends of routers that get them.
-    door : Place | None
+    doors : tuple[Place, ...]
         Where they leave the die.
 
     """
@@ -52,7 +61,7 @@ class _Way(NamedTuple):
     passed: NDArray[np.int64]
     nodes: tuple[Place, ...]
     controls: tuple[Place, ...]
-    door: Place | None
+    doors: tuple[Place, ...]
 
 
 class GoldenDie:
@@ -75,6 +84,8 @@ class GoldenDie:
     ----------
     params
         The die.
+    die
+        Column and row of the die, where it is one of several.
 
     Members
     -------
@@ -86,17 +97,19 @@ class GoldenDie:
 
     """
 
-    def __init__(self, params: DieParams):
+    def __init__(self, params: DieParams, die: tuple[int, int] = (0, 0)):
         self._params = params
+        self._at = partial(Place, die_column=die[0], die_row=die[1])
         self._cycles = 0
         self.nodes = {
-            place: GoldenNode(params.node, Place(*place).bits) for place in params.live_nodes
+            place: GoldenNode(params.node, self._at(*place).bits) for place in params.live_nodes
         }
         for place, node in self.nodes.items():
-            node.remote = partial(self._carry_out, entry=_Entry(Place(*place), Port.LOCAL))
+            node.remote = partial(self._carry_out, entry=_Entry(self._at(*place), Port.LOCAL))
         self._controls = {
-            Place(*place): RouterControl(Place(*place)) for place in params.live_routers
+            place: RouterControl(place) for place in (self._at(*p) for p in params.live_routers)
         }
+        self._edges: dict[Place, _Edge] = {}
         self.passed = np.zeros((len(Plane), params.rows, params.columns, len(Port)), np.uint64)
         # Nodes that may have something to do, in the order in which they came to it.
         self._ready: dict[tuple[int, int], None] = {}
@@ -105,10 +118,21 @@ class GoldenDie:
         self._doors: dict[Place, Place] = {}
         self._reset_routers()
 
+    def join(self, door: Place, end: GoldenEdge, other: GoldenDie, other_door: Place) -> None:
+        """Put the end of a link at a door; what it carries enters another die by `other_door`."""
+        self._edges[door] = _Edge(end, other, other._entry_of(other_door))
+        router, port = self._entry_of(door)
+        self._controls[router].edges[port] = end
+
     @property
     def params(self) -> DieParams:
         """Parameters of the die."""
         return self._params
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a node may have something to do."""
+        return bool(self._ready)
 
     @property
     def cycles(self) -> int:
@@ -124,7 +148,7 @@ class GoldenDie:
     def waiting(self) -> str:
         """Which threads of which nodes wait, and for what; empty if none does."""
         lines = [
-            f"node {Place(*place)}: {reasons}"
+            f"node {self._at(*place)}: {reasons}"
             for place, node in self.nodes.items()
             if (reasons := node.waiting)
         ]
@@ -164,7 +188,7 @@ class GoldenDie:
                 f"{requests.ndim}-dimensional of {requests.dtype}"
             )
         replies = []
-        for run in _runs_to_one_place(requests):
+        for run in runs_to_one_place(requests):
             packets = run.copy()
             enters = door or self.door_of(_place(int(run["address"][0]) >> LOCAL_BITS))
             packets["source"] = enters.bits
@@ -216,6 +240,8 @@ class GoldenDie:
 
     def _reset_routers(self) -> None:
         self.passed[:] = 0
+        for edge in self._edges.values():
+            edge.end.reset()
         for place, control in self._controls.items():
             control.reset()
             control.passed = self.passed[:, place.row - 1, place.column - 1]
@@ -248,7 +274,7 @@ class GoldenDie:
         The copy of a broadcast that its own node gets has been carried out there.
         """
         found = [np.zeros(0, PACKET_DTYPE)]
-        for run in _runs_to_one_place(requests):
+        for run in runs_to_one_place(requests):
             way = self._way(Plane.REQUEST, entry, run[0])
             self.passed.reshape(-1)[way.passed] += np.uint64(len(run))
             for place in way.nodes:
@@ -258,10 +284,21 @@ class GoldenDie:
                     found += self._bring_back(replies, place)
             for place in way.controls:
                 found += self._bring_back(self._control(run, place), place)
-            if way.door is not None and run["opcode"][0] != Opcode.BROADCAST:
-                replies = refuse(run)
-                found += self._bring_back(replies, *self._entry_of(way.door))
+            for door in way.doors:
+                found += self._leave(run, door)
         return np.concatenate(found)
+
+    def _leave(self, run: NDArray[np.void], door: Place) -> list[NDArray[np.void]]:
+        """Carry requests out of the die; return the replies that come back."""
+        edge = self._edges.get(door)
+        if edge is not None:
+            if not edge.end.is_off:
+                _require_open(edge, door)
+                return [edge.die._carry_out(run, edge.entry)]
+            edge.end.refused += len(run)
+        if run["opcode"][0] == Opcode.BROADCAST:
+            return []
+        return self._bring_back(refuse(run), *self._entry_of(door))
 
     def _control(self, run: NDArray[np.void], place: Place) -> NDArray[np.void]:
         """Let a router's own end take requests; return the replies."""
@@ -283,7 +320,14 @@ class GoldenDie:
             for _ in replies:
                 self._controls[way.controls[0]].drop()
             return []
-        return [replies]
+        edge = self._edges.get(way.doors[0]) if way.doors else None
+        if edge is None:
+            return [replies]
+        if edge.end.is_off:
+            edge.end.refused += len(replies)
+            return []
+        _require_open(edge, way.doors[0])
+        return edge.die._bring_back(replies, *edge.entry)
 
     def _way(self, plane: Plane, entry: _Entry, packet: np.void) -> _Way:
         """Return where a packet goes that enters somewhere."""
@@ -311,7 +355,7 @@ class GoldenDie:
         passed: list[int] = []
         nodes: list[Place] = []
         controls: list[Place] = []
-        door = None
+        doors: list[Place] = []
         left = [entry]
         while left:
             here, port = left.pop()
@@ -330,8 +374,8 @@ class GoldenDie:
                 elif self._is_place(beside := here.neighbour(output)):
                     left.append(_Entry(beside, output.opposite))
                 else:
-                    door = beside
-        return _Way(np.array(passed, np.int64), tuple(sorted(nodes)), tuple(controls), door)
+                    doors.append(beside)
+        return _Way(np.array(passed, np.int64), tuple(sorted(nodes)), tuple(controls), tuple(doors))
 
     def _is_place(self, place: Place) -> bool:
         return 1 <= place.column <= self._params.columns and 1 <= place.row <= self._params.rows
@@ -352,12 +396,14 @@ class GoldenDie:
 
     def _choose_door(self, place: Place) -> Place:
         columns, rows = self._params.columns, self._params.rows
-        along = [Place(0, place.row), Place(columns + 1, place.row)]
+        along = [self._at(0, place.row), self._at(columns + 1, place.row)]
         along.sort(key=lambda door: abs(door.column - place.column))
         if not self._params.dead_routers or not self._is_place(place):
-            return along[0] if 1 <= place.row <= rows else Place(0, 1)
-        doors = [Place(column, row) for row in range(1, rows + 1) for column in (0, columns + 1)]
-        doors += [Place(column, row) for column in range(1, columns + 1) for row in (0, rows + 1)]
+            return along[0] if 1 <= place.row <= rows else self._at(0, 1)
+        doors = [self._at(column, row) for row in range(1, rows + 1) for column in (0, columns + 1)]
+        doors += [
+            self._at(column, row) for column in range(1, columns + 1) for row in (0, rows + 1)
+        ]
         doors.sort(key=lambda d: abs(d.column - place.column) + abs(d.row - place.row))
         for door in (*along, *doors):
             if self._goes_and_comes(place, door):
@@ -374,14 +420,22 @@ class GoldenDie:
             back = self._way(Plane.REPLY, _Entry(place, Port.LOCAL), packet)
         except RuntimeError:
             return False
-        return place in (*there.nodes, *there.controls) and back.door is not None
+        return place in (*there.nodes, *there.controls) and bool(back.doors)
+
+
+def _require_open(edge: _Edge, door: Place) -> None:
+    """Raise RuntimeError if what enters the link would wait for ever."""
+    if not edge.end.is_open:
+        raise RuntimeError(
+            f"packets must not wait for ever at door {door}, whose link is down but not off"
+        )
 
 
 def _place(bits: int) -> Place:
     return Place.from_bits(bits & _PLACE_MASK)
 
 
-def _runs_to_one_place(requests: NDArray[np.void]) -> Iterator[NDArray[np.void]]:
+def runs_to_one_place(requests: NDArray[np.void]) -> Iterator[NDArray[np.void]]:
     """Cut requests into runs of neighbours that go the same way."""
     if not len(requests):
         return

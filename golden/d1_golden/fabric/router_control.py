@@ -13,16 +13,20 @@ from d1_golden.memory_map import (
     ROUTE_TABLE_REGISTERS,
     ROUTE_TABLE_SIDE,
     ROUTER_BASE,
+    SERDES_BASE,
+    SERDES_STRIDE,
     LinkRegister,
     RouterRegister,
     RouteTableRegister,
     register_address,
     router_lines,
+    serdes_lines,
 )
 from d1_golden.node.packet_door import is_between, is_well_formed
 from d1_golden.packet import ACK_FLAG, PACKET_DTYPE, POST_FLAG, Opcode, refuse
 from d1_golden.params import LINE_BYTES
 
+from .golden_edge import GoldenEdge
 from .place import PLACE_BITS, Place
 from .ports import SIDES, Port
 from .routing import ENTRY_BITS, Plane, RoutingState, is_router_register
@@ -51,11 +55,15 @@ class RouterControl:
         Packets that nobody got, and requests that were refused.
     passed : uint64[2, 5]
         Packets that left by each port of each plane: for a simulation with links to count.
+    edges : dict[Port, GoldenEdge]
+        The ends of links to other dies beside this place, by side; their registers are read and
+        written here.
 
     """
 
     def __init__(self, place: Place):
         self._place = place.bits
+        self.edges: dict[Port, GoldenEdge] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -111,14 +119,21 @@ class RouterControl:
         return bool(
             here
             and is_router_register(address)
-            and local in router_lines()
+            and (local in router_lines() or self._is_edge_line(local))
             and not partial
             and is_well_formed(*map(np.uint64, (request["opcode"], request["flags"], local, mask)))
             and not request["flags"] & POST_FLAG  # there are no semaphores here
         )
 
+    def _is_edge_line(self, address: int) -> bool:
+        """Return whether a line is of the end of a link that is here."""
+        return any(address in serdes_lines(SIDES.index(side)) for side in self.edges)
+
     def _read(self, address: int) -> int:
         """Return what a register holds; 0 where there is none."""
+        if address >= SERDES_BASE:
+            side, offset = divmod(address - SERDES_BASE, SERDES_STRIDE)
+            return self.edges[SIDES[side]].read(offset // 8)
         table = (address - register_address(RouteTableRegister.ENTRIES)) // 8
         if table < ROUTE_TABLE_REGISTERS:
             return _packed(self.state.entries.reshape(-1, _REGISTER_ENTRIES)[table])
@@ -138,6 +153,10 @@ class RouterControl:
 
     def _write(self, address: int, value: int) -> None:
         """Write a register; those that are read only ignore it."""
+        if address >= SERDES_BASE:
+            side, offset = divmod(address - SERDES_BASE, SERDES_STRIDE)
+            self.edges[SIDES[side]].write(offset // 8, value)
+            return
         table = (address - ROUTER_BASE) // 8
         if table < ROUTE_TABLE_REGISTERS:
             first = table * _REGISTER_ENTRIES

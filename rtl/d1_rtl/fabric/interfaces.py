@@ -1,12 +1,12 @@
 """The shapes and signatures by which the parts of a router are connected."""
 
-from amaranth.lib import enum, wiring
+from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.fabric import routing
 from d1_golden.fabric.ports import SIDES, Port
-from d1_golden.memory_map import ROUTE_TABLE_SIDE
+from d1_golden.memory_map import ROUTE_TABLE_SIDE, SerdesRegister
 
-__all__ = ["RouteEntry", "RoutingSignature", "port_names"]
+__all__ = ["RouteEntry", "RoutingSignature", "edge_access_layout", "port_names"]
 
 
 class RouteEntry(enum.Enum, shape=routing.ENTRY_BITS):
@@ -19,6 +19,24 @@ class RouteEntry(enum.Enum, shape=routing.ENTRY_BITS):
     SOUTH = routing.RouteEntry.SOUTH
     WEST = routing.RouteEntry.WEST
     UNREACHABLE = routing.RouteEntry.UNREACHABLE
+
+
+def edge_access_layout() -> data.StructLayout:
+    """Return an access of a routers' control to a register of a link's end beside it.
+
+    Members
+    -------
+    select : 4
+        A bit for each of `SIDES`, for one cycle: the ends that are meant.
+    number : 4
+        Of the register, a `SerdesRegister`.
+    write : 1
+        `data` is written; what the register held is read all the same.
+    data : 64
+    """
+    return data.StructLayout(
+        {"select": len(SIDES), "number": range(len(SerdesRegister)), "write": 1, "data": 64}
+    )
 
 
 def port_names() -> tuple[str, ...]:

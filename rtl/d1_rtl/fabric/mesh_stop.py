@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,7 +13,7 @@ from d1_golden.fabric.ports import SIDES
 from d1_golden.fabric.routing import Plane
 
 from ..node.interfaces import packet_layout
-from .interfaces import port_names
+from .interfaces import edge_access_layout, port_names
 from .router import Router
 from .router_control import RouterControl
 
@@ -42,6 +45,10 @@ class MeshStop(wiring.Component):
         To `i_request` and `i_reply` of the node.
     place : In(32)
         Bits 55..24 of the addresses of this place.
+    edge_access : Out(edge_access_layout())
+    edge_read : In(64).array(4)
+    edge_present : In(4)
+        To the ends of links beside this place, as in `RouterControl`; all zero where there is none.
     idle : Out(1)
         Nothing is in the stop: every output stream is not valid, every input stream ready, and as
         long as no input is valid a clock cycle changes nothing, whatever the other inputs are.
@@ -49,6 +56,9 @@ class MeshStop(wiring.Component):
     """
 
     place: Signal
+    edge_access: Any
+    edge_read: Sequence[Signal]
+    edge_present: Signal
     idle: Signal
 
     def __init__(self) -> None:
@@ -61,6 +71,9 @@ class MeshStop(wiring.Component):
                 **{f"i_{name}": In(packet) for name in names},
                 **{f"o_{name}": Out(packet) for name in names},
                 "place": In(PLACE_BITS),
+                "edge_access": Out(edge_access_layout()),
+                "edge_read": In(64).array(len(SIDES)),
+                "edge_present": In(len(SIDES)),
                 "idle": Out(1),
             }
         )
@@ -84,6 +97,12 @@ class MeshStop(wiring.Component):
         wiring.connect(m, control.o_reply, routers[Plane.REPLY].i_control)
         m.d.comb += [
             control.place.eq(self.place),
+            control.edge_present.eq(self.edge_present),
+            *(
+                inner.eq(outer)
+                for inner, outer in zip(control.edge_read, self.edge_read, strict=True)
+            ),
+            self.edge_access.eq(control.edge_access),
             # What the control works on stands in an output register.
             self.idle.eq(Cat(router.idle for router in routers.values()).all()),
         ]

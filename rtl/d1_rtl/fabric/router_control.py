@@ -9,24 +9,27 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.fabric.place import PLACE_BITS
-from d1_golden.fabric.ports import Port
+from d1_golden.fabric.ports import SIDES, Port
 from d1_golden.fabric.routing import Plane
 from d1_golden.memory_map import (
     LOCAL_BITS,
     ROUTE_TABLE_REGISTERS,
     ROUTER_BASE,
     ROUTER_BITS,
+    SERDES_BASE,
+    SERDES_STRIDE,
     LinkRegister,
     RouterRegister,
     register_address,
     router_lines,
+    serdes_lines,
 )
 from d1_golden.params import LINE_BYTES
 
 from ..node.interfaces import Opcode, packet_layout
 from ..node.packet_door import is_between
 from ..node.request_check import is_malformed, register_masks
-from .interfaces import RoutingSignature
+from .interfaces import RoutingSignature, edge_access_layout
 from .route_computation import is_router_register
 from .routing_table import RoutingTable
 
@@ -35,6 +38,11 @@ __all__ = ["RouterControl"]
 _LINE_REGISTERS = LINE_BYTES // 8
 _OFFSET_BITS = (LINE_BYTES - 1).bit_length()
 _COUNT_BITS = 64
+#: Cycles that a register of a link's end takes: on the way there, there, on the way back.
+_EDGE_CYCLES = 3
+#: Lines of the links' ends, counted from `ROUTER_BASE`: the first, and from one end to the next.
+_EDGE_LINE = (SERDES_BASE - ROUTER_BASE) // LINE_BYTES
+_EDGE_STRIDE = SERDES_STRIDE // LINE_BYTES
 
 
 def _number(register: RouterRegister | LinkRegister) -> int:
@@ -49,7 +57,8 @@ class RouterControl(wiring.Component):
     `memory_map.ROUTER_BASE` on; whatever is for a node that is disabled; whatever has no way from
     here. Requests are answered with FAULT_REPLY, replies and BROADCASTs dropped. Works one request
     at a time: a refusal takes 1 cycle, a line of registers 8, one register after the other in the
-    order of their addresses. A reply enters the router in the cycle after that or later.
+    order of their addresses; a line of a link's end beside this place 24. A reply enters the router
+    in the cycle after that or later.
 
     Golden twin: `d1_golden.fabric.router_control.RouterControl`.
 
@@ -65,6 +74,12 @@ class RouterControl(wiring.Component):
         The routers, by `Plane`.
     passed : In(5).array(2)
         Outputs of each router by which a packet leaves in this cycle.
+    edge_access : Out(edge_access_layout())
+        To the ends of links beside this place.
+    edge_read : In(64).array(4)
+        By `SIDES`: the register of that end that was named two cycles before or longer ago.
+    edge_present : In(4)
+        Sides with the end of a link. It never changes.
     """
 
     i_request: Any
@@ -73,6 +88,9 @@ class RouterControl(wiring.Component):
     place: Signal
     routing: Sequence[Any]
     passed: Sequence[Signal]
+    edge_access: Any
+    edge_read: Sequence[Signal]
+    edge_present: Signal
 
     def __init__(self) -> None:
         packet = stream.Signature(packet_layout())
@@ -84,6 +102,9 @@ class RouterControl(wiring.Component):
                 "place": In(PLACE_BITS),
                 "routing": In(RoutingSignature()).array(len(Plane)),
                 "passed": In(len(Port)).array(len(Plane)),
+                "edge_access": Out(edge_access_layout()),
+                "edge_read": In(64).array(len(SIDES)),
+                "edge_present": In(len(SIDES)),
             }
         )
 
@@ -99,9 +120,11 @@ class RouterControl(wiring.Component):
             is_write.eq(request.opcode != Opcode.READ),
         ]
         # The request stays where it is until all its registers are done and its reply is gone.
-        done, answered = Signal(), Signal()
+        done, answered, finished = Signal(), Signal(), Signal()
         m.d.comb += [
-            done.eq(self.i_request.valid & (~accepted | (step == _LINE_REGISTERS - 1))),
+            done.eq(
+                self.i_request.valid & (~accepted | (finished & (step == _LINE_REGISTERS - 1)))
+            ),
             # A request that is accepted and wants an acknowledgement is no BROADCAST.
             answered.eq(Mux(accepted, ~is_write | request.flags.acknowledge, ~is_broadcast)),
             self.o_reply.valid.eq(done & answered),
@@ -117,10 +140,12 @@ class RouterControl(wiring.Component):
                 with m.Case(n):
                     m.d.comb += word.eq(request.data[64 * n :][:64])
         read = self._registers(m, line, step, write, word, counters)
+        busy = self.i_request.valid & accepted
+        m.d.comb += finished.eq(self._access_edge(m, line, step, busy, write, word, read))
 
         # What was read moves in from above, so that the first register ends up lowest.
         words = Signal(64 * (_LINE_REGISTERS - 1))
-        with m.If(self.i_request.valid & accepted & ~done):
+        with m.If(busy & finished & ~done):
             m.d.sync += [step.eq(step + 1), words.eq(Cat(words[64:], read))]
         with m.If(self.i_request.ready):
             m.d.sync += step.eq(0)
@@ -144,11 +169,58 @@ class RouterControl(wiring.Component):
         m.d.comb += accepted.eq(
             here
             & is_router_register(request.address)
-            & (line < len(router_lines()))
+            & ((line < len(router_lines())) | self._is_present(line))
             & ~is_malformed(m, request)
             & ~request.flags.post  # there are no semaphores here
         )
         return accepted
+
+    def _is_present(self, line: Value) -> Value:
+        """Return whether a line is one of a link's end that is there."""
+        lines = [
+            ((address - ROUTER_BASE) // LINE_BYTES, self.edge_present[index])
+            for index in range(len(SIDES))
+            for address in serdes_lines(index)
+        ]
+        return Cat((line == number) & present for number, present in lines).any()
+
+    def _access_edge(
+        self,
+        m: Module,
+        line: Value,
+        step: Signal,
+        busy: Value,
+        write: Value,
+        data: Value,
+        read: Signal,
+    ) -> Signal:
+        """Access register `step` of a link's end; return whether `read` has what it held.
+
+        Of other lines that is so at once.
+        """
+        is_edge, phase = line >= _EDGE_LINE, Signal(range(_EDGE_CYCLES))
+        finished = Signal()
+        m.d.comb += finished.eq(~is_edge | (phase == _EDGE_CYCLES - 1))
+        m.d.sync += self.edge_access.select.eq(0)
+        with m.If(is_edge):
+            side = (line - _EDGE_LINE)[: (len(SIDES) * _EDGE_STRIDE - 1).bit_length()]
+            side = side[(_EDGE_STRIDE - 1).bit_length() :]
+            with m.Switch(side):
+                for index, register in enumerate(self.edge_read):
+                    with m.Case(index):
+                        m.d.comb += read.eq(register)
+            with m.If(busy & (phase == 0)):
+                m.d.sync += [
+                    self.edge_access.select.eq(1 << side),
+                    self.edge_access.number.eq(Cat(step, line)),
+                    self.edge_access.write.eq(write),
+                    self.edge_access.data.eq(data),
+                ]
+            with m.If(busy & ~finished):
+                m.d.sync += phase.eq(phase + 1)
+            with m.Elif((step != _LINE_REGISTERS - 1) | self.i_request.ready):
+                m.d.sync += phase.eq(0)
+        return finished
 
     def _registers(
         self,

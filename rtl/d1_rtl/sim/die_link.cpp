@@ -35,6 +35,38 @@ struct alignas(64) Channel {
   bool transfers(unsigned now) const { return valid[now] & ready[now]; }
 };
 
+// A bundle of up to 96 bits from one unit to another, likewise.
+struct Wire {
+  uint32_t words[2][3];
+};
+
+// Words of the widest lanes: 8 of 64 bits.
+constexpr size_t kMaxLaneWords = 16;
+
+// The lanes of a link's end: what comes in in the next cycles, and what went out since it was taken.
+struct Lanes {
+  d1::Port i, o;
+  std::vector<uint32_t> arriving, sent;
+  size_t next = 0;  // word of `arriving`
+
+  // Dark where nothing is known to arrive.
+  void arrive() {
+    static constexpr uint32_t dark[kMaxLaneWords] = {};
+    const bool known = next < arriving.size();
+    i.set(known ? &arriving[next] : dark);
+    next += known ? i.words() : 0;
+  }
+  void send() {
+    sent.resize(sent.size() + o.words());
+    o.get(&*sent.end() - o.words());
+  }
+  void darken() {
+    arriving.clear();
+    sent.clear();
+    next = 0;
+  }
+};
+
 // A file that state is written to or read from, in the same order.
 class Archive {
  public:
@@ -74,11 +106,18 @@ class Archive {
   bool writes_, ok_;
 };
 
-// A node or the routers of a place, and the streams at its ports.
+// A node, the routers of a place or a link's end, and the streams at its ports.
 class Unit {
  public:
   Unit(d1::Model* model, uint32_t idle, uint32_t reset)
       : model(model), idle_(bit(idle)), reset_(bit(reset)) {}
+
+  // With lanes it never sleeps.
+  void set_lanes(uint32_t i, uint32_t o) {
+    lanes = std::make_unique<Lanes>(Lanes{model->ports[i], model->ports[o], {}, {}});
+  }
+  void add_input(Wire* wire, uint32_t port) { wire_inputs_.push_back({wire, model->ports[port]}); }
+  void add_output(Wire* wire, uint32_t port) { wire_outputs_.push_back({wire, model->ports[port]}); }
 
   void add_input(Channel* channel, const StreamPorts& ports) {
     inputs_.push_back(end(channel, ports));
@@ -98,10 +137,15 @@ class Unit {
       i.channel->packets += i.channel->ready[now];
     }
     for (const End& o : outputs_) *o.ready = o.channel->ready[now];
+    for (WireEnd& i : wire_inputs_) i.port.set(i.wire->words[now]);
+    if (lanes) {
+      lanes->send();
+      lanes->arrive();
+    }
     model->skip(cycle - model->cycle());
     model->settle();
     model->finish();
-    bool awake = !*idle_;
+    bool awake = lanes || !*idle_;
     for (const End& o : outputs_) {
       o.channel->valid[next] = *o.valid;
       if (!*o.valid) continue;
@@ -110,6 +154,7 @@ class Unit {
       awake = true;
     }
     for (const End& i : inputs_) i.channel->ready[next] = *i.ready;
+    for (WireEnd& o : wire_outputs_) o.port.get(o.wire->words[next]);
     ++busy_cycles;
     return awake;
   }
@@ -119,14 +164,21 @@ class Unit {
     const unsigned now = cycle & 1, next = now ^ 1;
     for (const End& o : outputs_) o.channel->valid[next] = 0;
     for (const End& i : inputs_) i.channel->ready[next] = i.channel->ready[now];
+    for (WireEnd& o : wire_outputs_)
+      std::copy_n(o.wire->words[now], std::size(o.wire->words[now]), o.wire->words[next]);
   }
 
   void set_reset(bool value) { *reset_ = value; }
 
   d1::Model* model;
   uint64_t busy_cycles = 0;
+  std::unique_ptr<Lanes> lanes;
 
  private:
+  struct WireEnd {
+    Wire* wire;
+    d1::Port port;
+  };
   struct End {
     Channel* channel;
     uint8_t *valid, *ready;
@@ -140,9 +192,10 @@ class Unit {
 
   uint8_t *idle_, *reset_;
   std::vector<End> inputs_, outputs_;
+  std::vector<WireEnd> wire_inputs_, wire_outputs_;
 };
 
-// The units of a place.
+// The units of a place. A link's end is a site without a node: it works when stops do.
 struct Site {
   uint32_t node;  // or kNobody
   uint32_t stop;
@@ -240,10 +293,13 @@ constexpr uint64_t kOffsetMask = 0xFFFFFF;
 
 class Die {
  public:
-  Die(uint32_t columns, uint32_t rows, uint32_t threads, uint64_t seed, uint32_t stall)
+  Die(uint32_t columns, uint32_t rows, uint32_t die_columns, uint32_t die_rows, uint32_t threads,
+      uint64_t seed, uint32_t stall)
       : columns_(columns),
         rows_(rows),
-        destinations_((columns + 2) * (rows + 2)),
+        die_columns_(die_columns),
+        die_rows_(die_rows),
+        destinations_((columns + 2) * (rows + 2) * die_columns * die_rows),
         seed_(seed),
         random_(seed),
         stall_(stall),
@@ -277,7 +333,29 @@ class Die {
                       &channels_[channels[3]], {}, 0, {}});
   }
 
-  // For each place, doors included, the door by which requests, and broadcasts, go to it.
+  // From a port of one unit to a port of the same width of another one.
+  void add_wire(uint32_t sender, uint32_t o, uint32_t receiver, uint32_t i) {
+    Wire& wire = wires_.emplace_back();
+    units_[sender].add_output(&wire, o);
+    units_[receiver].add_input(&wire, i);
+  }
+
+  // The unit that was added last is a link's end.
+  void set_lanes(uint32_t i, uint32_t o) { units_.back().set_lanes(i, o); }
+
+  // What arrives at a link's end in the next cycles; all of the last time has arrived.
+  void put_lanes(uint32_t unit, const uint32_t* words, uint64_t cycles) {
+    Lanes& lanes = *units_[unit].lanes;
+    lanes.arriving.assign(words, words + cycles * lanes.i.words());
+    lanes.next = 0;
+  }
+  void take_lanes(uint32_t unit, uint32_t* out) {
+    Lanes& lanes = *units_[unit].lanes;
+    std::copy(lanes.sent.begin(), lanes.sent.end(), out);
+    lanes.sent.clear();
+  }
+
+  // For each place of the machine, doors included, the door by which requests, and broadcasts, go to it.
   void open(const uint32_t* request_doors, const uint32_t* broadcast_doors) {
     request_doors_.assign(request_doors, request_doors + destinations_.size());
     broadcast_doors_.assign(broadcast_doors, broadcast_doors + destinations_.size());
@@ -289,6 +367,9 @@ class Die {
   void reset(uint64_t cycles) {
     for (Unit& unit : units_) unit.set_reset(true);
     for (Channel& channel : channels_) channel = {{}, {}, {}, channel.receiver, 0};
+    for (Wire& wire : wires_) wire = {};
+    for (Unit& unit : units_)
+      if (unit.lanes) unit.lanes->darken();
     for (uint64_t i = 0; i < cycles; ++i) {
       std::fill(parts_.begin(), parts_.end(), kWorks);
       step(1, [] { return false; });
@@ -296,6 +377,7 @@ class Die {
     for (Unit& unit : units_) {
       unit.set_reset(false);
       unit.busy_cycles = 0;
+      if (unit.lanes) unit.lanes->darken();
     }
     for (Channel& channel : channels_) channel.packets = 0;
     for (Door& door : doors_) {
@@ -309,10 +391,52 @@ class Die {
   Outcome exchange(const Packet* requests, uint64_t count, uint64_t register_base,
                    uint32_t register_bits, uint64_t limit) {
     begin_exchange(requests, count, register_base, register_bits);
-    const auto finished = [&] { return accepted == count && unanswered_ == 0; };
+    const auto finished = [&] { return exchanged() == kDone; };
     const uint64_t end = cycle_ + limit;
     while (cycle_ < end && !finished()) step(end - cycle_, finished);
-    const bool done = finished();
+    return end_exchange();
+  }
+
+  void begin_exchange(const Packet* requests, uint64_t count, uint64_t register_base,
+                      uint32_t register_bits) {
+    requests_ = requests;
+    accepted = unanswered_ = 0;
+    answers_.assign(count, kOnlyFault);
+    // Whether a later request to the same node, or the same routers, is answered: its reply tells
+    // that those before it are done.
+    std::vector<uint8_t> answered(2 * destinations_.size());
+    for (uint64_t i = count; i-- > 0;) {
+      const bool silent = requests[i].is_silent();
+      if (!silent) answers_[i] = kWanted;
+      const uint32_t to = destination(requests[i]);
+      if (to == kNobody || requests[i].is_broadcast()) continue;
+      const uint64_t offset = requests[i].field<uint64_t>(d1::kAddress) & kOffsetMask;
+      uint8_t& known = answered[2 * to + (offset >> register_bits == register_base >> register_bits)];
+      if (silent && !known) answers_[i] = kHidden;
+      known = 1;
+    }
+    for (uint32_t i = 0; i < count; ++i) {
+      const uint32_t to = destination(requests[i]);
+      const auto& by = requests[i].is_broadcast() ? broadcast_doors_ : request_doors_;
+      if (to == kNobody || by[to] == kNobody) {
+        ++accepted;
+        if (!requests[i].is_broadcast()) replies.push_back({i, requests[i].refusal()});
+        continue;
+      }
+      unanswered_ += answers_[i] != kOnlyFault;
+      doors_[by[to]].requests.push_back(i);
+      destinations_[to].requests.push_back(i);
+    }
+    parts_[host()] = kWorks;
+  }
+
+  // How far the exchange has come.
+  Outcome exchanged() const {
+    return accepted < answers_.size() ? kNotAccepted : unanswered_ ? kNotAnswered : kDone;
+  }
+
+  Outcome end_exchange() {
+    const Outcome outcome = exchanged();
     for (Door& door : doors_) {
       door.requests.clear();
       door.offered = 0;
@@ -324,7 +448,7 @@ class Die {
       to.requests.clear();
     }
     requests_ = nullptr;
-    return done ? kDone : accepted < count ? kNotAccepted : kNotAnswered;
+    return outcome;
   }
 
   // Nothing changes in a die where everybody sleeps.
@@ -349,6 +473,13 @@ class Die {
     return kDone;
   }
 
+  // Whether all but links' ends are idle and nothing is on its way to any of them.
+  bool is_quiet() const {
+    for (uint32_t i = 0; i <= host(); ++i)
+      if ((i == host() || !units_[i].lanes) && part(i, cycle_) > kRepeats) return false;
+    return true;
+  }
+
   void get_working(uint8_t* out) const {
     for (uint32_t i = 0; i < host(); ++i) out[i] = part(i, cycle_) == kWorks;
   }
@@ -358,10 +489,14 @@ class Die {
   void get_packets(uint64_t* out) const {
     for (const Channel& channel : channels_) *out++ = channel.packets;
   }
-  void take_replies(Packet* out) {
+  // In the order of the requests, with their numbers.
+  void take_replies(Packet* out, uint32_t* numbers) {
     std::stable_sort(replies.begin(), replies.end(),
                      [](const Reply& a, const Reply& b) { return a.request < b.request; });
-    for (const Reply& reply : replies) *out++ = reply.packet;
+    for (const Reply& reply : replies) {
+      *out++ = reply.packet;
+      *numbers++ = reply.request;
+    }
     replies.clear();
   }
 
@@ -392,6 +527,7 @@ class Die {
     for (auto& wake : wake_)
       for (auto& flag : wake) archive(flag);
     for (Channel& channel : channels_) archive(channel);
+    for (Wire& wire : wires_) archive(wire);
     for (Destination& to : destinations_) archive(to.first_tag);
     for (Door& door : doors_) {
       std::vector<Packet> refusals(door.refusals.begin(), door.refusals.end());
@@ -592,44 +728,13 @@ class Die {
     return channel.transfers(now);
   }
 
-  void begin_exchange(const Packet* requests, uint64_t count, uint64_t register_base,
-                      uint32_t register_bits) {
-    requests_ = requests;
-    accepted = unanswered_ = 0;
-    answers_.assign(count, kOnlyFault);
-    // Whether a later request to the same node, or the same routers, is answered: its reply tells
-    // that those before it are done.
-    std::vector<uint8_t> answered(2 * destinations_.size());
-    for (uint64_t i = count; i-- > 0;) {
-      const bool silent = requests[i].is_silent();
-      if (!silent) answers_[i] = kWanted;
-      const uint32_t to = destination(requests[i]);
-      if (to == kNobody || requests[i].is_broadcast()) continue;
-      const uint64_t offset = requests[i].field<uint64_t>(d1::kAddress) & kOffsetMask;
-      uint8_t& known = answered[2 * to + (offset >> register_bits == register_base >> register_bits)];
-      if (silent && !known) answers_[i] = kHidden;
-      known = 1;
-    }
-    for (uint32_t i = 0; i < count; ++i) {
-      const uint32_t to = destination(requests[i]);
-      const auto& by = requests[i].is_broadcast() ? broadcast_doors_ : request_doors_;
-      if (to == kNobody || by[to] == kNobody) {
-        ++accepted;
-        if (!requests[i].is_broadcast()) replies.push_back({i, requests[i].refusal()});
-        continue;
-      }
-      unanswered_ += answers_[i] != kOnlyFault;
-      doors_[by[to]].requests.push_back(i);
-      destinations_[to].requests.push_back(i);
-    }
-    parts_[host()] = kWorks;
-  }
-
   // The index of the place that a request goes to.
   uint32_t destination(const Packet& packet) const {
     const uint8_t* place = packet.bytes + d1::kPlace;
-    const bool here = place[0] < columns_ + 2 && place[1] < rows_ + 2 && !place[2] && !place[3];
-    return here ? place[1] * (columns_ + 2) + place[0] : kNobody;
+    const bool here = place[0] < columns_ + 2 && place[1] < rows_ + 2 &&
+                      place[2] < die_columns_ && place[3] < die_rows_;
+    const uint32_t die = place[3] * die_columns_ + place[2];
+    return here ? (die * (rows_ + 2) + place[1]) * (columns_ + 2) + place[0] : kNobody;
   }
 
   // A request as it enters the die.
@@ -689,13 +794,14 @@ class Die {
       if (watch.unit == unit) watch.port.get(row + watch.word);
   }
 
-  const uint32_t columns_, rows_;
+  const uint32_t columns_, rows_, die_columns_, die_rows_;
   std::vector<Unit> units_;
   std::vector<Site> sites_;
   std::deque<Channel> channels_;
+  std::deque<Wire> wires_;
   std::vector<Door> doors_;
   std::vector<uint32_t> request_doors_, broadcast_doors_;
-  std::vector<Destination> destinations_;  // row by row, doors included
+  std::vector<Destination> destinations_;  // die by die, row by row, doors included
   uint64_t cycle_ = 0;
 
   std::vector<Part> parts_;  // of the units and, last, the host
@@ -731,8 +837,9 @@ class Die {
 
 extern "C" {
 
-Die* d1_die_new(uint32_t columns, uint32_t rows, uint32_t threads, uint64_t seed, uint32_t stall) {
-  return new Die(columns, rows, threads, seed, stall);
+Die* d1_die_new(uint32_t columns, uint32_t rows, uint32_t die_columns, uint32_t die_rows,
+                uint32_t threads, uint64_t seed, uint32_t stall) {
+  return new Die(columns, rows, die_columns, die_rows, threads, seed, stall);
 }
 
 void d1_die_delete(Die* die) { delete die; }
@@ -745,6 +852,18 @@ void d1_die_add_channel(Die* die, uint32_t sender, const StreamPorts* o, uint32_
                         const StreamPorts* i) {
   die->add_channel(sender, *o, receiver, *i);
 }
+
+void d1_die_add_wire(Die* die, uint32_t sender, uint32_t o, uint32_t receiver, uint32_t i) {
+  die->add_wire(sender, o, receiver, i);
+}
+
+void d1_die_set_lanes(Die* die, uint32_t i, uint32_t o) { die->set_lanes(i, o); }
+
+void d1_die_put_lanes(Die* die, uint32_t unit, const uint32_t* words, uint64_t cycles) {
+  die->put_lanes(unit, words, cycles);
+}
+
+void d1_die_take_lanes(Die* die, uint32_t unit, uint32_t* out) { die->take_lanes(unit, out); }
 
 void d1_die_add_door(Die* die, const uint32_t* channels) { die->add_door(channels); }
 
@@ -759,6 +878,17 @@ int d1_die_exchange(Die* die, const Packet* requests, uint64_t count, uint64_t r
   return die->exchange(requests, count, register_base, register_bits, limit);
 }
 
+void d1_die_begin_exchange(Die* die, const Packet* requests, uint64_t count, uint64_t register_base,
+                           uint32_t register_bits) {
+  die->begin_exchange(requests, count, register_base, register_bits);
+}
+
+int d1_die_exchanged(const Die* die) { return die->exchanged(); }
+
+int d1_die_end_exchange(Die* die) { return die->end_exchange(); }
+
+int d1_die_is_quiet(const Die* die) { return die->is_quiet(); }
+
 void d1_die_advance(Die* die, uint64_t cycles) { die->advance(cycles); }
 
 int d1_die_run(Die* die, uint64_t limit) { return die->run(limit); }
@@ -769,7 +899,9 @@ uint64_t d1_die_accepted(const Die* die) { return die->accepted; }
 
 uint64_t d1_die_reply_count(const Die* die) { return die->replies.size(); }
 
-void d1_die_take_replies(Die* die, Packet* out) { die->take_replies(out); }
+void d1_die_take_replies(Die* die, Packet* out, uint32_t* numbers) {
+  die->take_replies(out, numbers);
+}
 
 void d1_die_working(const Die* die, uint8_t* out) { die->get_working(out); }
 

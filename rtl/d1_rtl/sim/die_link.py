@@ -12,7 +12,7 @@ import ctypes
 import hashlib
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -48,7 +48,15 @@ from d1_rtl.sim.native import (
 )
 from d1_rtl.sim.verilator import check_compiler
 
-__all__ = ["DieLink", "die_parts"]
+__all__ = [
+    "DISABLE_CYCLES",
+    "DONE",
+    "NOBODY",
+    "DieLink",
+    "Instances",
+    "die_parts",
+    "disable_requests",
+]
 
 _STREAM_PORTS = ("payload", "valid", "ready")
 _DIE = ctypes.c_void_p
@@ -57,20 +65,28 @@ _INDEX = ctypes.c_uint32
 _ARRAY = ctypes.c_void_p
 _SIGNATURES: Signatures = {
     **SIGNATURES,
-    "d1_die_new": (_DIE, (_INDEX, _INDEX, _INDEX, _COUNT, _INDEX)),
+    "d1_die_new": (_DIE, (_INDEX, _INDEX, _INDEX, _INDEX, _INDEX, _COUNT, _INDEX)),
     "d1_die_delete": (None, (_DIE,)),
     "d1_die_add_unit": (None, (_DIE, ctypes.c_void_p, _INDEX, _INDEX, ctypes.c_int)),
     "d1_die_add_channel": (None, (_DIE, _INDEX, _ARRAY, _INDEX, _ARRAY)),
     "d1_die_add_door": (None, (_DIE, _ARRAY)),
+    "d1_die_add_wire": (None, (_DIE, _INDEX, _INDEX, _INDEX, _INDEX)),
+    "d1_die_set_lanes": (None, (_DIE, _INDEX, _INDEX)),
+    "d1_die_put_lanes": (None, (_DIE, _INDEX, _ARRAY, _COUNT)),
+    "d1_die_take_lanes": (None, (_DIE, _INDEX, _ARRAY)),
     "d1_die_open": (None, (_DIE, _ARRAY, _ARRAY)),
     "d1_die_reset": (None, (_DIE, _COUNT)),
     "d1_die_exchange": (ctypes.c_int, (_DIE, _ARRAY, _COUNT, _COUNT, _INDEX, _COUNT)),
+    "d1_die_begin_exchange": (None, (_DIE, _ARRAY, _COUNT, _COUNT, _INDEX)),
+    "d1_die_exchanged": (ctypes.c_int, (_DIE,)),
+    "d1_die_end_exchange": (ctypes.c_int, (_DIE,)),
+    "d1_die_is_quiet": (ctypes.c_int, (_DIE,)),
     "d1_die_advance": (None, (_DIE, _COUNT)),
     "d1_die_run": (ctypes.c_int, (_DIE, _COUNT)),
     "d1_die_cycle": (_COUNT, (_DIE,)),
     "d1_die_accepted": (_COUNT, (_DIE,)),
     "d1_die_reply_count": (_COUNT, (_DIE,)),
-    "d1_die_take_replies": (None, (_DIE, _ARRAY)),
+    "d1_die_take_replies": (None, (_DIE, _ARRAY, _ARRAY)),
     "d1_die_working": (None, (_DIE, _ARRAY)),
     "d1_die_busy_cycles": (None, (_DIE, _ARRAY)),
     "d1_die_packets": (None, (_DIE, _ARRAY)),
@@ -79,15 +95,15 @@ _SIGNATURES: Signatures = {
     "d1_die_take_recorded": (None, (_DIE, _ARRAY)),
     "d1_die_transfer": (ctypes.c_int, (_DIE, ctypes.c_char_p, ctypes.c_int, _ARRAY, _COUNT)),
 }
-_DONE, _NOT_ACCEPTED, _NOT_ANSWERED, _NOT_IDLE = range(4)
-_NOBODY = 0xFFFF_FFFF
+DONE, _NOT_ACCEPTED, _NOT_ANSWERED, _NOT_IDLE = range(4)
+NOBODY = 0xFFFF_FFFF
 _NO_PORTS = (0, 0, 0)
 #: What is recorded of a stream, in order, and in how many words.
 _CHANNEL_WORDS = {"valid": 1, "ready": 1, "payload": PACKET_DTYPE.itemsize // 4}
 #: Streams of a door in the order in which `d1_die_add_door` takes them.
 _DOOR_STREAMS = tuple(f"{end}_{plane.name.lower()}" for plane in Plane for end in "io")
 #: Cycles within which the cores that are dead are disabled after a reset.
-_DISABLE_CYCLES = 10_000
+DISABLE_CYCLES = 10_000
 #: Places that a message names.
 _NAMED = 8
 
@@ -101,20 +117,43 @@ def die_parts(params: DieParams) -> tuple[Design, Design]:
     )
 
 
-class _Instances:
-    """A component that was compiled once, of which there are instances."""
+def disable_requests(places: Iterable[Place]) -> NDArray[np.void]:
+    """Return the packets that tell routers that their core is dead."""
+    address, value = register_address(RouterRegister.CORE_DISABLED), np.ones(1, "<u8").view("u1")
+    return np.concatenate([write_requests(place.address(address), value) for place in places])
+
+
+class Instances:
+    """A component that was compiled once, of which there are instances.
+
+    Parameters
+    ----------
+    model
+        The compiled component.
+    """
 
     def __init__(self, model: VerilatedModel) -> None:
         self.library = open_library(model, _SIGNATURES)
         self.index = {port.name: index for index, port in enumerate(model.ports)}
         self.width = {port.name: port.width for port in model.ports}
 
-    def new(self, place_port: str, place: Place) -> int:
-        """Return the handle of a new instance, to which `place_port` says where it is."""
+    def new(self, constants: Mapping[str, int]) -> int:
+        """Return the handle of a new instance, some inputs of which never change."""
         handle: int = self.library.d1_new()
-        words = to_words([place.bits], self.width[place_port])
-        self.library.d1_set(handle, self.index[place_port], words.ctypes.data)
+        for port, value in constants.items():
+            self.set(handle, port, value)
         return handle
+
+    def set(self, handle: int, port: str, value: int) -> None:
+        """Set an input of an instance."""
+        words = to_words([value], self.width[port])
+        self.library.d1_set(handle, self.index[port], words.ctypes.data)
+
+    def get(self, handle: int, port: str) -> int:
+        """Return an output of an instance."""
+        words = np.zeros(-(-self.width[port] // 32), np.uint32)
+        self.library.d1_get(handle, self.index[port], words.ctypes.data)
+        return int.from_bytes(words.tobytes(), "little")
 
     def stream(self, name: str) -> Any:
         """Return the indices of a stream's ports."""
@@ -191,16 +230,18 @@ class DieLink:
         self._key = hashlib.sha256(
             "\0".join([node.verilog, stop.verilog, repr(params)]).encode()
         ).digest()
-        self._nodes = _Instances(verilate(node, savable=True))
-        self._stops = _Instances(verilate(stop, savable=True))
-        self._traced = _Instances(verilate(node, trace=True, savable=True)) if trace else None
+        self._nodes = Instances(verilate(node, savable=True))
+        self._stops = Instances(verilate(stop, savable=True))
+        self._traced = Instances(verilate(node, trace=True, savable=True)) if trace else None
         self._traced_place = trace
         self._library = self._nodes.library
         self._handle: int = self._library.d1_die_new(
-            params.columns, params.rows, threads, 2 * seed + 1, int(stall_probability * 2**32)
+            *(params.columns, params.rows),
+            *self._machine_size,
+            *(threads, 2 * seed + 1, int(stall_probability * 2**32)),
         )
         #: The instances: what each is one of, and its handle.
-        self._units: list[tuple[_Instances, int]] = []
+        self._units: list[tuple[Instances, int]] = []
         self._close = weakref.finalize(self, _close, self._library, self._handle, self._units)
         self._node_units: dict[Place, int] = {}
         self._stop_units: dict[Place, int] = {}
@@ -208,9 +249,31 @@ class DieLink:
         self._channels: dict[_Stream, int] = {}
         self._channel_count = 0
         self._add_units()
+        self._add_edges()
         self._add_channels()
         self._open_doors()
         self.reset()
+
+    # What is different for one of several dies.
+
+    @property
+    def _machine_size(self) -> tuple[int, int]:
+        """Columns and rows of dies."""
+        return 1, 1
+
+    def _at(self, place: Place) -> Place:
+        """Return a place of this die by its coordinates in the machine."""
+        return place
+
+    def _add_edges(self) -> None:
+        """Add the ends of links to other dies."""
+
+    def _beyond(self, door: Hop, plane: Plane) -> tuple[Any, Any] | None:
+        """Return the streams of a link's end that take what leaves by a door, and bring what comes.
+
+        None where the host stands.
+        """
+        return None
 
     def _add_units(self) -> None:
         live = set(self._params.live_nodes)
@@ -219,16 +282,15 @@ class DieLink:
             if column_row in live:
                 nodes = self._traced if column_row == self._traced_place else self._nodes
                 assert nodes is not None
-                self._node_units[place] = self._add_unit(nodes, "node_id", place)
-            self._stop_units[place] = self._add_unit(self._stops, "place", place)
+                self._node_units[place] = self._add_unit(nodes, {"node_id": self._at(place).bits})
+            self._stop_units[place] = self._add_unit(self._stops, {"place": self._at(place).bits})
 
-    def _add_unit(self, instances: _Instances, place_port: str, place: Place) -> int:
-        handle = instances.new(place_port, place)
+    def _add_unit(self, instances: Instances, constants: Mapping[str, int]) -> int:
+        handle = instances.new(constants)
         self._units.append((instances, handle))
         index = instances.index
-        self._library.d1_die_add_unit(
-            self._die, handle, index["idle"], index["rst"], instances is not self._stops
-        )
+        is_node = "node_id" in index
+        self._library.d1_die_add_unit(self._die, handle, index["idle"], index["rst"], is_node)
         return len(self._units) - 1
 
     def _add_channels(self) -> None:
@@ -244,10 +306,11 @@ class DieLink:
                 o = stream_name("o", plane, hop.side)
                 i = stream_name("i", plane, hop.side.opposite)
                 self._add_channel((hop.place, o), (hop.to, i))
-            for place, side in doors(self._params):
-                o, i = (stream_name(end, plane, side) for end in "oi")
-                self._add_channel((place, o), host)
-                self._add_channel(host, (place, i))
+            for door in doors(self._params):
+                o, i = (stream_name(end, plane, door.side) for end in "oi")
+                taker, bringer = self._beyond(door, plane) or (host, host)
+                self._add_channel((door.place, o), taker)
+                self._add_channel(bringer, (door.place, i))
 
     def _add_channel(self, sender: Any, receiver: Any) -> None:
         """Connect two streams; an end is that of a stop, or a number of a unit and its ports."""
@@ -263,11 +326,11 @@ class DieLink:
     def _open_doors(self) -> None:
         """Say by which door each place is reached."""
         for door in doors(self._params):
-            self._library.d1_die_add_door(self._die, (_INDEX * 4)(*self._door_channels(door)))
+            self._add_door(door)
         numbers = {door: number for number, door in enumerate(doors(self._params))}
         self._door_numbers = {door.to: number for door, number in numbers.items()}
         grid = self._params.rows + 2, self._params.columns + 2
-        requests, broadcasts = np.full((2, *grid), _NOBODY, np.uint32)
+        requests, broadcasts = np.full((2, *grid), NOBODY, np.uint32)
         #: Places that no door has a way to by dimension order.
         self._blocked: set[tuple[int, int]] = set()
         #: Bits 55..24 of the address of the door by which requests enter, by row and column.
@@ -280,11 +343,15 @@ class DieLink:
             self._sources[row, column] = ways[0].to.bits
             along = [door for door in ways if door.side in (Port.EAST, Port.WEST)]
             broadcasts[row, column] = next(
-                (numbers[door] for door in along if door.place.row == row), _NOBODY
+                (numbers[door] for door in along if door.place.row == row), NOBODY
             )
         #: Doors of requests and of broadcasts, by row and column of where they go.
         self._request_doors, self._broadcast_doors = requests, broadcasts
         self._library.d1_die_open(self._die, requests.ctypes.data, broadcasts.ctypes.data)
+
+    def _add_door(self, door: Hop) -> None:
+        """Have the host stand at a door."""
+        self._library.d1_die_add_door(self._die, (_INDEX * 4)(*self._door_channels(door)))
 
     def _door_channels(self, door: Hop) -> Iterator[int]:
         """Yield the channels of a door: requests in and out, replies in and out."""
@@ -315,15 +382,10 @@ class DieLink:
     def reset(self, cycles: int = 2) -> None:
         """Reset all nodes and routers; SRAM keeps its contents, counts of the link start anew."""
         self._library.d1_die_reset(self._die, cycles)
-        disabled = (register_address(RouterRegister.CORE_DISABLED), np.ones(1, "<u8").view("u1"))
-        live = {*self._params.live_nodes, *self._blocked}
-        requests = [
-            write_requests(Place(*place).address(disabled[0]), disabled[1])
-            for place in self._params.live_routers
-            if place not in live
-        ]
-        if requests:
-            self.exchange(np.concatenate(requests), _DISABLE_CYCLES)
+        dead = {*self._params.live_routers} - {*self._params.live_nodes, *self._blocked}
+        if dead:
+            places = (Place(*place) for place in sorted(dead))
+            self.exchange(disable_requests(places), DISABLE_CYCLES)
 
     def exchange(
         self, requests: NDArray[np.void], max_cycles: int, *, door: Place | None = None
@@ -376,8 +438,7 @@ class DieLink:
         outcome = self._library.d1_die_exchange(
             self._die, packets.ctypes.data, len(packets), ROUTER_BASE, ROUTER_BITS, max_cycles
         )
-        replies = np.zeros(self._library.d1_die_reply_count(self._die), PACKET_DTYPE)
-        self._library.d1_die_take_replies(self._die, replies.ctypes.data)
+        replies, _ = self._take_replies()
         if outcome == _NOT_ACCEPTED:
             accepted = self._library.d1_die_accepted(self._die)
             raise self._timeout(max_cycles, f"take {len(packets)} requests; it took {accepted}")
@@ -389,6 +450,13 @@ class DieLink:
                 f"{len(replies)}",
             )
         return replies
+
+    def _take_replies(self) -> tuple[NDArray[np.void], NDArray[np.uint32]]:
+        """Return the replies in the order of their requests, and the numbers of those."""
+        count = self._library.d1_die_reply_count(self._die)
+        replies, numbers = np.zeros(count, PACKET_DTYPE), np.zeros(count, np.uint32)
+        self._library.d1_die_take_replies(self._die, replies.ctypes.data, numbers.ctypes.data)
+        return replies, numbers
 
     def _sources_of(self, addresses: NDArray[np.uint64]) -> NDArray[np.uint32]:
         """Return bits 55..24 of the doors by which requests enter."""
@@ -435,7 +503,7 @@ class DieLink:
     def _busy(self, units: dict[Place, int]) -> list[Place]:
         working = np.zeros(len(self._units), np.uint8)
         self._library.d1_die_working(self._die, working.ctypes.data)
-        return [place for place, unit in units.items() if working[unit]]
+        return [self._at(place) for place, unit in units.items() if working[unit]]
 
     @property
     def busy_cycles(self) -> NDArray[np.uint64]:
@@ -599,7 +667,7 @@ class DieLink:
         self.close()
 
 
-def _close(library: ctypes.CDLL, die: int, units: Iterable[tuple[_Instances, int]]) -> None:
+def _close(library: ctypes.CDLL, die: int, units: Iterable[tuple[Instances, int]]) -> None:
     library.d1_die_delete(die)
     for instances, handle in units:
         instances.library.d1_delete(handle)

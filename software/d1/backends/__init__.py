@@ -1,6 +1,7 @@
 """The kinds of device there are, by name; each is one module that opens links.
 
-`open_link(params)` opens one to a node, `open_die_link(params)` one to a die.
+`open_link(params)` opens one to a node, `open_die_link(params)` one to a die,
+`open_machine_link(params, processes=...)` one to a machine of several dies.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from d1_golden.machine import MachineParams
 from d1_golden.params import DieParams, NodeParams
 
-from d1.link import DieLink, Link
+from d1.link import DieLink, Link, MachineLink
 
-__all__ = ["BACKENDS", "open_die_link", "open_link"]
+__all__ = ["BACKENDS", "open_die_link", "open_link", "open_machine_link"]
 
 #: Name of a device and the module that opens it, imported only when it is asked for.
 BACKENDS = {
@@ -57,6 +59,21 @@ def open_die_link(device: str, params: DieParams) -> DieLink:
 
     """
     link: DieLink = _backend(device).open_die_link(params)
+    return link
+
+
+def open_machine_link(
+    device: str, params: MachineParams, *, processes: bool = False
+) -> MachineLink:
+    """Return a new link to a machine of the kind `device`.
+
+    Raises
+    ------
+    ValueError
+        There is no such kind; the message lists those there are.
+
+    """
+    link: MachineLink = _backend(device).open_machine_link(params, processes=processes)
     return link
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 
 import numpy as np
+from d1_golden.machine import MachineParams
 from d1_golden.params import DieParams, NodeParams
 from d1_rtl.node.node import Node
 from d1_rtl.sim.die_link import DieLink as SimulatedDie
+from d1_rtl.sim.machine_link import MachineLink as SimulatedMachine
 from d1_rtl.sim.node_link import NodeLink
 from numpy.typing import NDArray
 
-from d1.link import DieLink, Link
+from d1.link import DieLink, Link, MachineLink
 
-__all__ = ["RtlLink", "open_die_link", "open_link"]
+__all__ = ["RtlLink", "open_die_link", "open_link", "open_machine_link"]
 
 #: Retired instructions that the driver keeps, and cycles after which they are fetched: packets in
 #: between take some more.
@@ -65,3 +67,8 @@ def open_link(params: NodeParams) -> Link:
 def open_die_link(params: DieParams) -> DieLink:
     """Return a link to a new simulated die; the first use of its nodes' preset compiles it."""
     return SimulatedDie(params)
+
+
+def open_machine_link(params: MachineParams, *, processes: bool = False) -> MachineLink:
+    """Return a link to a new simulated machine, each die in its own process if wanted."""
+    return SimulatedMachine(params, processes=processes)

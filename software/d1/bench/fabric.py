@@ -1,4 +1,4 @@
-"""What the mesh and a die do in a cycle, and what simulating a die costs."""
+"""What the mesh, a die and two dies do in a cycle, and what simulating a die costs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from functools import cache, partial
 
 from d1_golden.fabric.mesh import MeshModel, saturation
 from d1_golden.fabric.traffic import Pattern
-from d1_golden.params import DIES
+from d1_golden.machine import MachineParams
+from d1_golden.params import DIES, DieParams, preset
+from d1_golden.serdes.params import LINKS
 
 from d1.bench.metric import PRESET, Metric
 from d1.bench.simulation import MATRIX_LOOP, require_running, start_loop, time_fresh_process
-from d1.fabric.die_figures import all_reduce_cycles, barrier_cycles, broadcast_cycles, gemm_tflops
+from d1.fabric.die_figures import (
+    all_reduce_cycles,
+    barrier_cycles,
+    broadcast_cycles,
+    die2_pull_cycles,
+    gemm_tflops,
+)
 from d1.fabric.die_job import DIE_K, even_size
+from d1.fabric.machine import open_machine
 from d1.fabric.mesh import Mesh, open_mesh
 
 __all__ = ["FABRIC_METRICS"]
@@ -31,6 +40,14 @@ def _mesh8_uniform_saturation() -> float:
 def _on_die(figure: Callable[[Mesh], float]) -> float:
     with open_mesh("rtl", DIES[PRESET]) as mesh:
         return figure(mesh)
+
+
+def _die2_pull_cycles() -> float:
+    die = DieParams(name="one node", node=preset(PRESET), columns=1, rows=1)
+    link = LINKS[PRESET]
+    two = MachineParams(name="two", die=die, columns=2, rows=1, link=link, edge_links=1)
+    with open_machine("rtl", two) as machine:
+        return die2_pull_cycles(machine)
 
 
 @cache
@@ -104,6 +121,13 @@ FABRIC_METRICS: tuple[Metric, ...] = (
         "cycles",
         "the same, 256 FP32 sums over all nodes, in every node",
         partial(_on_die, all_reduce_cycles),
+    ),
+    Metric(
+        "die2_pull_cycles",
+        "cycles",
+        f"RTL of two dies, a line pulled over a link of preset {PRESET}, "
+        f"{2 * LINKS[PRESET].flight_cycles} cycles of flight there and back included",
+        _die2_pull_cycles,
     ),
     Metric(
         "die_gemm_tflops",

@@ -1,18 +1,26 @@
-"""What nodes of a die do together, in cycles."""
+"""What nodes of a die, or of two, do together, in cycles."""
 
 from __future__ import annotations
 
 import numpy as np
 from d1_golden.assembler import assemble
+from d1_golden.fabric.ports import Port
 from d1_golden.params import LINE_BYTES
 
 from d1.device import Call
 from d1.errors import DeviceError
 from d1.fabric.collectives import BARRIER_SUBROUTINE, Group
 from d1.fabric.die_job import DIE_K, even_size, run_product
+from d1.fabric.machine import Machine
 from d1.fabric.mesh import Mesh
 
-__all__ = ["all_reduce_cycles", "barrier_cycles", "broadcast_cycles", "gemm_tflops"]
+__all__ = [
+    "all_reduce_cycles",
+    "barrier_cycles",
+    "broadcast_cycles",
+    "die2_pull_cycles",
+    "gemm_tflops",
+]
 
 _MAX_CYCLES = 100_000
 _ALL_REDUCE_BYTES = 1024
@@ -30,6 +38,54 @@ _TWO_BARRIERS = assemble(
 {BARRIER_SUBROUTINE}
     """
 ).code
+
+#: Pulls a line twice from the address at a0 to what follows it, and tells how long the second took.
+_TIMED_PULL = assemble(
+    """
+        ld t0, 0(a0)
+        addi t1, a0, 64
+        pull t1, t0, 1
+        fence
+        csrr s0, mcycle
+        pull t1, t0, 1
+        fence
+        csrr s1, mcycle
+        sub s1, s1, s0
+        sd s1, 8(a0)
+        fence
+        ecall
+    """
+).code
+
+
+def die2_pull_cycles(machine: Machine) -> int:
+    """Return the cycles in which a node gets a line from one of the next die in the east.
+
+    The two face each other at the ends of the first link; the line is there when they end.
+
+    Raises
+    ------
+    DeviceError
+        If what was pulled is not what the other node has.
+
+    """
+    end = machine.params.edge((0, 0), Port.EAST)[0]
+    here, there = end.place, machine.params.ends[end].place
+    line = np.arange(1, 1 + LINE_BYTES, dtype=np.uint8)
+    with machine.data.scratch(3 * LINE_BYTES) as base:
+        source = base + 2 * LINE_BYTES
+        machine.nodes[there].write(source, line)
+        address = np.array([there.address(source)], "<u8")
+        call = Call(
+            _TIMED_PULL,
+            base,
+            inputs=((base, address),),
+            outputs=((base + 8, 8), (base + LINE_BYTES, LINE_BYTES)),
+        )
+        cycles, pulled = machine.call({here: call}, max_cycles=_MAX_CYCLES)[here]
+    if not np.array_equal(pulled, line):
+        raise DeviceError(f"the pulled line must be {line.tolist()}, not {pulled.tolist()}")
+    return int(cycles.view("<u8")[0])
 
 
 def barrier_cycles(mesh: Mesh) -> int:

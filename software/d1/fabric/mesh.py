@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 from d1_golden.fabric.place import Place
 from d1_golden.fabric.ports import Port
 from d1_golden.fabric.routing import Plane
-from d1_golden.memory_map import (
-    COUNTER_BASE,
-    LINK_BASE,
-    CounterRegister,
-    RouterRegister,
-    register_address,
-)
+from d1_golden.memory_map import LINK_BASE, RouterRegister, register_address
 from d1_golden.packet import write_requests
 from d1_golden.params import LINE_BYTES, DieParams
 from numpy.typing import NDArray
 
 from d1.backends import open_die_link
-from d1.device import Call, Device, call_all, data_region
 from d1.exchange import exchange
 from d1.fabric.broadcast_trees import BroadcastTrees
+from d1.fabric.node_group import MeshNode, NodeGroup
 from d1.fabric.routing_tables import RoutingTables, routing_tables
 from d1.fabric.table_loading import loading_steps
 from d1.link import DieLink
@@ -36,44 +27,7 @@ __all__ = ["Mesh", "MeshNode", "open_mesh"]
 _LOADING_CYCLES = 10_000
 
 
-class MeshNode(Device):
-    """A node of a mesh: a device like any other, but for what all nodes have in common.
-
-    They share the lock and the clock: what lets one run lets all run; `reset` resets all. They
-    share `data` too: what it gives out is free in every node, at the same address.
-
-    Parameters
-    ----------
-    mesh
-        Where it is.
-    place
-        Its place.
-
-    Members
-    -------
-    place : Place
-
-    """
-
-    def __init__(self, mesh: Mesh, place: Place) -> None:
-        super().__init__(mesh.link, mesh.params.node, mesh.name, base=place.address())
-        self._mesh = mesh
-        self.place = place
-        self.lock = mesh.lock
-        self.data = mesh.data
-
-    def __repr__(self) -> str:
-        return f"<d1 device {self.name}, preset {self.params.name}, node {self.place}>"
-
-    def reset(self) -> None:
-        """Reset all nodes of the mesh."""
-        self._mesh.reset()
-
-    def close(self) -> None:
-        """Leave the node as it is: the mesh is closed as a whole."""
-
-
-class Mesh:
+class Mesh(NodeGroup[tuple[int, int]]):
     """The live nodes of a die behind one link.
 
     Parameters
@@ -98,31 +52,18 @@ class Mesh:
 
     """
 
+    link: DieLink
+
     def __init__(self, link: DieLink, name: str) -> None:
-        self.link = link
-        self.name = name
         self.params: DieParams = link.params
-        self.lock = threading.RLock()
-        self.data = data_region(self.params.node)
-        self.call_cycles = 0
         self._trees: dict[tuple[int, int], BroadcastTrees] = {}
-        self.nodes = {place: MeshNode(self, Place(*place)) for place in self.params.live_nodes}
+        places = {place: Place(*place) for place in self.params.live_nodes}
+        super().__init__(link, name, self.params.node, places)
         self._load_tables()
 
     def __repr__(self) -> str:
         size = f"{self.params.columns} x {self.params.rows}"
         return f"<d1 mesh {self.name}, {size} of preset {self.params.node.name}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def cycles(self) -> int:
-        """Cycles simulated so far, transfers included."""
-        return self.link.cycles
 
     def node(self, column: int, row: int) -> MeshNode:
         """Return the node at a place.
@@ -133,23 +74,11 @@ class Mesh:
             There is no live node.
 
         """
-        try:
-            return self.nodes[column, row]
-        except KeyError:
-            raise ValueError(
-                f"column and row must be of one of the {len(self.nodes)} live nodes of {self!r}, "
-                f"not {(column, row)!r}"
-            ) from None
-
-    def close(self) -> None:
-        """Give back the link."""
-        self.link.close()
+        return self._node((column, row))
 
     def reset(self) -> None:
         """Reset all nodes; programs and data in their SRAM are lost."""
-        self.link.reset()
-        for node in self.nodes.values():
-            node.forget_programs()
+        super().reset()
         self._load_tables()
 
     @cached_property
@@ -178,81 +107,6 @@ class Mesh:
             if place not in self.nodes
         ]
         exchange(self.link, self.params.node, requests)
-
-    def write(self, items: Iterable[tuple[MeshNode, int, NDArray[np.generic]]]) -> None:
-        """Put data at addresses of nodes, all in one exchange, by all doors at once.
-
-        Parameters
-        ----------
-        items
-            Node, local address and contents.
-
-        Raises
-        ------
-        AccessError
-            Something of it is neither SRAM nor a register.
-
-        """
-        requests = [
-            write_requests(node.base + address, np.ascontiguousarray(data).reshape(-1).view("u1"))
-            for node, address, data in items
-        ]
-        exchange(self.link, self.params.node, requests)
-
-    def read(self, items: Sequence[tuple[MeshNode, int, int]]) -> list[NDArray[np.uint8]]:
-        """Return contents from addresses of nodes, all in one exchange, by all doors at once.
-
-        Parameters
-        ----------
-        items
-            Node, local address and size in bytes.
-
-        Raises
-        ------
-        AccessError
-            Something of it is neither SRAM nor a register.
-
-        """
-        ranges = [(node.base + address, size) for node, address, size in items]
-        return exchange(self.link, self.params.node, [], ranges)
-
-    def call(
-        self,
-        calls: Mapping[tuple[int, int], Call],
-        *,
-        max_cycles: int,
-        observe: Callable[[], None] | None = None,
-    ) -> dict[tuple[int, int], list[NDArray[np.uint8]]]:
-        """Run programs on nodes at the same time; return what each left in SRAM.
-
-        Parameters
-        ----------
-        calls
-            What to run, by column and row of the node.
-        max_cycles
-            Cycles after which to give up.
-        observe
-            Called before the first start and after the last end.
-
-        Raises
-        ------
-        CycleLimitError, KernelFault, SramOverflowError, AccessError, ValueError
-            As for `Device.call`.
-
-        """
-        of_nodes = {self.node(*place): call for place, call in calls.items()}
-        with self.lock:
-            results, self.call_cycles = call_all(of_nodes, max_cycles=max_cycles, observe=observe)
-        return {place: results[self.nodes[place]] for place in calls}
-
-    def counters(self) -> dict[tuple[int, int], dict[CounterRegister, int]]:
-        """Return the performance counters of all nodes, which count from reset."""
-        ranges = [(node, COUNTER_BASE, 8 * len(CounterRegister)) for node in self.nodes.values()]
-        read = [contents.view("<u8") for contents in self.read(ranges)]
-        return {
-            place: {register: int(words[register]) for register in CounterRegister}
-            for place, words in zip(self.nodes, read, strict=True)
-        }
 
     def link_packets(self) -> NDArray[np.uint64]:
         """Return how many packets left each place's routers since reset.

@@ -18,6 +18,7 @@ from d1_golden.memory_map import (
     RouteTableRegister,
     register_address,
     router_lines,
+    serdes_lines,
 )
 from d1_golden.packet import ACK_FLAG, PACKET_DTYPE, POST_FLAG, Opcode, refuse
 from d1_golden.params import LINE_BYTES
@@ -340,6 +341,34 @@ def test_registers_refusals_and_counters_are_those_of_the_golden_control(stop):
         (Opcode.BROADCAST,),
     } <= outcomes
     assert golden.refused > 20 and golden.dropped > 3
+
+
+def test_a_line_of_a_links_end_is_read_a_register_every_three_cycles_where_there_is_one(stop):
+    model, east = stop.model, SIDES.index(Port.EAST)
+    request = packet(Opcode.READ, HERE, serdes_lines(east)[1])
+    (refused,) = stop.ask(request)
+    assert refused["opcode"] == Opcode.FAULT_REPLY
+    model.set("edge_present", 1 << east)
+    model.set("i_request_east__payload", int.from_bytes(request.tobytes(), "little"))
+    accesses, cycle = [], 0
+    while not model.get("o_reply_east__valid"):
+        model.set("i_request_east__valid", cycle == 0)
+        word = model.get("edge_access")
+        model.step()
+        if word & 0xF:  # what it names is there in the cycle after next
+            accesses.append((cycle, word & 0xF, word >> 4 & 0xF))
+            model.set(f"edge_read__{east}", 1000 + (word >> 4 & 0xF))
+        cycle += 1
+        assert cycle < 100
+    assert accesses == [(2 + 3 * n, 1 << east, 8 + n) for n in range(8)]
+    assert cycle == 26
+    raw = model.get("o_reply_east__payload").to_bytes(PACKET_DTYPE.itemsize, "little")
+    (reply,) = np.frombuffer(raw, PACKET_DTYPE)
+    assert reply["data"].view("<u8").tolist() == [1008 + n for n in range(8)]
+    model.step()  # it is taken
+    (refused,) = stop.ask(packet(Opcode.READ, HERE, serdes_lines(east + 1)[0]))
+    assert refused["opcode"] == Opcode.FAULT_REPLY
+    model.set("edge_present", 0)
 
 
 def test_a_reset_clears_the_table(stop):
