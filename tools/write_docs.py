@@ -102,6 +102,16 @@ def _packet_opcodes() -> str:
     return _enumeration(packet.Opcode)
 
 
+def _serdes_registers() -> str:
+    """Return the registers of a link's end."""
+    rows = (
+        (f"{r.address:#08x}", _code(r.name), r.access.value, r.doc)
+        for r in REGISTERS
+        if r.name.startswith("serdes.")
+    )
+    return table(("offset", "register", "access", "meaning"), rows)
+
+
 def _control_registers() -> str:
     rows = ((f"{r.address:#08x}", _code(r.name), r.access.value, r.doc) for r in REGISTERS)
     commands = ", ".join(f"{c.value} {c.name}" for c in Command)
@@ -531,6 +541,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "descriptor fields": _descriptor_fields,
     "transfer faults": lambda: _enumeration(transfer.TransferFault),
     "control registers": _control_registers,
+    "serdes registers": _serdes_registers,
     "encodings xd1": lambda: _encodings(Extension.XD1),
     "operands": _operands,
     "csrs": _csrs,

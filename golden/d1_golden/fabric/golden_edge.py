@@ -57,12 +57,12 @@ class GoldenEdge:
 
     def read(self, register: int) -> int:
         """Return what a register of `SerdesRegister` holds."""
-        values = {
+        values: dict[int, int] = {
             SerdesRegister.STATUS: LinkState.OPEN if self.is_open else LinkState.DOWN,
             SerdesRegister.DISABLED: self.disabled,
             SerdesRegister.REFUSED: self.refused,
         }
-        return int(values.get(SerdesRegister(register), 0))
+        return int(values.get(register, 0))
 
     def write(self, register: int, value: int) -> None:
         """Write a register; those that are read only ignore it, and a command changes nothing."""

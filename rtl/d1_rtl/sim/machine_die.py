@@ -159,11 +159,11 @@ class MachineDie(DieLink):
         requests, broadcasts = np.full((2, *grid), NOBODY, np.uint32)
         for die in machine.dies:
             for place in (Place(*place, *die) for place in self._params.places):
-                number = numbers.get(door := machine.host_door(place))
+                number = numbers.get(entry := machine.host_door(place))
                 if number is not None:
                     index = place.die_row, place.die_column, place.row, place.column
                     requests[index] = number
-                    along_row = door.side.step[1] == 0
+                    along_row = entry.side.step[1] == 0
                     broadcasts[index] = number if along_row else NOBODY
         self._request_doors, self._broadcast_doors = requests, broadcasts
         self._library.d1_die_open(self._die, requests.ctypes.data, broadcasts.ctypes.data)

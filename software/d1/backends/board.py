@@ -9,6 +9,7 @@ import numpy as np
 from d1_golden.fabric.place import Place
 from d1_golden.fpga.board import BOARD_NODE
 from d1_golden.fpga.uart import BAUD
+from d1_golden.machine import MachineParams
 from d1_golden.memory_map import (
     COUNTER_BASE,
     IDENTITY,
@@ -26,10 +27,10 @@ from d1_golden.params import LINE_BYTES, DieParams, NodeParams
 from numpy.typing import NDArray
 
 from d1.errors import BoardError
-from d1.link import DieLink, Link
+from d1.link import DieLink, Link, MachineLink
 from d1.serial_line import ANSWER_SECONDS, SerialLine, find_port
 
-__all__ = ["PORT_VARIABLE", "BoardLink", "open_die_link", "open_link"]
+__all__ = ["PORT_VARIABLE", "BoardLink", "open_die_link", "open_link", "open_machine_link"]
 
 #: Names the port where nobody else does.
 PORT_VARIABLE = "D1_PORT"
@@ -243,3 +244,15 @@ def open_die_link(params: DieParams) -> DieLink:
 
     """
     raise ValueError(f"device must be one with a die, not 'board', for {params.name}")
+
+
+def open_machine_link(params: MachineParams, *, processes: bool = False) -> MachineLink:
+    """Refuse: a board has one node.
+
+    Raises
+    ------
+    ValueError
+        Always.
+
+    """
+    raise ValueError(f"device must be one with dies, not 'board', for {params.name}")

@@ -78,6 +78,8 @@ class Machine(NodeGroup[Place]):
 
     def __init__(self, link: MachineLink, name: str) -> None:
         self.params: MachineParams = link.params
+        self.down: frozenset[DieLinkEnd] = frozenset()
+        self._exits: dict[Place, int] = {}
         places = {place: place for place in self.params.live_nodes}
         super().__init__(link, name, self.params.die.node, places)
         self._begin()
@@ -198,8 +200,8 @@ class Machine(NodeGroup[Place]):
 
     def _begin(self) -> None:
         """Prepare a machine that has been reset."""
-        self.down: frozenset[DieLinkEnd] = frozenset()
-        self._exits: dict[Place, int] = {}
+        self.down = frozenset()
+        self._exits = {}
         self._load_exits(self.down)
         self.wait_for_links()
 
