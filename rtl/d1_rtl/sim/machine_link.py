@@ -161,7 +161,11 @@ class MachineLink:
         self._ends = {
             die: [end for end in params.ends if end.place[2:] == die] for die in params.dies
         }
-        options: dict[str, Any] = {"threads": threads, "stall_probability": stall_probability, "seed": seed}
+        options: dict[str, Any] = {
+            "threads": threads,
+            "stall_probability": stall_probability,
+            "seed": seed,
+        }
         self._workers: dict[tuple[int, int], _Worker] = {}
         self._close = weakref.finalize(self, _close, self._workers)
         if processes:
