@@ -128,7 +128,7 @@ def test_four_dies_are_one_address_space():
 
 def test_a_pull_over_a_tiny_link_takes_so_many_cycles():
     with open_machine("rtl", TINY2) as machine:
-        assert die2_pull_cycles(machine) == 69
+        assert die2_pull_cycles(machine) == 67
 
 
 def test_dies_need_a_mesh():
