@@ -9,6 +9,7 @@ reported; with the RTL, every output of both ends is compared with the golden on
 import argparse
 import json
 import time
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from d1.link_figures import SOAK, read_soak
@@ -43,18 +44,19 @@ class Soak(NamedTuple):
 def soak(model: str, name: str, packets: int) -> Soak:
     """Run a scenario until so many packets have arrived."""
     total = Soak(0, 0, 0, 0)
-    with EndPair(LINKS["d1"]) as pair:
+    with ExitStack() as stack:
+        pair = stack.enter_context(EndPair(LINKS["d1"])) if model == "RTL" else None
         while total.packets < packets:
-            faults = FAULTS if name in REPEATED else None
+            faults = FAULTS if name == REPEATED else None
             bench = any_bench(1000 + total.runs, traffic=BUSY, faults=faults)
             run: Run = bench.run
-            if model == "RTL":
+            if pair is not None:
                 pair.join(bench)
                 run = pair.run
             SCENARIOS[name](bench, run, _CLOCKS)
             deliver_all(bench, run)
             arrived = int(bench.received.sum())
-            if model == "RTL" and pair.packets != arrived:
+            if pair is not None and pair.packets != arrived:
                 raise AssertionError(f"the RTL must deliver {arrived} packets, not {pair.packets}")
             more = (1, arrived, bench.clocks, int(bench.lost.sum()))
             total = Soak(*(a + b for a, b in zip(total, more, strict=True)))
