@@ -27,6 +27,13 @@ def test_all_models_of_a_link_tell_the_same(rate: float) -> None:
             assert other.mean_latency == pytest.approx(rtl.mean_latency, rel=0.1)
 
 
+@pytest.mark.parametrize("rate", RATES)
+def test_a_million_packets_went_through_the_rtl_at_every_rate(rate: float) -> None:
+    assert RUNS["RTL", rate].packets >= 10**6
+    # At the worst rate a link is 24 times as slow.
+    assert RUNS["golden layers", rate].packets >= (10**8 if rate < 1e-4 else 2 * 10**7)
+
+
 def test_links_lost_nothing_but_by_resets_and_that_was_reported() -> None:
     rows = read_soak()
     assert {row["scenario"] for row in rows} == {
