@@ -267,7 +267,7 @@ def _run_make(
         try:
             while process.poll() is None:
                 time.sleep(0.05)
-                progress.update(min(100 * len(list(folder.rglob("*.o"))) // objects, 99))
+                progress.update(min(100 * _count_objects(folder) // objects, 99))
         finally:
             process.kill()
             process.wait()
@@ -275,6 +275,11 @@ def _run_make(
         if process.returncode:
             log.seek(0)
             raise _failure(command, log.read())
+
+
+def _count_objects(folder: Path) -> int:
+    """Return how many objects there are below a folder whose own folders come and go."""
+    return sum(name.endswith(".o") for _, _, names in os.walk(folder) for name in names)
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
