@@ -533,7 +533,24 @@ def _link_soak() -> str:
 
 
 #: What each generated section holds.
+def _operators() -> str:
+    """Return the operators with lowerings, by module."""
+    from d1.torch.lowerings import LOWERINGS
+
+    modules: dict[str, set[str]] = {}
+    for target, lowering in LOWERINGS.items():
+        module = lowering.function.__module__.rpartition(".")[2]
+        packet = getattr(target, "overloadpacket", target)
+        modules.setdefault(module, set()).add(getattr(packet, "__name__", str(packet)))
+    rows = (
+        (f"`{module}`", ", ".join(f"`{name}`" for name in sorted(names)))
+        for module, names in sorted(modules.items())
+    )
+    return table(("module", "ATen operators"), rows)
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
+    "compiled operators": _operators,
     "routing figures": _routing_figures,
     "regression record": _regression_record,
     "packet fields": lambda: _fields(packet.FIELDS),

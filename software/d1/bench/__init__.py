@@ -7,6 +7,7 @@ machine at hand; a rate is the median of several runs after one that warms up.
 
 from rich.console import Console
 
+from d1.bench.compiler import COMPILER_METRICS
 from d1.bench.fabric import FABRIC_METRICS
 from d1.bench.metric import Metric, Results
 from d1.bench.node import NODE_METRICS
@@ -16,7 +17,13 @@ from d1.bench.simulation import SIMULATION_METRICS
 __all__ = ["METRICS", "Metric", "Results", "all_bars_met", "find_metric", "measure"]
 
 #: All figures, in the order in which they are measured and shown.
-METRICS: tuple[Metric, ...] = (*SIMULATION_METRICS, *NODE_METRICS, *FABRIC_METRICS, *SERDES_METRICS)
+METRICS: tuple[Metric, ...] = (
+    *SIMULATION_METRICS,
+    *NODE_METRICS,
+    *COMPILER_METRICS,
+    *FABRIC_METRICS,
+    *SERDES_METRICS,
+)
 
 
 def find_metric(key: str) -> Metric:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from d1.compiler.evaluation import Evaluator
 from d1.compiler.ir import Graph, Kernel, Loops, Pack, Product, Tensor, reads, writes
+from d1.compiler.kernel_key import kernel_key
 from d1.compiler.llvm_ir import function
 from d1.compiler.loops_lowering import Options, lower_loops
 from d1.compiler.memory_plan import MemoryPlan, plan_memory
@@ -24,7 +25,7 @@ from d1.compiler.tile_code import Code, RegisterPressureError
 from d1.device import Device
 from d1.errors import SramOverflowError
 
-__all__ = ["Executable", "LoweredKernel", "Program", "build", "lower"]
+__all__ = ["Executable", "LoweredKernel", "Program", "build", "forget_lowered", "lower"]
 
 _WORD = 8
 #: What each thread has for what LLVM does not keep in registers.
@@ -66,8 +67,12 @@ class LoweredKernel:
     table: NDArray[np.uint32] | None
 
 
+#: Kernels that were lowered before, by what their code follows from; None did not fit.
+_lowered: dict[Hashable, tuple[LoweredKernel, list[Tensor]] | None] = {}
+
+
 def lower(kernel: Kernel, params: NodeParams) -> LoweredKernel:
-    """Return a kernel with its code.
+    """Return a kernel with its code; that of one like it if there was one.
 
     Raises
     ------
@@ -75,6 +80,27 @@ def lower(kernel: Kernel, params: NodeParams) -> LoweredKernel:
         It needs more registers than a thread has.
 
     """
+    kernel_part, tensors = kernel_key(kernel)
+    key = (params, kernel_part)
+    if key not in _lowered:
+        try:
+            _lowered[key] = (_lower(kernel, params), tensors)
+        except RegisterPressureError:
+            _lowered[key] = None
+    known = _lowered[key]
+    if known is None:
+        raise RegisterPressureError("the kernel needs more registers than there are")
+    lowered, places = known
+    renamed = dict(zip(places, tensors, strict=True))
+    return replace(lowered, kernel=kernel, tensors=tuple(renamed[t] for t in lowered.tensors))
+
+
+def forget_lowered() -> None:
+    """Forget the kernels that were lowered."""
+    _lowered.clear()
+
+
+def _lower(kernel: Kernel, params: NodeParams) -> LoweredKernel:
     table = None
     match kernel:
         case Loops():

@@ -17,7 +17,7 @@ from d1.c_compiler import RV64IM, CompileError, clang_environment
 from d1.compiler.cache import read_cached, write_cached
 from d1.compiler.llvm_ir import module
 
-__all__ = ["machine_code", "statistics"]
+__all__ = ["forget", "machine_code", "statistics"]
 
 #: Each function in a section of its own, that no linker has to touch.
 _OPTIONS = (*RV64IM, "-mno-relax", "-ffunction-sections", "-Wno-override-module", "-c")
@@ -66,6 +66,11 @@ def machine_code(functions: Mapping[str, str]) -> dict[str, bytes]:
             _memory[key] = code
             write_cached(key, code)
     return {name: _memory[key] for name, key in keys.items()}
+
+
+def forget() -> None:
+    """Forget what is kept in memory."""
+    _memory.clear()
 
 
 def _compile(missing: Mapping[str, str]) -> dict[str, bytes]:
