@@ -46,7 +46,7 @@ def build(folder: Path) -> list[Path]:
         "-Werror",
         *macros,
         "-T",
-        str(ROOT / "examples" / "node.ld"),
+        str(ROOT / "software" / "examples" / "node.ld"),
     ]
     output = folder / "integer.elf"
     compile_c([FOLDER / "start.S", FOLDER / "integer.c"], output, options=options)

@@ -9,7 +9,7 @@ import pytest
 from d1.c_compiler import RV64IM, compile_c
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples"
+EXAMPLES = ROOT / "software" / "examples"
 
 Compile = Callable[..., Path]
 

@@ -72,7 +72,7 @@ def elf(compile_program: Callable[..., Path], tmp_path_factory: pytest.TempPathF
     source = tmp_path_factory.mktemp("guide") / "softmax.c"
     source.write_text(_blocks("c")[0])
     strict = (*RV64IM, "-Wall", "-Wextra", "-Werror")
-    return compile_program(_ROOT / "examples" / "start.S", source, options=strict)
+    return compile_program(_ROOT / "software" / "examples" / "start.S", source, options=strict)
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))

@@ -1,5 +1,5 @@
 # Start of a program on several threads: thread 0 runs main(a0) and reports its result at `tohost`
-# as examples/start.S does; every other thread runs work(its number) and halts.
+# as software/examples/start.S does; every other thread runs work(its number) and halts.
 #define STACK_LOG2 10
 
 .section .text.start, "ax"
