@@ -39,7 +39,7 @@ def test_a_difference_is_shrunk_and_replayed_with_a_windowed_waveform(
     assert body[0].startswith("thread ")
     mnemonics = [line.split()[2] for line in body[1:]]
     assert mnemonics.count("mulh") == 1 and len(mnemonics) <= 10
-    assert "make regression PRESET=tiny SEED=41 N=1 WAVES=" in printed
+    assert "make regression PRESET=tiny SEED=41 LENGTH=300 N=1 WAVES=" in printed
     failure = ElementTree.parse(report).find("testcase/failure")
     assert failure is not None and "retired instruction" in failure.attrib["message"]
     (waveform,) = waves.parent.iterdir()
