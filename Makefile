@@ -69,8 +69,9 @@ routing: $(INSTALLED) ## route 1000 dies with random dead routers; writes docs/r
 	$(BIN)/python tools/routing_figures.py
 	$(BIN)/python tools/write_docs.py
 
-soak: $(INSTALLED) ## 10 million packets through the golden mesh, 1 million through that of the RTL: SEED=
+soak: $(INSTALLED) ## millions of packets through the mesh, golden and RTL; a die against one Verilog top for 100 000 cycles: SEED=
 	$(BIN)/python tools/soak_mesh.py --seed $(SEED)
+	$(BIN)/python tools/compare_die.py --seed $(SEED)
 
 regression: $(INSTALLED) ## random programs, RTL against golden: SEED= N= LENGTH= PRESET= WAVES=
 	$(BIN)/d1 regression --seed $(SEED) --count $(N) --length $(LENGTH) --preset $(PRESET) $(if $(WAVES),--waves $(WAVES))

@@ -9,7 +9,7 @@ from typing import Any
 
 from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
 from amaranth.lib import wiring
-from d1_rtl.emit import Port, component_ports
+from d1_rtl.emit import Port, component_ports, mark_used
 from d1_rtl.fpga.fpga_top import FpgaTop
 
 __all__ = ["Ecp5Netlist", "write_cells"]
@@ -25,7 +25,7 @@ class Ecp5Netlist(wiring.Component):
 
     def __init__(self, top: FpgaTop) -> None:
         self._ports: list[Port] = component_ports(top)[2:]
-        top._MustUse__used = True  # type: ignore[attr-defined]  # else Amaranth warns
+        mark_used(top)
         super().__init__(top.signature)
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102

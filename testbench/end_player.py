@@ -10,6 +10,7 @@ from d1_golden.serdes.link_users import ENDS
 from d1_golden.serdes.params import LinkParams
 from d1_rtl.serdes.link_end import LinkEnd
 from d1_rtl.serdes.link_words import link_status_layout
+from d1_rtl.sim.closing import Closing
 from d1_rtl.sim.native import NativeModel
 from numpy.typing import NDArray
 
@@ -69,7 +70,7 @@ def play_end(model: NativeModel, params: LinkParams, record: EndRecord, end: int
     )
 
 
-class EndPair:
+class EndPair(Closing):
     """The RTL of both ends of a bench, which is played everything that its golden ends do.
 
     Parameters
@@ -116,9 +117,3 @@ class EndPair:
         """Free the models."""
         for model in self.models:
             model.close()
-
-    def __enter__(self) -> EndPair:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()

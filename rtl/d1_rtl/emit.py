@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from amaranth.back import rtlil, verilog  # type: ignore[attr-defined]
-from amaranth.hdl import ClockDomain, Const, Fragment, Value, ValueCastable
+from amaranth.hdl import ClockDomain, Const, Elaboratable, Fragment, Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 from d1_rtl.source_lines import assignments_where_written, convert_fragment
 
-__all__ = ["Port", "component_ports", "emit", "port_values"]
+__all__ = ["Port", "component_ports", "emit", "mark_used", "port_values"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _MODULE = re.compile(r"^\s*module\s+\\?([^\s(#;]+)", re.MULTILINE)
@@ -63,6 +63,14 @@ def component_ports(component: wiring.Component) -> list[Port]:
         Port("rst", 1, True),
         *(Port(name, len(value), is_in) for name, value, is_in in port_values(component)),
     ]
+
+
+def mark_used(component: Elaboratable) -> None:
+    """Keep Amaranth from warning that a component is not elaborated, nor those it was given."""
+    component._MustUse__used = True  # type: ignore[attr-defined]
+    for member in vars(component).values():
+        if isinstance(member, Elaboratable):
+            mark_used(member)
 
 
 def emit(

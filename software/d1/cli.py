@@ -94,7 +94,37 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(action=action)
         return sub
 
-    run = command("run", _run, "run an RV64IM ELF program on a node")
+    _add_run(command("run", _run, "run an RV64IM ELF program on a node"))
+
+    info = command("info", _info, "show presets, versions and caches")
+    info.add_argument("--preset", choices=sorted(PRESETS), help="only this preset")
+
+    demo = command("demo", _demo, "train a classifier with every matmul on a node")
+    _add_node(demo)
+    demo.add_argument("--epochs", type=_positive, default=4)
+    demo.add_argument("--seed", type=int, default=0, help="of the split, the model and the batches")
+
+    _add_die(command("die", _die, "multiply matrices on every node of a die, check and measure"))
+
+    flash = command("flash", _flash, "load a bitstream with openFPGALoader")
+    flash.add_argument("bitstream", type=Path, metavar="FILE")
+    flash.add_argument(
+        "--board", default="ulx3s", help="as openFPGALoader calls it (default ulx3s)"
+    )
+    flash.add_argument("--keep", action="store_true", help="into its flash memory, for every start")
+
+    bench = command("bench", _bench, "measure models and simulators")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    bench.add_argument("--quick", action="store_true", help="leave out the build of the RTL")
+    bench.add_argument("--check", action="store_true", help="end with 1 if a bar is missed")
+
+    regression = command("regression", _regression, "random programs, RTL against golden")
+    regression.add_argument("options", nargs="*", help="see `d1 regression --help`")
+    return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    """Add the options of `d1 run`."""
     run.add_argument("program", type=Path, metavar="PROG.elf")
     _add_node(run)
     run.add_argument("--signature", type=Path, metavar="FILE", help="write the signature there")
@@ -129,15 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--stats", action="store_true", help="print the performance counters")
     run.add_argument("--trace", type=Path, metavar="FILE", help="write retired instructions there")
 
-    info = command("info", _info, "show presets, versions and caches")
-    info.add_argument("--preset", choices=sorted(PRESETS), help="only this preset")
 
-    demo = command("demo", _demo, "train a classifier with every matmul on a node")
-    _add_node(demo)
-    demo.add_argument("--epochs", type=_positive, default=4)
-    demo.add_argument("--seed", type=int, default=0, help="of the split, the model and the batches")
-
-    die = command("die", _die, "multiply matrices on every node of a die, check and measure")
+def _add_die(die: argparse.ArgumentParser) -> None:
+    """Add the options of `d1 die`."""
     die.add_argument("--device", choices=sorted(BACKENDS), default="rtl")
     die.add_argument("--die", choices=sorted(DIES), default="d1", dest="die_name")
     die.add_argument(
@@ -154,22 +178,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write a picture (SVG) of nodes and links, and of latency against load",
     )
-
-    flash = command("flash", _flash, "load a bitstream with openFPGALoader")
-    flash.add_argument("bitstream", type=Path, metavar="FILE")
-    flash.add_argument(
-        "--board", default="ulx3s", help="as openFPGALoader calls it (default ulx3s)"
-    )
-    flash.add_argument("--keep", action="store_true", help="into its flash memory, for every start")
-
-    bench = command("bench", _bench, "measure models and simulators")
-    bench.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    bench.add_argument("--quick", action="store_true", help="leave out the build of the RTL")
-    bench.add_argument("--check", action="store_true", help="end with 1 if a bar is missed")
-
-    regression = command("regression", _regression, "random programs, RTL against golden")
-    regression.add_argument("options", nargs="*", help="see `d1 regression --help`")
-    return parser
 
 
 def _add_node(command: argparse.ArgumentParser) -> None:

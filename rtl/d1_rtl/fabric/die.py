@@ -13,7 +13,7 @@ from d1_golden.fabric.ports import SIDES, Port
 from d1_golden.fabric.routing import Plane
 from d1_golden.params import DieParams, NodeParams
 
-from ..emit import port_values
+from ..emit import mark_used, port_values
 from ..node.interfaces import RetireSignature, packet_layout
 from ..node.node import Node
 from .mesh_stop import MeshStop
@@ -177,7 +177,7 @@ class Die(wiring.Component):
 
 def _instantiate(m: Module, module: str, component: wiring.Component, name: str) -> None:
     """Put an instance of a module, as which `component` is converted elsewhere, at its ports."""
-    component._MustUse__used = True  # type: ignore[attr-defined]  # else Amaranth warns
+    mark_used(component)
     ports = {
         f"{'i' if is_input else 'o'}_{port}": value
         for port, value, is_input in port_values(component)

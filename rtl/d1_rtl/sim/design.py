@@ -12,7 +12,7 @@ from pathlib import Path
 
 from amaranth.lib import wiring
 
-from d1_rtl.emit import Port, component_ports, emit
+from d1_rtl.emit import Port, component_ports, emit, mark_used
 from d1_rtl.sim import cache as build_cache
 
 __all__ = ["Design"]
@@ -103,7 +103,7 @@ class Design:
         key += ["source_lines"] if source_lines else []
         key += [part.verilog for part in parts]
         extra = [path.read_bytes() for path in extra_sources]
-        component._MustUse__used = True  # type: ignore[attr-defined]  # else Amaranth warns
+        mark_used(component)
         entry = build_cache.build("verilog", name, [*key, *extra], make)
         verilog = (entry / "design.v").read_text()
         return cls(name=name, verilog=verilog, ports=ports, parts=part_names)

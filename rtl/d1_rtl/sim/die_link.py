@@ -16,8 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from d1_golden.fabric.place import Place
@@ -37,6 +36,7 @@ from numpy.typing import NDArray
 from d1_rtl.fabric.die import STOP_MODULE, Hop, doors, hops, node_module, stream_name
 from d1_rtl.fabric.mesh_stop import MeshStop
 from d1_rtl.node.node import Node
+from d1_rtl.sim.closing import Closing
 from d1_rtl.sim.design import Design
 from d1_rtl.sim.model import VerilatedModel, verilate
 from d1_rtl.sim.native import (
@@ -164,7 +164,7 @@ class Instances:
 _Stream = tuple[Place, str]
 
 
-class DieLink:
+class DieLink(Closing):
     """A simulated die behind the doors at its edges.
 
     In each cycle a door can take a request and a reply, and give one of each. The host stands at
@@ -654,17 +654,6 @@ class DieLink:
     def close(self) -> None:
         """Free all instances and finish the waveform. Nothing else can be called afterwards."""
         self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _close(library: ctypes.CDLL, die: int, units: Iterable[tuple[Instances, int]]) -> None:

@@ -6,8 +6,7 @@ import multiprocessing
 import weakref
 from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from d1_golden.fabric.place import PLACE_BITS, Place
@@ -16,6 +15,7 @@ from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.packet import Opcode, refuse
 from numpy.typing import NDArray
 
+from d1_rtl.sim.closing import Closing
 from d1_rtl.sim.die_link import DISABLE_CYCLES, die_parts, disable_requests
 from d1_rtl.sim.machine_die import EdgeCounts, MachineDie, WindowResult, edge_design
 from d1_rtl.sim.model import verilate
@@ -88,7 +88,9 @@ class _Remote:
 
     def close(self) -> None:
         self._connection.close()
-        self._process.join()
+        self._process.join(_PATIENCE)
+        if self._process.is_alive():
+            self._process.kill()
 
 
 def _call(die: MachineDie, method: str, args: tuple[object, ...]) -> Any:
@@ -112,7 +114,7 @@ def _serve(
         connection.send(error)
 
 
-class MachineLink:
+class MachineLink(Closing):
     """A simulated machine: all nodes, routers and links' ends of its dies, clock by clock.
 
     What leaves a die arrives at the next one after the links' flight, so each die is run for that
@@ -299,17 +301,6 @@ class MachineLink:
     def close(self) -> None:
         """Free all dies and end their processes. Nothing else can be called afterwards."""
         self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _require_open(self) -> None:
         if not self._close.alive:

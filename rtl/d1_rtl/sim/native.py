@@ -6,8 +6,7 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence, Set
 from importlib.resources import files
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from amaranth.lib import wiring
@@ -16,6 +15,7 @@ from d1_golden.packet import ACK_FLAG, PACKET_DTYPE, Opcode
 from numpy.typing import NDArray
 
 from d1_rtl.emit import Port
+from d1_rtl.sim.closing import Closing
 from d1_rtl.sim.design import Design
 from d1_rtl.sim.model import VerilatedModel, link_driver, verilate
 from d1_rtl.sim.verilator import check_compiler
@@ -104,7 +104,7 @@ def from_words(rows: NDArray[np.uint32]) -> list[int]:
     return [int.from_bytes(row.astype("<u4").tobytes(), "little") for row in rows]
 
 
-class NativeModel:
+class NativeModel(Closing):
     """A component compiled by Verilator and clocked by a loop in C++.
 
     One clock cycle: inputs are set while the clock is low, the outputs settle, the clock rises.
@@ -351,17 +351,6 @@ class NativeModel:
     def close(self) -> None:
         """Free the model and finish its waveform. Nothing else can be called afterwards."""
         self._delete()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _port(self, name: str, *, is_input: bool = False) -> Port:
         port = self.ports.get(name)

@@ -157,7 +157,7 @@ COMPILER_METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "memory_plan_ratio",
-        "",
+        "1",
         "the GPT's step, most bytes of tensors in SRAM against those of all tensors of a graph",
         _memory_plan_ratio,
     ),
