@@ -25,7 +25,7 @@ from d1.torch.configuration import Settings, Statistics, count, settings
 from d1.torch.lowerings import LOWERINGS, UnsupportedError
 from d1.torch.types import DTYPES, from_words, to_tiles, to_words
 
-__all__ = ["CompiledGraph", "compile_aten", "programs"]
+__all__ = ["CompiledGraph", "compile_aten", "is_symbolic", "programs", "warn_once"]
 
 #: The programs of the process in the order in which they were compiled, for explanations.
 programs: list[Program] = []
@@ -136,7 +136,7 @@ def compile_aten(module: GraphModule, target: dict[str, Any]) -> Callable[..., S
     What cannot be compiled stays PyTorch's, with a warning that names the operator. A graph with
     symbolic sizes is compiled for each shape that it is called with.
     """
-    if _is_symbolic(module):
+    if is_symbolic(module):
         return _Specialised(module, target)
     return _compile(module, target)
 
@@ -156,7 +156,8 @@ class _Specialised:
         return self.compiled[key](*args)
 
 
-def _is_symbolic(module: GraphModule) -> bool:
+def is_symbolic(module: GraphModule) -> bool:
+    """Return whether sizes in a graph are known only when it runs."""
     return any(
         isinstance(value, torch.SymInt)
         or (
@@ -197,10 +198,15 @@ _warned: set[str] = set()
 
 def _warn(refused: dict[Node, str]) -> None:
     for node, reason in refused.items():
-        message = f"{node.target} stays PyTorch's: {reason}"
-        if message not in _warned:
-            _warned.add(message)
-            warnings.warn(message, stacklevel=2)
+        warn_once(node.target, reason)
+
+
+def warn_once(target: Any, reason: str) -> None:
+    """Warn that an operator stays PyTorch's, the first time."""
+    message = f"{target} stays PyTorch's: {reason}"
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(message, stacklevel=2)
 
 
 def _refusal(node: Node) -> str:

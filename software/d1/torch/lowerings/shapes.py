@@ -128,6 +128,22 @@ def full(
     return _fill(builder, shape, value, dtype)
 
 
+@lowering(aten.new_full.default)
+def new_full(
+    builder: Builder,
+    like: Value,
+    shape: Sequence[int],
+    value: float | int | bool,
+    *,
+    dtype: torch.dtype | None = None,
+    **_: object,
+) -> Value:
+    """Lower one number everywhere."""
+    if dtype is not None:
+        return _fill(builder, shape, value, dtype)
+    return builder.compute(shape, like.dtype, constant(value, like.dtype))
+
+
 @lowering(aten.scalar_tensor.default)
 def scalar_tensor(
     builder: Builder,
