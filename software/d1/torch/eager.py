@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -87,8 +87,7 @@ def _register() -> torch.library.Library:
     library.impl("_copy_from", _copy_from, "PrivateUse1")  # by torch.tensor
     Tensor.to = _knowing(Tensor.to, anywhere=True)  # type: ignore[method-assign]
     Module.to = _knowing(Module.to, anywhere=True)  # type: ignore[method-assign]
-    constructors: Any = _device_constructors()
-    for function in constructors:
+    for function in cast("set[Callable[..., Any]]", _device_constructors()):
         if getattr(torch, function.__name__, None) is function:
             setattr(torch, function.__name__, _knowing(function, anywhere=False))
     return library
