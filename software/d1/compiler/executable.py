@@ -28,6 +28,8 @@ from d1.errors import SramOverflowError
 __all__ = ["Executable", "LoweredKernel", "Program", "build", "forget_lowered", "lower"]
 
 _WORD = 8
+#: Words of a kernel in the table before its arguments, and which of them is when it began.
+_ENTRY, _BEGAN = 3, 2
 #: What each thread has for what LLVM does not keep in registers.
 _STACK_BYTES = 512
 #: Tried in turn until a kernel fits in the registers.
@@ -136,7 +138,8 @@ def _start() -> bytes:
     """Return the code that calls the kernels of a table, one after the other, in every thread.
 
     The table begins with where the stacks are; then for each kernel: where its code is, from the
-    start of this; bytes to the next; the arguments. It ends with 0.
+    start of this; bytes to the next; the cycle of thread 0 in which it began; the arguments. It
+    ends with 0 for the code, bytes that do not matter, and the cycle of the end.
     """
     return assemble(f"""
             auipc s0, 0
@@ -148,11 +151,14 @@ def _start() -> bytes:
             mul t0, t0, t1
             add sp, sp, t0
             addi s1, s1, {_WORD}
-    next:   ld t0, 0(s1)
+    next:   csrr t2, {CSR_BY_NAME["cycle"].name}
+            bnez s2, go
+            sd t2, {_BEGAN * _WORD}(s1)
+    go:     ld t0, 0(s1)
             beqz t0, end
             add t0, t0, s0
             ld t1, {_WORD}(s1)
-            addi a0, s1, {2 * _WORD}
+            addi a0, s1, {_ENTRY * _WORD}
             mv a1, s2
             add s1, s1, t1
             jalr ra, 0(t0)
@@ -178,6 +184,8 @@ class Executable:
         What is in SRAM besides tensors, addresses counted from where it starts.
     addresses
         Which 64-bit words of the image are addresses.
+    began
+        In which of them the program writes when each kernel began, and when the last ended.
     plan
         Where the tensors are, behind the image.
 
@@ -188,6 +196,7 @@ class Executable:
     program: bytes
     image: NDArray[np.uint64]
     addresses: NDArray[np.bool_]
+    began: tuple[int, ...]
     plan: MemoryPlan
 
     @property
@@ -211,19 +220,40 @@ class Executable:
             The device failed.
 
         """
+        return self._run(device, inputs, 0)[0]
+
+    def profile(
+        self, device: Device, inputs: Sequence[NDArray[np.uint32]]
+    ) -> tuple[list[NDArray[np.uint32]], list[int]]:
+        """Return the words of the outputs, as `run` does, and the cycles of each kernel.
+
+        They are those of thread 0 from the call of a kernel to that of the next, with the barrier.
+        The golden node, which has no time, counts its instructions instead.
+        """
+        results, image = self._run(device, inputs, _WORD * (self.began[-1] + 1))
+        began = image.view(np.uint64)[list(self.began)].astype(np.int64)
+        return results, np.diff(began).tolist()
+
+    def _run(
+        self, device: Device, inputs: Sequence[NDArray[np.uint32]], image_bytes: int
+    ) -> tuple[list[NDArray[np.uint32]], NDArray[np.uint32]]:
+        """Return the words of the outputs, and so much of the image as the program has left it."""
         with device.lock, device.data.scratch(self.data_bytes) as base:
             image = self.image + np.uint64(base) * self.addresses
             start = base + image.nbytes
             places = [start + self.plan.places[tensor] for tensor in self.graph.inputs]
-            results = device.call(
+            left, *results = device.call(
                 self.program,
                 base,
                 threads=device.params.threads,
                 inputs=[(base, image), *zip(places, inputs, strict=True)],
-                outputs=[(start + self.plan.places[t], t.bytes) for t in self.graph.outputs],
+                outputs=[
+                    (base, image_bytes),
+                    *((start + self.plan.places[t], t.bytes) for t in self.graph.outputs),
+                ],
                 max_cycles=_LEAST_CYCLES + _CYCLES_PER_WORD * self.plan.unplanned,
             )
-        return [result.view(np.uint32) for result in results]
+        return [result.view(np.uint32) for result in results], left.view(np.uint32)
 
 
 @dataclass(frozen=True)
@@ -254,9 +284,32 @@ class Program:
 
     def run(self, device: Device, inputs: Sequence[NDArray[np.uint32]]) -> list[NDArray[np.uint32]]:
         """Return the words of the outputs; as `Executable.run`."""
+        return self._run(inputs, lambda part, known: part.run(device, known))
+
+    def profile(
+        self, device: Device, inputs: Sequence[NDArray[np.uint32]]
+    ) -> tuple[list[NDArray[np.uint32]], list[int]]:
+        """Return the words of the outputs and the cycles of each kernel; as `Executable.profile`.
+
+        In the order of the parts' kernels.
+        """
+        cycles: list[int] = []
+
+        def run(part: Executable, known: list[NDArray[np.uint32]]) -> list[NDArray[np.uint32]]:
+            results, of_part = part.profile(device, known)
+            cycles.extend(of_part)
+            return results
+
+        return self._run(inputs, run), cycles
+
+    def _run(
+        self,
+        inputs: Sequence[NDArray[np.uint32]],
+        run: Callable[[Executable, list[NDArray[np.uint32]]], list[NDArray[np.uint32]]],
+    ) -> list[NDArray[np.uint32]]:
         known = dict(zip(self.graph.inputs, inputs, strict=True))
         for part in self.parts:
-            results = part.run(device, [known[tensor] for tensor in part.graph.inputs])
+            results = run(part, [known[tensor] for tensor in part.graph.inputs])
             known |= dict(zip(part.graph.outputs, results, strict=True))
         return [known[tensor] for tensor in self.graph.outputs]
 
@@ -319,8 +372,8 @@ def _executable(
             places[kernel.text] = len(program)
             program += codes[kernel.text]
     plan = plan_memory(graph)
-    image, addresses = _image(graph, kernels, places, plan)
-    return Executable(graph, kernels, bytes(program), image, addresses, plan)
+    image, addresses, began = _image(graph, kernels, places, plan)
+    return Executable(graph, kernels, bytes(program), image, addresses, began, plan)
 
 
 def _excess(executable: Executable) -> str:
@@ -339,10 +392,14 @@ def _excess(executable: Executable) -> str:
 
 def _image(
     graph: Graph, kernels: Sequence[LoweredKernel], code: dict[str, int], plan: MemoryPlan
-) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Return what is in SRAM besides tensors: the table of kernels, stacks, constants."""
-    calls = 1 + sum(3 + len(k.tensors) + (k.table is not None) for k in kernels) + 1
-    at = _lines(_WORD * calls)
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_], tuple[int, ...]]:
+    """Return what is in SRAM besides tensors: the table of kernels, stacks, constants.
+
+    With which words of it are addresses, and which say when each kernel and the end began.
+    """
+    sizes = [_ENTRY + 1 + len(k.tensors) + (k.table is not None) for k in kernels]
+    began = [1 + sum(sizes[:n]) + _BEGAN for n in range(len(sizes) + 1)]
+    at = _lines(_WORD * (began[-1] + 1))
     stacks = at
     at += _STACK_BYTES * graph.params.threads
     blobs: list[tuple[int, NDArray[np.uint32]]] = []
@@ -362,20 +419,20 @@ def _image(
     }
     tables = [None if k.table is None else put(k.table) for k in kernels]
     words, relative = [stacks], [True]
-    for kernel, table in zip(kernels, tables, strict=True):
+    for kernel, size, table in zip(kernels, sizes, tables, strict=True):
         arguments = [lanes]
         arguments += [
             constants[t] if t in constants else at + plan.places[t] for t in kernel.tensors
         ]
         arguments += [] if table is None else [table]
-        words += [code[kernel.text], _WORD * (2 + len(arguments)), *arguments]
-        relative += [False, False, *len(arguments) * [True]]
+        words += [code[kernel.text], _WORD * size, 0, *arguments]
+        relative += [*_ENTRY * [False], *len(arguments) * [True]]
     image = np.zeros(at // _WORD, np.uint64)
     addresses = np.zeros(at // _WORD, np.bool_)
     image[: len(words)], addresses[: len(relative)] = words, relative
     for place, contents in blobs:
         image.view(np.uint32)[place // 4 : place // 4 + contents.size] = contents
-    return image, addresses
+    return image, addresses, tuple(began)
 
 
 def _lines(size: int) -> int:
