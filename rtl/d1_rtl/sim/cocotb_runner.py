@@ -11,6 +11,7 @@ from cocotb_tools.runner import Verilator as CocotbVerilator
 
 from d1_rtl.sim.design import Design
 from d1_rtl.sim.model import VerilatedModel, link_driver, verilate
+from d1_rtl.sim.testbench_module import TESTBENCH
 from d1_rtl.sim.verilator import check_libpython
 
 __all__ = ["CocotbError", "CocotbResult", "run_cocotb"]
@@ -117,7 +118,7 @@ def run_cocotb(
     try:
         CocotbVerilator().test(
             test_module=test_module,
-            hdl_toplevel=name,
+            hdl_toplevel=TESTBENCH,
             hdl_toplevel_lang="verilog",
             build_dir=program.parent,
             test_dir=folder,

@@ -19,6 +19,7 @@ from pathlib import Path
 from d1_rtl.emit import Port
 from d1_rtl.sim import cache as build_cache
 from d1_rtl.sim.design import Design
+from d1_rtl.sim.testbench_module import TESTBENCH, public_ports, testbench_module
 from d1_rtl.sim.verilator import Verilator, check_compiler, find_verilator
 
 __all__ = ["BuildError", "VerilatedModel", "link_driver", "trace_format", "verilate"]
@@ -145,18 +146,17 @@ def verilate(
     # Verilator's own classes, which no design here uses, cannot be saved.
     flags += ["--savable", "--no-std-package"] if savable else []
     flags += ["--hierarchical"] if design.parts else []
-    public = "`verilator_config\n" + "".join(
-        [f'public_flat_rw -module "{name}" -var "{port.name}"\n' for port in ports]
-        + [f'hier_block -module "{part}"\n' for part in design.parts]
-    )
+    public = "`verilator_config\n" + public_ports(ports)
+    public += "".join(f'hier_block -module "{part}"\n' for part in design.parts)
+    verilog = design.verilog + testbench_module(name, ports)
     optimise = _OPTIMISE_COVERAGE if coverage else _OPTIMISE
     optimise = _OPTIMISE_PARTS if design.parts else optimise
     tools = [verilator.version, compiler, " ".join(flags), _CXXFLAGS, *optimise]
 
     def make(folder: Path) -> None:
-        (folder / f"{name}.v").write_text(design.verilog)
+        (folder / f"{name}.v").write_text(verilog)
         (folder / "public.vlt").write_text(public)
-        _run_verilator(verilator, folder, [*flags, "public.vlt", f"{name}.v"], name)
+        _run_verilator(verilator, folder, [*flags, "public.vlt", f"{name}.v"], TESTBENCH)
         target = "hier_build" if design.parts else f"lib{_PREFIX}.a"
         _run_make(verilator, folder, target, name, optimise)
         for suffix in ("o", "cpp", "gch"):
@@ -167,7 +167,7 @@ def verilate(
         name=name,
         ports=ports,
         runtime=_runtime(verilator, flags, tools, form),
-        folder=build_cache.build("model", name, [design.verilog, public, name, *tools], make),
+        folder=build_cache.build("model", name, [verilog, public, name, *tools], make),
         trace=form,
         coverage=coverage,
         savable=savable,
