@@ -60,9 +60,10 @@ bench: $(INSTALLED) ## measure; writes build/bench.json, docs/benchmarks.md and 
 tune: $(INSTALLED) ## measure schedules of products on the RTL, for the compiler to choose from
 	$(BIN)/python tools/tune_kernels.py
 
-link: $(INSTALLED) ## run SerDes links for hours: every rate of bit errors, everything else; renews docs/link.md
+link: $(INSTALLED) ## run SerDes links for hours: every rate of bit errors, everything else, two dies; renews docs/link.md
 	$(BIN)/python tools/link_runs.py
 	$(BIN)/python tools/link_soak.py
+	$(BIN)/python tools/two_dies.py
 	$(BIN)/python tools/write_docs.py
 
 routing: $(INSTALLED) ## route 1000 dies with random dead routers; writes docs/routing_figures.json: half an hour

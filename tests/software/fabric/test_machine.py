@@ -3,23 +3,20 @@
 import d1
 import numpy as np
 import pytest
-from d1.device import Call
 from d1.errors import DeviceError
 from d1.fabric.die_figures import die2_pull_cycles
 from d1.fabric.machine import open_machine
-from d1_golden.assembler import assemble
 from d1_golden.fabric.place import Place
 from d1_golden.fabric.ports import SIDES, Port
 from d1_golden.machine import MACHINES
 from d1_golden.memory_map import SerdesRegister, register_address
-from d1_golden.params import LINE_BYTES
 from d1_golden.serdes.frame import LinkState
+
+from testbench import machine_pulls
 
 TINY2 = MACHINES["tiny2"]
 MAX_CYCLES = 20_000
 SEED = 3
-#: Pulls a line from the address at a0 to the line after it.
-PULL = assemble("ld t0, 0(a0)\naddi t1, a0, 64\npull t1, t0, 1\nfence\necall").code
 
 
 @pytest.fixture(scope="module", params=["golden", "rtl"])
@@ -36,22 +33,7 @@ def rested(machine):
 
 def pull_all(machine, pairs):
     """Have nodes pull a line of others at the same time; return whether all got it."""
-    rng = np.random.default_rng(SEED)
-    with machine.data.scratch(3 * LINE_BYTES) as base:
-        source = base + 2 * LINE_BYTES
-        lines = {there: rng.integers(0, 256, LINE_BYTES, np.uint8) for there in pairs.values()}
-        machine.write([(machine.nodes[there], source, line) for there, line in lines.items()])
-        calls = {
-            here: Call(
-                PULL,
-                base,
-                inputs=((base, np.array([there.address(source)], "<u8")),),
-                outputs=((base + LINE_BYTES, LINE_BYTES),),
-            )
-            for here, there in pairs.items()
-        }
-        outputs = machine.call(calls, max_cycles=MAX_CYCLES)
-    return all(np.array_equal(outputs[here][0], lines[there]) for here, there in pairs.items())
+    return machine_pulls.pull_all(machine, pairs, seed=SEED, max_cycles=MAX_CYCLES) == len(pairs)
 
 
 def opposite(place):
