@@ -162,7 +162,7 @@ def _link(model: VerilatedModel) -> Path:
     return link_driver(
         model,
         "cocotb",
-        model.name,
+        TESTBENCH,
         {"verilator.cpp": Path(main).read_text()},
         *(f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"),
     )

@@ -20,17 +20,19 @@ TESTBENCH = "d1_testbench"
 def testbench_module(name: str, ports: Sequence[Port]) -> str:
     """Return the Verilog of a module with an instance of the module `name` and all its ports."""
     inputs = [port for port in ports[1:] if port.is_input]
-    lines = [f"module {TESTBENCH}({', '.join(port.name for port in ports)});"]
+    lines = [f"module {TESTBENCH}({', '.join(map(_name, ports))});"]
     for port in ports:
-        lines.append(f"  {'input' if port.is_input else 'output'} {_range(port)}{port.name};")
+        lines.append(f"  {'input' if port.is_input else 'output'} {_range(port)}{_name(port)};")
     lines += [f"  reg {_range(port)}{_register(port)};" for port in inputs]
     now, before = (", ".join(map(name_of, inputs)) for name_of in (_name, _register))
     lines += [
         f"  wire d1_changed = {{{now}}} != {{{before}}};",
         f"  always @(posedge d1_changed) {{{before}}} <= {{{now}}};",
     ]
-    connected = [(port.name, _register(port) if port in inputs else port.name) for port in ports]
-    lines.append(f"  {name} {name}({', '.join(f'.{port}({net})' for port, net in connected)});")
+    connections = [
+        f".{_name(port)}({_register(port) if port in inputs else _name(port)})" for port in ports
+    ]
+    lines.append(f"  {name} {name}({', '.join(connections)});")
     return "\n".join([*lines, "endmodule", ""])
 
 
@@ -50,7 +52,7 @@ def _range(port: Port) -> str:
 
 
 def _name(port: Port) -> str:
-    return port.name
+    return f"\\{port.name} "  # so that it may be a word of Verilog
 
 
 def _register(port: Port) -> str:
