@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from d1_golden.params import NodeParams
+from numpy.typing import NDArray
 
 from d1.compiler.expressions import Expr, Ref
 from d1.compiler.ir import DType, Graph, Loops, Pack, Product, Store, Tensor, TileLayout
 from d1.compiler.product_lowering import product_schedule
 
-__all__ = ["Builder", "Value", "as_word", "divided"]
+__all__ = ["Builder", "Value", "as_word", "divided", "inverse"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,18 @@ class Value:
         """Return the value with its dimensions in another order."""
         strides = tuple(self.ref.strides[n] for n in order)
         return Value(replace(self.ref, strides=strides), tuple(self.shape[n] for n in order))
+
+    def memory_order(self) -> tuple[int, ...]:
+        """Return the dimensions in the order in which memory has them, where rows are another one.
+
+        Where the last dimension is along rows, or none is, that is their own order.
+        """
+        order = range(len(self.shape))
+        strides = {n: self.ref.strides[n] for n in order if self.shape[n] > 1}
+        is_plain = 1 not in strides.values() or min(strides.values()) <= 0
+        if is_plain or strides.get(len(self.shape) - 1, 1) == 1:
+            return tuple(order)
+        return tuple(sorted(order, key=lambda n: -strides.get(n, math.inf)))
 
     def slice(self, dimension: int, start: int, size: int, step: int = 1) -> Value:
         """Return some of the elements along a dimension."""
@@ -127,10 +141,20 @@ class Builder:
         return Tensor(name, tuple(shape) or (1,), dtype, self.params.fp32_lanes)
 
     def input(self, shape: Sequence[int], dtype: DType) -> Value:
-        """Return a new input."""
+        """Return a new input.
+
+        Of an image, batch by channels by two dimensions or more, channels are the last dimension in
+        memory if it takes less that way.
+        """
+        order = tuple(range(len(shape)))
         tensor = self.tensor(shape, dtype, "in")
+        if len(shape) > 3:
+            channels_last = (0, *order[2:], 1)
+            other = replace(tensor, shape=tuple(shape[n] for n in channels_last))
+            if other.words < tensor.words:
+                order, tensor = channels_last, other
         self.graph.inputs.append(tensor)
-        return _whole(tensor, shape)
+        return _whole(tensor, [shape[n] for n in order]).permute(inverse(order))
 
     def output(self, value: Value) -> Value:
         """Make a value an output; return it, in a tensor that is one."""
@@ -161,15 +185,35 @@ class Builder:
     def elementwise(
         self, function: Callable[..., Expr], *operands: Value | Expr, dtype: DType
     ) -> Value:
-        """Return a function of the elements of some values and of constants."""
+        """Return a function of the elements of some values and of constants.
+
+        The result is in memory as the operands are, if they agree.
+        """
         values = [operand for operand in operands if isinstance(operand, Value)]
         shape = np.broadcast_shapes(*(value.shape for value in values))
-        args = [self.load(x, shape) if isinstance(x, Value) else x for x in operands]
-        return self.compute(shape, dtype, function(*args))
+        orders = {v.memory_order() for v in values if math.prod(v.shape) == math.prod(shape) > 1}
+        order = orders.pop() if len(orders) == 1 else ()
+        if len(order) != len(shape):
+            order = tuple(range(len(shape)))
+        args = [
+            self.load(x.broadcast(shape).permute(order)) if isinstance(x, Value) else x
+            for x in operands
+        ]
+        result = self.compute([shape[n] for n in order], dtype, function(*args))
+        return result.permute(inverse(order))
+
+    def constant(self, words: NDArray[np.signedinteger[Any]]) -> Value:
+        """Return integers that are known when the graph is compiled."""
+        tensor = self.tensor(words.shape, DType.I32, "constant")
+        contents = np.zeros((tensor.rows, tensor.pitch), np.uint32)
+        contents[:, : tensor.shape[-1]] = (
+            words.astype(np.int32).view(np.uint32).reshape(tensor.rows, -1)
+        )
+        return _whole(replace(tensor, contents=contents.reshape(-1)), words.shape)
 
     def copy(self, value: Value) -> Value:
-        """Return the value in a tensor of its own."""
-        return self.elementwise(lambda x: x, value, dtype=value.dtype)
+        """Return the value in a tensor of its own, in the order of its dimensions."""
+        return self.compute(value.shape, value.dtype, self.load(value))
 
     def reshape(self, value: Value, shape: Sequence[int]) -> Value:
         """Return a value with another shape, copied if it must be."""
@@ -231,31 +275,32 @@ class Builder:
 
         """
         rank = len(value.shape)
-        reduced = sorted({d % rank for d in dims})
-        last = rank - 1
-        shape = [1 if n in reduced else size for n, size in enumerate(value.shape)]
+        reduced = {d % rank for d in dims}
+        by_rows = rank - 1 in reduced
+        sizes = [1 if n in reduced and not by_rows else m for n, m in enumerate(value.shape)]
+        in_memory = Value(value.ref, tuple(sizes)).memory_order()
+        last = in_memory[-1]
         dtype = dtype or value.dtype
         if last in reduced and len(reduced) > 1:
             partial = self.reduce(
-                instruction, value, reduced[:-1], keepdim=True, dtype=dtype, before=before
+                instruction, value, [*reduced - {last}], keepdim=True, dtype=dtype, before=before
             )
             whole = self.reduce(instruction, partial, [last], keepdim=True, behind=behind)
+            shape = [1 if n in reduced else size for n, size in enumerate(value.shape)]
             kept = [size for n, size in enumerate(shape) if keepdim or n not in reduced]
             return self.reshape(whole, kept)
-        parallel = [n for n in range(rank) if n not in reduced]
-        kept = shape if keepdim else [value.shape[n] for n in parallel]
-        result = self.tensor(kept, dtype)
-        target = list(result.strides)
-        if not keepdim:
-            strides = iter(target if parallel else [0])
-            target = [0 if n in reduced else next(strides) for n in range(rank)]
-        target = [0 if n in reduced else stride for n, stride in enumerate(target)]
+        parallel = [n for n in in_memory if n not in reduced]
+        sizes = [1 if n in reduced else size for n, size in enumerate(value.shape)]
+        kept = [n for n in in_memory if keepdim or n not in reduced]
+        result = self.tensor([sizes[n] for n in kept], dtype)
+        places = dict(zip(kept, result.strides, strict=False))
+        target = [0 if n in reduced else places[n] for n in range(rank)]
         element = as_word(before(self.load(value)))
         if last in reduced:
             order = [*parallel, last]
             total = Expr.row_reduce(instruction, element)
         else:
-            order = [*parallel[:-1], *reduced, last]
+            order = [*parallel[:-1], *sorted(reduced), last]
             total = Expr.outer_reduce(instruction, element)
 
         def ordered(ref: Ref) -> Ref:
@@ -267,7 +312,8 @@ class Builder:
         count = 0 if last in reduced else len(reduced)
         domain = tuple(value.shape[n] for n in order)
         self.graph.kernels.append(Loops(domain, (store,), count))
-        return _whole(result, kept)
+        whole = _whole(result, [sizes[n] for n in kept])
+        return whole.permute([kept.index(n) for n in sorted(kept)])
 
     def reduce_domain(
         self, instruction: str, domain: Sequence[int], expr: Expr, dtype: DType
@@ -283,46 +329,67 @@ class Builder:
 
     def matmul(self, a: Value, b: Value) -> Value:
         """Return the product of matrices, or of batches of them."""
-        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        batch = tuple(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
         rows, k, columns = a.shape[-2], a.shape[-1], b.shape[-1]
         a, b = a.broadcast((*batch, rows, k)), b.broadcast((*batch, k, columns))
-        result = self.tensor((*batch, rows, columns), DType.F32)
+        b = b.permute([*range(len(batch)), -1, -2])
+        return self.product((*batch, rows, columns), k, self.load(a), self.load(b))
+
+    def product(self, shape: Sequence[int], k: int, left: Expr, right: Expr) -> Value:
+        """Return a batch of products of matrices.
+
+        Parameters
+        ----------
+        shape
+            Batch dimensions, rows, columns.
+        k
+            Terms of a sum.
+        left, right
+            Elements for batch dimensions, rows and k, and for batch dimensions, columns and k.
+
+        """
+        *batch, rows, columns = shape
+        result = self.tensor(shape, DType.F32)
         if self.fp32_products:
-            return self._lane_product(a, b, result)
+            return self._lane_product(left, right, k, result)
         schedule = product_schedule(self.params, math.prod(batch), rows, columns, k)
         sides = (
-            (a, schedule.register_tiles, schedule.register_group),
-            (
-                b.permute([*range(len(batch)), -1, -2]),
-                schedule.memory_tiles,
-                schedule.memory_group,
-            ),
+            (left, rows, schedule.register_tiles, schedule.register_group),
+            (right, columns, schedule.memory_tiles, schedule.memory_group),
         )
         packed = []
-        for value, count, group in sides:
-            layout = TileLayout(math.prod(batch), value.shape[-2], k, count, group)
-            packed.append(replace(self.tensor(value.shape, DType.F32, "p"), tiles=layout))
-            self.graph.kernels.append(Pack(value.shape, packed[-1], self.load(value)))
+        for value, lines, count, group in sides:
+            layout = TileLayout(math.prod(batch), lines, k, count, group)
+            domain = (*batch, lines, k)
+            packed.append(replace(self.tensor(domain, DType.F32, "p"), tiles=layout))
+            self.graph.kernels.append(Pack(domain, packed[-1], value))
         store = Store(result.ref(), Expr.accumulator())
-        shape = (*batch, rows, columns)
-        self.graph.kernels.append(Product(shape, packed[0], packed[1], k, (store,)))
+        self.graph.kernels.append(Product(tuple(shape), packed[0], packed[1], k, (store,)))
         return _whole(result, shape)
 
-    def _lane_product(self, a: Value, b: Value, result: Tensor) -> Value:
+    def _lane_product(self, left: Expr, right: Expr, k: int, result: Tensor) -> Value:
         """Return a product in FP32: k is a reduced dimension."""
-        *batch, rows, k = a.shape
-        columns = b.shape[-1]
-        domain = (*batch, rows, k, columns)
-        *outer, row, term = a.ref.strides
-        left = replace(a.ref, strides=(*outer, row, term, 0))
-        *outer, term, column = b.ref.strides
-        right = replace(b.ref, strides=(*outer, 0, term, column))
+        *batch, rows, columns = result.shape
+
+        def of_row(ref: Ref) -> Ref:
+            *outer, row, term = ref.strides
+            return replace(ref, strides=(*outer, row, term, 0))
+
+        def of_column(ref: Ref) -> Ref:
+            *outer, column, term = ref.strides
+            return replace(ref, strides=(*outer, 0, term, column))
+
         *outer, row, column = result.strides
         target = Ref(result, 0, (*outer, row, 0, column))
-        terms = Expr.op("vfmul.f32", Expr.load(left), Expr.load(right))
+        terms = Expr.op("vfmul.f32", left.map_refs(of_row), right.map_refs(of_column))
         store = Store(target, Expr.outer_reduce("vfadd.f32", terms))
-        self.graph.kernels.append(Loops(domain, (store,), 1))
-        return _whole(result, (*batch, rows, columns))
+        self.graph.kernels.append(Loops((*batch, rows, k, columns), (store,), 1))
+        return _whole(result, result.shape)
+
+
+def inverse(order: Sequence[int]) -> tuple[int, ...]:
+    """Return the order of dimensions that undoes another."""
+    return tuple(order.index(n) for n in range(len(order)))
 
 
 def as_word(expr: Expr) -> Expr:

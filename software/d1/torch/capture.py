@@ -37,11 +37,13 @@ class _Argument:
 
     tensor: Tensor
     number: int
-    rows: Tensor
+    rows: Value
     operand: Value | None
 
     def words(self, args: Sequence[Any]) -> NDArray[np.uint32]:
-        words = to_words(self.rows, args[self.number])
+        strides = self.rows.ref.strides
+        order = sorted(range(len(strides)), key=lambda n: -strides[n])
+        words = to_words(self.rows.ref.tensor, args[self.number].permute(order))
         if self.operand is None:
             return words
         return to_tiles(self.tensor, words, self.operand.ref, self.operand.shape)
@@ -282,7 +284,7 @@ def _program(module: GraphModule, target: dict[str, Any]) -> Callable[..., Seque
     builder = Builder(preset(chosen.preset), fp32_products=chosen.precision == "fp32")
     values: dict[Node, Any] = {}
     placeholders: list[Node] = []
-    sources: dict[Tensor, int] = {}
+    sources: dict[Tensor, tuple[int, Value]] = {}
     nodes = list(module.graph.nodes)
     for node in nodes:
         if node.op == "placeholder":
@@ -294,7 +296,7 @@ def _program(module: GraphModule, target: dict[str, Any]) -> Callable[..., Seque
                 and 0 not in example.shape
             ):
                 value = builder.input(tuple(example.shape), DTYPES[example.dtype])
-                sources[value.ref.tensor] = len(placeholders) - 1
+                sources[value.ref.tensor] = len(placeholders) - 1, value
                 values[node] = value
         elif node.op == "call_function":
             values[node] = _lower(builder, node, values)
@@ -330,7 +332,7 @@ def _output(builder: Builder, node: Node | None, values: dict[Node, Any]) -> _Ou
 
 def _finished(
     builder: Builder,
-    sources: dict[Tensor, int],
+    sources: dict[Tensor, tuple[int, Value]],
     outputs: list[_Output | None],
     placeholders: list[Node],
     target: dict[str, Any],
@@ -344,5 +346,5 @@ def _finished(
     for tensor in graph.inputs:
         operand = packed.get(tensor)
         rows = operand.ref.tensor if operand else tensor
-        arguments.append(_Argument(tensor, sources[rows], rows, operand))
+        arguments.append(_Argument(tensor, *sources[rows], operand))
     return CompiledGraph(program, arguments, outputs, placeholders, target)

@@ -88,12 +88,13 @@ def pointwise(
         The type of the result, if another one.
 
     """
-    shape = torch.broadcast_shapes(*(x.shape for x in operands if isinstance(x, Value)))
-    args = [
-        converted(builder.load(x, shape), x.dtype, of) if isinstance(x, Value) else constant(x, of)
-        for x in operands
-    ]
-    return builder.compute(shape, result or of, function(*args))
+    types = [dtype_of(x) if isinstance(x, Value) else of for x in operands]
+
+    def of_converted(*args: Expr) -> Expr:
+        return function(*(converted(arg, have, of) for arg, have in zip(args, types, strict=True)))
+
+    args = [x if isinstance(x, Value) else constant(x, of) for x in operands]
+    return builder.elementwise(of_converted, *args, dtype=result or of)
 
 
 def _binary(targets: tuple[Any, ...], real: str, integer: str | None) -> None:
@@ -312,16 +313,16 @@ def where(builder: Builder, condition: Value, a: Value | Number, b: Value | Numb
     of = promoted(a, b)
     if of is _BOOL:
         raise UnsupportedError("a choice between values of type bool")
-    operands = [condition, a, b]
-    shape = torch.broadcast_shapes(*(x.shape for x in operands if isinstance(x, Value)))
-    mask, *chosen = (
-        builder.load(x, shape) if isinstance(x, Value) else constant(x, of) for x in operands
-    )
-    chosen = [
-        converted(e, x.dtype, of) if isinstance(x, Value) else e
-        for e, x in zip(chosen, (a, b), strict=True)
-    ]
-    return builder.compute(shape, of, Expr.op("vsel", *chosen, mask))
+
+    def choose(mask: Expr, x: Expr, y: Expr) -> Expr:
+        chosen = [
+            converted(e, dtype_of(operand), of) if isinstance(operand, Value) else e
+            for e, operand in ((x, a), (y, b))
+        ]
+        return Expr.op("vsel", *chosen, mask)
+
+    operands = [x if isinstance(x, Value) else constant(x, of) for x in (a, b)]
+    return builder.elementwise(choose, condition, *operands, dtype=of)
 
 
 @lowering(aten._to_copy.default)

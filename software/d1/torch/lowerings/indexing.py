@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
-from d1.compiler.builder import Builder, Value, as_word, divided
+from d1.compiler.builder import Builder, Value, as_word, divided, inverse
 from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
 from d1.torch.lowerings.elementwise import constant
@@ -83,27 +83,63 @@ def index_(builder: Builder, x: Value, chosen: Sequence[Value | None]) -> Value:
     return builder.compute(shape, x.dtype, gathered)
 
 
-def _inside(
-    builder: Builder, x: Value, rank: int, dim: int, start: int, step: int
-) -> tuple[Expr, Expr]:
-    """Return whether an index is one of x along a dimension, and the element of x that it is."""
-    behind = Expr.op("vsub.i32", Expr.index(dim), Expr.word(start))
-    size = x.shape[dim]
-    index = divided(bounded(behind, (size - 1) * step + 1), step)
-    is_one = Expr.op("vsltu.i32", behind, Expr.word((size - 1) * step + 1))
+def _inside(dim: int, size: int, start: int, step: int) -> tuple[Expr, Expr]:
+    """Return whether an index is that of one of some elements, and of which one.
+
+    Parameters
+    ----------
+    dim
+        The dimension of the domain.
+    size, start, step
+        How many elements, the index of the first, the distance from one to the next.
+
+    """
+    behind = Expr.op("vsub.i32", Expr.index(dim), Expr.word(start)) if start else Expr.index(dim)
+    extent = (size - 1) * step + 1
+    is_one = Expr.op("vsltu.i32", behind, Expr.word(extent))
+    inside = bounded(behind, extent)
+    index = divided(inside, step)
     if step > 1:
-        exact = Expr.op("vseq.i32", bounded(behind, (size - 1) * step + 1), _times(index, step))
-        is_one = Expr.op("mand", is_one, exact)
-    others = [bounded(Expr.index(n), x.shape[n]) if n != dim else index for n in range(rank)]
-    return is_one, Expr.gather(x.ref.tensor, place_of(x, others))
+        is_one = Expr.op("mand", is_one, Expr.op("vseq.i32", inside, _times(index, step)))
+    return is_one, index
 
 
 def spread(
-    builder: Builder, x: Value, shape: Sequence[int], dim: int, start: int, step: int, fill: Expr
+    builder: Builder,
+    x: Value,
+    shape: Sequence[int],
+    places: Mapping[int, tuple[int, int]],
+    fill: Expr,
 ) -> Value:
-    """Return the elements of x at every `step`th index along a dimension, others filled."""
-    is_one, element = _inside(builder, x, len(shape), dim, start, step)
-    return builder.compute(shape, x.dtype, Expr.op("vsel", element, fill, is_one))
+    """Return the elements of x among others.
+
+    Parameters
+    ----------
+    builder
+        Where.
+    x
+        The elements.
+    shape
+        Sizes of the result.
+    places
+        For each dimension in which it differs: the index of the first element, which may be
+        outside, and the distance from one to the next.
+    fill
+        What the others are.
+
+    """
+    order = x.memory_order()
+    mask = None
+    indices = []
+    for at, n in enumerate(order):
+        index = Expr.index(at)
+        if n in places:
+            is_one, index = _inside(at, x.shape[n], *places[n])
+            mask = is_one if mask is None else Expr.op("mand", mask, is_one)
+        indices.append(index)
+    element = Expr.gather(x.ref.tensor, place_of(x.permute(order), indices))
+    result = element if mask is None else Expr.op("vsel", element, fill, mask)
+    return builder.compute([shape[n] for n in order], x.dtype, result).permute(inverse(order))
 
 
 @lowering(aten.slice_backward.default)
@@ -113,7 +149,7 @@ def slice_backward(
     """Lower the gradient of a slice."""
     dim %= len(shape)
     chosen = range(shape[dim])[start:end:step]
-    return spread(builder, x, shape, dim, chosen.start, step, Expr.word(0))
+    return spread(builder, x, shape, {dim: (chosen.start, step)}, Expr.word(0))
 
 
 @lowering(aten.select_backward.default)
@@ -123,23 +159,19 @@ def select_backward(
     """Lower the gradient of one index."""
     dim %= len(shape)
     one = builder.reshape(x, (*x.shape[:dim], 1, *x.shape[dim:]))
-    return spread(builder, one, shape, dim, index % shape[dim], 1, Expr.word(0))
+    return spread(builder, one, shape, {dim: (index % shape[dim], 1)}, Expr.word(0))
 
 
 @lowering(aten.constant_pad_nd.default)
 def pad(builder: Builder, x: Value, padding: Sequence[int], value: float = 0) -> Value:
     """Lower a border of one number."""
     fill = Expr.number(value) if x.dtype is DType.F32 else Expr.word(int(value))
+    shape, places = list(x.shape), {}
     for n, (before, behind) in enumerate(zip(padding[::2], padding[1::2], strict=True), 1):
-        dim = len(x.shape) - n
-        if before < 0 or behind < 0:
-            x = x.slice(dim, max(-before, 0), x.shape[dim] + min(before, 0) + min(behind, 0))
-            before, behind = max(before, 0), max(behind, 0)
+        shape[-n] += before + behind
         if before or behind:
-            shape = list(x.shape)
-            shape[dim] += before + behind
-            x = spread(builder, x, shape, dim, before, 1, fill)
-    return x
+            places[len(shape) - n] = (before, 1)
+    return spread(builder, x, shape, places, fill) if places else x
 
 
 @lowering(aten.cat.default)
@@ -153,7 +185,9 @@ def cat(builder: Builder, parts: Sequence[Value], dim: int = 0) -> Value:
     shape[dim] = 0
     result: Expr = Expr.word(0)
     for part in parts:
-        is_one, element = _inside(builder, part, rank, dim, shape[dim], 1)
+        is_one, index = _inside(dim, part.shape[dim], shape[dim], 1)
+        indices = [index if n == dim else Expr.index(n) for n in range(rank)]
+        element = Expr.gather(part.ref.tensor, place_of(part, indices))
         result = Expr.op("vsel", element, result, is_one)
         shape[dim] += part.shape[dim]
     return builder.compute(shape, parts[0].dtype, result)
