@@ -125,6 +125,8 @@ class Builder:
     -------
     graph : Graph
         What has been built.
+    seed : Value or None
+        Two words that the host draws for each run, if random numbers are made of them.
 
     """
 
@@ -132,7 +134,9 @@ class Builder:
         self.params = params
         self.graph = Graph(params)
         self.fp32_products = fp32_products
+        self.seed: Value | None = None
         self._count = 0
+        self._random = 0
 
     def tensor(self, shape: Sequence[int], dtype: DType, kind: str = "t") -> Tensor:
         """Return a new tensor."""
@@ -155,6 +159,13 @@ class Builder:
                 order, tensor = channels_last, other
         self.graph.inputs.append(tensor)
         return _whole(tensor, [shape[n] for n in order]).permute(inverse(order))
+
+    def random_key(self) -> tuple[Value, int]:
+        """Return the seed, and how many times it was asked for before."""
+        if self.seed is None:
+            self.seed = self.input((2,), DType.I32)
+        self._random += 1
+        return self.seed, self._random - 1
 
     def output(self, value: Value) -> Value:
         """Make a value an output; return it, in a tensor that is one."""

@@ -14,17 +14,26 @@ from d1.compiler.expressions import Expr
 __all__ = [
     "absolute",
     "add",
+    "ceil",
+    "cos",
     "divide",
     "erf",
     "exp",
+    "expm1",
+    "floor",
     "log",
+    "log1p",
     "multiply",
+    "nearest",
     "negate",
+    "power",
     "round_to_bf16",
     "sigmoid",
+    "sin",
     "sqrt",
     "subtract",
     "tanh",
+    "truncate",
 ]
 
 
@@ -102,6 +111,30 @@ def erf(x: Expr) -> Expr:
     return with_sign_of(value, x)
 
 
+def sin(x: Expr) -> Expr:
+    """Return the sine, wrong by up to 5e-7 for |x| < 1000; beyond that by up to 2^-22 |x|."""
+    turns = Expr.op("vcvt.f32.i32", Expr.op("vcvt.i32.f32", multiply(x, Expr.number(1 / math.tau))))
+    turn = 6.2831854820251465  # in FP32
+    rest = Expr.op("vfnmadd.f32", turns, Expr.number(turn), x)
+    rest = Expr.op("vfnmadd.f32", turns, Expr.number(math.tau - turn), rest)
+    # Mirrored into [-pi / 2, pi / 2].
+    size = absolute(rest)
+    far = Expr.op("vflt.f32", Expr.number(math.pi / 2), size)
+    size = Expr.op("vsel", subtract(Expr.number(math.pi), size), size, far)
+    square = multiply(size, size)
+    series = polynomial(square, [(-1) ** n / math.factorial(2 * n + 1) for n in range(6)])
+    value = multiply(size, series)
+    sign = Expr.op("vand.i32", rest, Expr.word(1 << 31))
+    value = Expr.op("vxor.i32", value, sign)
+    finite = Expr.op("vflt.f32", absolute(x), Expr.number(math.inf))
+    return Expr.op("vsel", value, Expr.number(math.nan), finite)
+
+
+def cos(x: Expr) -> Expr:
+    """Return the cosine: the sine a quarter of a turn later, wrong by as much."""
+    return sin(add(x, Expr.number(math.pi / 2)))
+
+
 def log(x: Expr) -> Expr:
     """Return the natural logarithm to 3 ulp, but 1e-7 next to 1.
 
@@ -125,6 +158,65 @@ def log(x: Expr) -> Expr:
         "vsel", Expr.number(-math.inf), Expr.number(math.nan), Expr.op("vfle.f32", zero, x)
     )
     return Expr.op("vsel", value, special, normal)
+
+
+def log1p(x: Expr) -> Expr:
+    """Return log(1 + x) to 4 ulp: log u times x / (u - 1), with u = 1 + x."""
+    one = Expr.number(1.0)
+    sum_ = add(x, one)
+    ratio = divide(x, subtract(sum_, one))
+    value = multiply(log(sum_), ratio)
+    infinite = Expr.op("vfeq.f32", sum_, Expr.number(math.inf))
+    value = Expr.op("vsel", sum_, value, infinite)
+    return Expr.op("vsel", x, value, Expr.op("vfeq.f32", sum_, one))
+
+
+def expm1(x: Expr) -> Expr:
+    """Return e^x - 1: by its series for |x| below 0.5, wrong by up to 4 ulp."""
+    series = polynomial(x, [1 / math.factorial(n + 1) for n in range(9)])
+    small = Expr.op("vflt.f32", absolute(x), Expr.number(0.5))
+    return Expr.op("vsel", multiply(x, series), subtract(exp(x), Expr.number(1.0)), small)
+
+
+def power(x: Expr, y: Expr) -> Expr:
+    """Return x^y for x that is not negative: 2^(y log2 x), wrong by up to |y log x| 2^-22 of it."""
+    exponent = multiply(y, multiply(log(x), Expr.number(math.log2(math.e))))
+    value = Expr.op("vfexp2.f32", exponent)
+    zero = Expr.op("vfeq.f32", y, Expr.number(0.0))
+    return Expr.op("vsel", Expr.number(1.0), value, zero)
+
+
+def nearest(x: Expr) -> Expr:
+    """Return the nearest integer, the even one of two."""
+    rounded = Expr.op("vcvt.f32.i32", Expr.op("vcvt.i32.f32", x))
+    return _unless_whole(with_sign_of(absolute(rounded), x), x)
+
+
+def truncate(x: Expr) -> Expr:
+    """Return the integer part."""
+    size = absolute(x)
+    rounded = Expr.op("vcvt.f32.i32", Expr.op("vcvt.i32.f32", size))
+    above = Expr.op("vflt.f32", size, rounded)
+    whole = Expr.op("vsel", subtract(rounded, Expr.number(1.0)), rounded, above)
+    return _unless_whole(with_sign_of(whole, x), x)
+
+
+def floor(x: Expr) -> Expr:
+    """Return the greatest integer that is not above x."""
+    rounded = nearest(x)
+    above = Expr.op("vflt.f32", x, rounded)
+    return Expr.op("vsel", subtract(rounded, Expr.number(1.0)), rounded, above)
+
+
+def ceil(x: Expr) -> Expr:
+    """Return the least integer that is not below x."""
+    return negate(floor(negate(x)))
+
+
+def _unless_whole(rounded: Expr, x: Expr) -> Expr:
+    """Return a rounded number, or one so large that it has no fraction, or is none, as it is."""
+    has_fraction = Expr.op("vflt.f32", absolute(x), Expr.number(2.0**23))
+    return Expr.op("vsel", rounded, x, has_fraction)
 
 
 def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:

@@ -9,11 +9,9 @@ graph stays as it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
-from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
 from torch._functorch.partitioners import min_cut_rematerialization_partition
@@ -23,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from d1.torch import operator  # noqa: F401  (defines torch.ops.d1.matmul)
 from d1.torch.capture import chosen_settings, compile_aten
 from d1.torch.configuration import Settings
-from d1.torch.lowerings import LOWERINGS
+from d1.torch.decompositions import decompositions
 
 __all__ = ["PRODUCTS", "compile_graph"]
 
@@ -77,35 +75,6 @@ def compile_graph(
     with sdpa_kernel(SDPBackend.MATH):
         compiled: Callable[..., Any] = compiler(graph, example_inputs)
     return compiled
-
-
-#: Operators of the core set that are taken apart all the same.
-_TAKEN_APART = (
-    _aten._log_softmax,
-    _aten._log_softmax_backward_data,
-    _aten._safe_softmax,
-    _aten._softmax,
-    _aten._softmax_backward_data,
-    _aten.addcdiv,
-    _aten.addcmul,
-    _aten.gelu,
-    _aten.gelu_backward,
-    _aten.lerp,
-    _aten.native_layer_norm,
-    _aten.native_layer_norm_backward,
-    _aten.nll_loss_backward,
-    _aten.nll_loss_forward,
-    _aten.sigmoid_backward,
-    _aten.tanh_backward,
-    _aten.threshold_backward,
-)
-
-
-@cache
-def decompositions() -> dict[Any, Callable[..., Any]]:
-    """Return what operators without lowering are made of."""
-    table = core_aten_decompositions() | get_decompositions(_TAKEN_APART)
-    return {op: rule for op, rule in table.items() if op not in LOWERINGS}
 
 
 def _offload(module: GraphModule, target: _Target) -> None:

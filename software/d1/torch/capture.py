@@ -89,11 +89,18 @@ class CompiledGraph:
         if self.program is not None:
             chosen = chosen_settings(self.target)
             device = shared_device(chosen.device, chosen.preset)
-            inputs = [argument.words(args) for argument in self.arguments]
+            seeded = (*args, *self._seed())
+            inputs = [argument.words(seeded) for argument in self.arguments]
             words = self.program.run(device, inputs)
             results = dict(zip(self.program.graph.outputs, words, strict=True))
             count(Statistics(graphs=1, **self._check(chosen, inputs, words)))
         return tuple(self._result(output, results, args) for output in self.outputs)
+
+    def _seed(self) -> tuple[torch.Tensor, ...]:
+        """Return the two words behind the arguments that random numbers are made of, if any are."""
+        if all(argument.number < len(self.placeholders) for argument in self.arguments):
+            return ()
+        return (torch.randint(-(1 << 31), 1 << 31, (2,)),)
 
     def _check(
         self, chosen: Settings, inputs: list[NDArray[np.uint32]], words: list[NDArray[np.uint32]]
@@ -300,6 +307,8 @@ def _program(module: GraphModule, target: dict[str, Any]) -> Callable[..., Seque
                 values[node] = value
         elif node.op == "call_function":
             values[node] = _lower(builder, node, values)
+    if builder.seed is not None:
+        sources[builder.seed.ref.tensor] = len(placeholders), builder.seed
     (results,) = nodes[-1].args
     results = results if isinstance(results, (tuple, list)) else (results,)
     outputs = [_output(builder, result, values) for result in results]

@@ -18,9 +18,9 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from d1.torch.backend import decompositions
 from d1.torch.capture import compile_aten, is_symbolic, warn_once
 from d1.torch.configuration import settings
+from d1.torch.decompositions import decompositions
 from d1.torch.lowerings import LOWERINGS
 
 __all__ = ["run_operator", "written_arguments"]

@@ -130,24 +130,38 @@ def _with_nan(choose: str) -> Callable[[Expr, Expr], Expr]:
     return function
 
 
+def _greater(of: DType) -> Callable[[Expr, Expr], Expr]:
+    return _with_nan("vfmax.f32") if of is _F32 else lambda a, b: Expr.op("vmax.i32", a, b)
+
+
+def _lesser(of: DType) -> Callable[[Expr, Expr], Expr]:
+    return _with_nan("vfmin.f32") if of is _F32 else lambda a, b: Expr.op("vmin.i32", a, b)
+
+
 @lowering(aten.maximum.default)
 def maximum(builder: Builder, a: Value, b: Value) -> Value:
     """Lower the greater of two."""
     of = promoted(a, b)
-    real = _with_nan("vfmax.f32")
-    return pointwise(
-        builder, real if of is _F32 else lambda x, y: Expr.op("vmax.i32", x, y), a, b, of=of
-    )
+    return _of_truth(builder, _greater, of, a, b)
 
 
 @lowering(aten.minimum.default)
 def minimum(builder: Builder, a: Value, b: Value) -> Value:
     """Lower the lesser of two."""
     of = promoted(a, b)
-    real = _with_nan("vfmin.f32")
-    return pointwise(
-        builder, real if of is _F32 else lambda x, y: Expr.op("vmin.i32", x, y), a, b, of=of
-    )
+    return _of_truth(builder, _lesser, of, a, b)
+
+
+def _of_truth(
+    builder: Builder,
+    choice: Callable[[DType], Callable[[Expr, Expr], Expr]],
+    of: DType,
+    a: Value,
+    b: Value,
+) -> Value:
+    """Return a choice between two; truth values are compared as numbers."""
+    as_numbers = _I32 if of is _BOOL else of
+    return pointwise(builder, choice(as_numbers), a, b, of=as_numbers, result=of)
 
 
 @lowering(aten.rsub.Scalar, aten.rsub.Tensor)
@@ -164,6 +178,19 @@ def div(builder: Builder, a: Value | Number, b: Value | Number) -> Value:
     if not isinstance(b, Value) and b and math.frexp(b)[0] in (0.5, -0.5):
         return pointwise(builder, lambda x: f.multiply(x, Expr.number(1 / b)), a, of=_F32)
     return pointwise(builder, f.divide, a, b, of=_F32)
+
+
+@lowering(aten.div.Tensor_mode, aten.div.Scalar_mode)
+def div_rounded(
+    builder: Builder, a: Value | Number, b: Value | Number, *, rounding_mode: str | None = None
+) -> Value:
+    """Lower a quotient that is rounded."""
+    if promoted(a, b) is not _F32:
+        raise UnsupportedError("rounded quotients of integers")
+    if rounding_mode is None:
+        return div(builder, a, b)
+    rounded = f.floor if rounding_mode == "floor" else f.truncate
+    return pointwise(builder, lambda x, y: rounded(f.divide(x, y)), a, b, of=_F32)
 
 
 def _unary(target: Any, function: Callable[[Expr], Expr]) -> None:
@@ -188,6 +215,37 @@ _unary(aten.reciprocal.default, lambda x: Expr.op("vfrcp.f32", x))
 _unary(aten.tanh.default, f.tanh)
 _unary(aten.erf.default, f.erf)
 _unary(aten.sigmoid.default, f.sigmoid)
+_unary(aten.sin.default, f.sin)
+_unary(aten.cos.default, f.cos)
+_unary(aten.expm1.default, f.expm1)
+_unary(aten.log1p.default, f.log1p)
+_unary(aten.log2.default, lambda x: f.multiply(f.log(x), Expr.number(math.log2(math.e))))
+_unary(aten.log10.default, lambda x: f.multiply(f.log(x), Expr.number(math.log10(math.e))))
+_unary(aten.erfc.default, lambda x: f.subtract(_ONE, f.erf(x)))
+
+
+def _rounding(target: Any, function: Callable[[Expr], Expr]) -> None:
+    @lowering(target)
+    def lower(builder: Builder, x: Value) -> Value:
+        return pointwise(builder, function, x, of=_F32) if x.dtype is _F32 else x
+
+
+_rounding(aten.floor.default, f.floor)
+_rounding(aten.ceil.default, f.ceil)
+_rounding(aten.round.default, f.nearest)
+_rounding(aten.trunc.default, f.truncate)
+
+
+def _kind(target: Any, of_real: Callable[[Expr], Expr]) -> None:
+    @lowering(target)
+    def lower(builder: Builder, x: Value) -> Value:
+        if x.dtype is not _F32:
+            return builder.compute(x.shape, _BOOL, Expr.word(0))
+        return pointwise(builder, of_real, x, of=_F32, result=_BOOL)
+
+
+_kind(aten.isnan.default, lambda x: negated(Expr.op("vfeq.f32", x, x)))
+_kind(aten.isinf.default, lambda x: Expr.op("vfeq.f32", f.absolute(x), Expr.number(math.inf)))
 
 
 @lowering(aten.neg.default)
@@ -201,6 +259,13 @@ def neg(builder: Builder, x: Value) -> Value:
 @lowering(aten.abs.default)
 def absolute(builder: Builder, x: Value) -> Value:
     """Lower the absolute value."""
+    if x.dtype is _I32:
+        return pointwise(
+            builder,
+            lambda a: Expr.op("vmax.i32", a, Expr.op("vsub.i32", Expr.word(0), a)),
+            x,
+            of=_I32,
+        )
     if x.dtype is not _F32:
         raise UnsupportedError(f"operand of type {x.dtype.value}")
     return pointwise(builder, f.absolute, x, of=_F32)
@@ -220,24 +285,51 @@ def sign(builder: Builder, x: Value) -> Value:
 
 @lowering(aten.pow.Tensor_Scalar)
 def power(builder: Builder, x: Value, exponent: Number) -> Value:
-    """Lower small whole powers and square roots."""
+    """Lower a power: whole ones by products, others by logarithms."""
     if exponent == 0.5:
         return pointwise(builder, f.sqrt, x, of=_F32)
     if exponent == -0.5:
         return pointwise(builder, lambda a: Expr.op("vfrsqrt.f32", a), x, of=_F32)
-    if exponent != int(exponent) or not 0 < exponent <= 8 or x.dtype is not _F32:
-        raise UnsupportedError(f"exponent {exponent!r}")
+    whole = exponent == int(exponent) and abs(exponent) <= _MOST_FACTORS
+    if not whole or (x.dtype is not _F32 and exponent < 0):
+        if x.dtype is not _F32:
+            raise UnsupportedError(f"exponent {exponent!r} of an operand of type {x.dtype.value}")
+        return pointwise(builder, _power, x, float(exponent), of=_F32)
 
-    def whole(a: Expr) -> Expr:
-        result = None
-        for bit in f"{int(exponent):b}":
-            result = f.multiply(result, result) if result else None
+    def by_products(a: Expr) -> Expr:
+        one = constant(1, x.dtype)
+        result = one
+        for bit in f"{abs(int(exponent)):b}":
+            result = result if result is one else Expr.op(multiply, result, result)
             if bit == "1":
-                result = f.multiply(result, a) if result else a
-        assert result is not None
-        return result
+                result = a if result is one else Expr.op(multiply, result, a)
+        return Expr.op("vfrcp.f32", result) if exponent < 0 else result
 
-    return pointwise(builder, whole, x, of=_F32)
+    multiply = "vfmul.f32" if x.dtype is _F32 else "vmul.i32"
+    return pointwise(builder, by_products, x, of=x.dtype)
+
+
+#: Up to this exponent powers are products.
+_MOST_FACTORS = 8
+
+
+def _power(x: Expr, y: Expr) -> Expr:
+    """Return x^y; of a negative x by whether y is an even integer, an odd one or none."""
+    size = f.power(f.absolute(x), y)
+    is_whole = Expr.op("vfeq.f32", y, f.nearest(y))
+    half = f.multiply(y, Expr.number(0.5))
+    is_even = Expr.op("vfeq.f32", half, f.nearest(half))
+    signed = Expr.op("vsel", size, f.with_sign_of(size, x), is_even)
+    of_whole = Expr.op("vsel", signed, Expr.number(math.nan), is_whole)
+    return Expr.op("vsel", of_whole, size, Expr.op("vflt.f32", x, _ZERO))
+
+
+@lowering(aten.pow.Tensor_Tensor, aten.pow.Scalar)
+def power_of(builder: Builder, x: Value | Number, exponent: Value) -> Value:
+    """Lower a power whose exponent is an operand."""
+    if promoted(x, exponent) is not _F32:
+        raise UnsupportedError("powers of integers")
+    return pointwise(builder, _power, x, exponent, of=_F32)
 
 
 def _comparison(
@@ -287,23 +379,42 @@ _comparison(
 )
 
 
-def _logical(targets: tuple[Any, ...], instruction: str) -> None:
-    @lowering(*targets)
-    def lower(builder: Builder, a: Value, b: Value | Number) -> Value:
-        if promoted(a, b) is not _BOOL or not isinstance(b, Value):
-            raise UnsupportedError("operands that are not of type bool")
+def _logical(target: Any, instruction: str) -> None:
+    @lowering(target)
+    def lower(builder: Builder, a: Value, b: Value) -> Value:
         return pointwise(builder, lambda x, y: Expr.op(instruction, x, y), a, b, of=_BOOL)
 
 
-_logical((aten.logical_and.default, aten.bitwise_and.Tensor), "mand")
-_logical((aten.logical_or.default, aten.bitwise_or.Tensor), "mor")
+_logical(aten.logical_and.default, "mand")
+_logical(aten.logical_or.default, "mor")
+_logical(aten.logical_xor.default, "mxor")
 
 
-@lowering(aten.logical_not.default, aten.bitwise_not.default)
+def _bitwise(targets: tuple[Any, ...], of_masks: str, of_words: str) -> None:
+    @lowering(*targets)
+    def lower(builder: Builder, a: Value | Number, b: Value | Number) -> Value:
+        of = promoted(a, b)
+        instruction = of_masks if of is _BOOL else of_words
+        operands = [int(x) if of is _I32 and not isinstance(x, Value) else x for x in (a, b)]
+        return pointwise(builder, lambda x, y: Expr.op(instruction, x, y), *operands, of=of)
+
+
+_bitwise((aten.bitwise_and.Tensor, aten.bitwise_and.Scalar), "mand", "vand.i32")
+_bitwise((aten.bitwise_or.Tensor, aten.bitwise_or.Scalar), "mor", "vor.i32")
+_bitwise((aten.bitwise_xor.Tensor, aten.bitwise_xor.Scalar), "mxor", "vxor.i32")
+
+
+@lowering(aten.bitwise_not.default)
+def bitwise_not(builder: Builder, x: Value) -> Value:
+    """Lower the opposite of every bit."""
+    if x.dtype is _BOOL:
+        return logical_not(builder, x)
+    return pointwise(builder, lambda a: Expr.op("vxor.i32", a, Expr.word(0xFFFFFFFF)), x, of=_I32)
+
+
+@lowering(aten.logical_not.default)
 def logical_not(builder: Builder, x: Value) -> Value:
     """Lower the opposite."""
-    if x.dtype is not _BOOL:
-        raise UnsupportedError(f"operand of type {x.dtype.value}")
     return pointwise(builder, negated, x, of=_BOOL)
 
 
@@ -345,23 +456,26 @@ def clone(builder: Builder, x: Value, **_: object) -> Value:
     return x
 
 
-@lowering(aten.clamp.default)
+@lowering(aten.clamp.default, aten.clamp.Tensor)
 def clamp(
-    builder: Builder, x: Value, low: Number | None = None, high: Number | None = None
+    builder: Builder,
+    x: Value,
+    low: Value | Number | None = None,
+    high: Value | Number | None = None,
 ) -> Value:
     """Lower bounds on both sides."""
+    bounds = [bound for bound in (low, high) if bound is not None]
+    of = promoted(x, *bounds)
 
-    def bound(element: Expr) -> Expr:
-        result = element
+    def bounded(element: Expr, *rest: Expr) -> Expr:
+        result, numbers = element, list(rest)
         if low is not None:
-            result = Expr.op("vfmax.f32", result, Expr.number(low))
+            result = _greater(of)(result, numbers.pop(0))
         if high is not None:
-            result = Expr.op("vfmin.f32", result, Expr.number(high))
-        return Expr.op("vsel", result, element, Expr.op("vfeq.f32", element, element))
+            result = _lesser(of)(result, numbers.pop(0))
+        return result
 
-    if x.dtype is not _F32:
-        raise UnsupportedError(f"operand of type {x.dtype.value}")
-    return pointwise(builder, bound, x, of=_F32)
+    return pointwise(builder, bounded, x, *bounds, of=of)
 
 
 @lowering(aten.masked_fill.Scalar, aten.masked_fill.Tensor)
