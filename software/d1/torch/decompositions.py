@@ -25,6 +25,7 @@ _BY_REFERENCE = (
     _aten.hardtanh,
     _aten.index_select,
     _aten.leaky_relu,
+    _aten.lerp,
     _aten.linalg_vector_norm,
     _aten.native_layer_norm,
     _aten.repeat,
