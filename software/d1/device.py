@@ -142,6 +142,7 @@ class Device:
         self.base = base
         self.code = SramRegion("program", SRAM_BASE, _code_bytes(params), params.sram_bytes)
         self.data = data_region(params)
+        self.call_cycles = 0
         self._resident: dict[bytes, int] = {}
         self.lock = threading.RLock()
 
@@ -275,7 +276,9 @@ class Device:
         """
         call = Call(program, arg, threads, tuple(inputs), tuple(outputs))
         with self.lock:
-            return call_all({self: call}, max_cycles=max_cycles)[0][self]
+            results, cycles = call_all({self: call}, max_cycles=max_cycles)
+        self.call_cycles += cycles
+        return results[self]
 
     def load_requests(self, call: Call) -> list[NDArray[np.void]]:
         """Return the packets that bring a call's program and inputs to the node.

@@ -13,7 +13,7 @@ from d1_golden.params import LINE_BYTES, NodeParams
 from numpy.typing import NDArray
 
 from d1.compiler.evaluation import Evaluator
-from d1.compiler.ir import Graph, Kernel, Loops, Pack, Product, Tensor, reads, writes
+from d1.compiler.ir import AllReduce, Graph, Kernel, Loops, Pack, Product, Tensor, reads, writes
 from d1.compiler.kernel_key import kernel_key
 from d1.compiler.llvm_ir import function
 from d1.compiler.loops_lowering import Options, lower_loops
@@ -24,8 +24,9 @@ from d1.compiler.product_lowering import lower_product, product_table
 from d1.compiler.tile_code import Code, RegisterPressureError
 from d1.device import Device
 from d1.errors import SramOverflowError
+from d1.parallel.all_reduce import all_reduce_code, block_bytes
 
-__all__ = ["Executable", "LoweredKernel", "Program", "build", "forget_lowered", "lower"]
+__all__ = ["Executable", "LoweredKernel", "Program", "build", "cycle_limit", "forget_lowered", "lower"]
 
 _WORD = 8
 #: Words of a kernel in the table before its arguments, and which of them is when it began.
@@ -54,11 +55,13 @@ class LoweredKernel:
     code
         The code on tiles.
     text
-        The code as LLVM IR.
+        The code as LLVM IR, or what else tells it from others.
     tensors
         Those whose addresses it takes.
     table
         What it reads besides.
+    machine_code
+        The code, where it is not made from LLVM IR.
 
     """
 
@@ -67,6 +70,7 @@ class LoweredKernel:
     text: str
     tensors: tuple[Tensor, ...]
     table: NDArray[np.uint32] | None
+    machine_code: bytes | None = None
 
 
 #: Kernels that were lowered before, by what their code follows from; None did not fit.
@@ -82,6 +86,10 @@ def lower(kernel: Kernel, params: NodeParams) -> LoweredKernel:
         It needs more registers than a thread has.
 
     """
+    if isinstance(kernel, AllReduce):
+        table = np.zeros(block_bytes(kernel) // 4, np.uint32)
+        code = all_reduce_code(params, kernel.instruction)
+        return LoweredKernel(kernel, Code(), f"all {kernel.instruction}", (), table, code)
     kernel_part, tensors = kernel_key(kernel)
     key = (params, kernel_part)
     if key not in _lowered:
@@ -204,6 +212,10 @@ class Executable:
         """Bytes of SRAM that it takes besides the program."""
         return self.image.nbytes + self.plan.peak
 
+    def table(self, number: int) -> int:
+        """Return where in the image the table of a kernel is, in bytes: its last argument."""
+        return int(self.image[self.began[number + 1] - _BEGAN - 1])
+
     def run(self, device: Device, inputs: Sequence[NDArray[np.uint32]]) -> list[NDArray[np.uint32]]:
         """Return the words of the outputs.
 
@@ -251,9 +263,14 @@ class Executable:
                     (base, image_bytes),
                     *((start + self.plan.places[t], t.bytes) for t in self.graph.outputs),
                 ],
-                max_cycles=_LEAST_CYCLES + _CYCLES_PER_WORD * self.plan.unplanned,
+                max_cycles=cycle_limit(self),
             )
         return [result.view(np.uint32) for result in results], left.view(np.uint32)
+
+
+def cycle_limit(executable: Executable) -> int:
+    """Return the cycles after which a run is given up."""
+    return _LEAST_CYCLES + _CYCLES_PER_WORD * executable.plan.unplanned
 
 
 @dataclass(frozen=True)
@@ -326,7 +343,8 @@ def build(graph: Graph) -> Program:
 
     """
     kernels = tuple(lower(kernel, graph.params) for kernel in graph.kernels)
-    codes = machine_code({kernel.text: kernel.text for kernel in kernels})
+    codes = {k.text: k.machine_code for k in kernels if k.machine_code is not None}
+    codes |= machine_code({k.text: k.text for k in kernels if k.machine_code is None})
     parts = []
     start = 0
     while start < len(kernels):

@@ -17,7 +17,18 @@ from dataclasses import dataclass, replace
 from d1.compiler.evaluation import is_aligned
 from d1.compiler.executable import lower
 from d1.compiler.expressions import Expr, Kind, Ref, ordered
-from d1.compiler.ir import Graph, Kernel, Loops, Pack, Product, Store, Tensor, reads, writes
+from d1.compiler.ir import (
+    AllReduce,
+    Graph,
+    Kernel,
+    Loops,
+    Pack,
+    Product,
+    Store,
+    Tensor,
+    reads,
+    writes,
+)
 from d1.compiler.loops_lowering import joined_dimensions
 from d1.compiler.tile_code import RegisterPressureError
 
@@ -139,6 +150,8 @@ def _may_be_inlined(kernel: Kernel, graph: Graph) -> bool:
 
 def _with_producer(kernel: Kernel, producer: Loops, graph: Graph) -> Kernel | None:
     """Return a kernel that computes what it loaded from another; None if it cannot."""
+    if isinstance(kernel, AllReduce):
+        return None
     source = joined_dimensions(producer)
     (store,) = source.stores
     tensor = store.target.tensor

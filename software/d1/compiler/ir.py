@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from d1.compiler.expressions import Expr, Ref
 
-__all__ = ["DType", "Graph", "Kernel", "Loops", "Pack", "Product", "Store", "Tensor", "TileLayout"]
+__all__ = ["AllReduce", "DType", "Graph", "Kernel", "Loops", "Pack", "Product", "Store", "Tensor", "TileLayout"]
 
 #: Terms of a matrix step.
 _TERMS = 4
@@ -217,7 +217,41 @@ class Pack:
         return f"pack {sizes}\n    {self.target.name} = {self.value}"
 
 
-Kernel = Loops | Product | Pack
+@dataclass(frozen=True)
+class AllReduce:
+    """Tensors combined element by element with those of other nodes, node to node.
+
+    Parameters
+    ----------
+    sources
+        What each node has; whole rows are combined, with what is behind their ends.
+    results
+        What all of them get, as many of the same sizes.
+    inbox
+        Where what the others send comes in.
+    instruction
+        What combines.
+    nodes
+        Columns and rows of nodes.
+
+    """
+
+    sources: tuple[Tensor, ...]
+    results: tuple[Tensor, ...]
+    inbox: Tensor
+    instruction: str
+    nodes: tuple[int, int]
+
+    def __str__(self) -> str:
+        columns, rows = self.nodes
+        lines = [
+            f"    {result.name} = {source.name}"
+            for source, result in zip(self.sources, self.results, strict=True)
+        ]
+        return f"all {self.instruction} over {columns} x {rows} nodes\n" + "\n".join(lines)
+
+
+Kernel = Loops | Product | Pack | AllReduce
 
 
 def _lines(stores: tuple[Store, ...]) -> str:
@@ -264,6 +298,9 @@ def reads(kernel: Kernel) -> Iterator[Tensor]:
     if isinstance(kernel, Pack):
         yield from kernel.value.tensors()
         return
+    if isinstance(kernel, AllReduce):
+        yield from kernel.sources
+        return
     if isinstance(kernel, Product):
         yield kernel.left
         yield kernel.right
@@ -275,6 +312,10 @@ def writes(kernel: Kernel) -> Iterator[Tensor]:
     """Yield the tensors that a kernel writes."""
     if isinstance(kernel, Pack):
         yield kernel.target
+        return
+    if isinstance(kernel, AllReduce):
+        yield from kernel.results
+        yield kernel.inbox
         return
     for store in kernel.stores:
         yield store.target.tensor

@@ -7,7 +7,7 @@ from dataclasses import replace
 from d1.compiler.builder import Value
 from d1.compiler.expressions import Kind
 from d1.compiler.fusion import fused
-from d1.compiler.ir import Graph, Kernel, Pack, Tensor, reads, writes
+from d1.compiler.ir import AllReduce, Graph, Kernel, Pack, Tensor, reads, writes
 
 __all__ = ["optimized", "packed_by_host", "without_dead_kernels"]
 
@@ -27,7 +27,7 @@ def without_dead_kernels(graph: Graph) -> Graph:
     for kernel in reversed(graph.kernels):
         if needed.isdisjoint(writes(kernel)):
             continue
-        if not isinstance(kernel, Pack):
+        if not isinstance(kernel, (Pack, AllReduce)):
             stores = tuple(s for s in kernel.stores if s.target.tensor in needed)
             kernel = replace(kernel, stores=stores)
         needed |= set(reads(kernel))

@@ -225,7 +225,7 @@ class Group:
         """
         root = self._require_member(root)
         lines = _lines(address, size)
-        sends = self._fan_out(root, address, address, lines)
+        sends = self.fan_out(root, address, address, lines)
         with self.mesh.lock, self.mesh.data.scratch((1 + len(sends)) * LINE_BYTES) as base:
             blocks = {place: _words(0) for place in self.members}
             blocks[root] = _block([base + LINE_BYTES], chain(sends, base + LINE_BYTES))
@@ -267,7 +267,7 @@ class Group:
     @property
     def barrier_bytes(self) -> int:
         """Bytes of a node's block for `BARRIER_SUBROUTINE`."""
-        return (2 + len(self._fan_out(self.root, 0, 0, 1))) * LINE_BYTES
+        return (2 + len(self.fan_out(self.root, 0, 0, 1))) * LINE_BYTES
 
     def barrier_blocks(self, base: int) -> dict[_Node, NDArray[np.uint8]]:
         """Return each node's block for `BARRIER_SUBROUTINE`, to lie at `base` in every node."""
@@ -280,7 +280,7 @@ class Group:
                 below[parent] += 1
         # What is broadcast besides the post is of no use: a line behind the list.
         spare = base + self.barrier_bytes - LINE_BYTES
-        sends = chain(self._fan_out(self.root, spare, spare, 1), base + LINE_BYTES)
+        sends = chain(self.fan_out(self.root, spare, spare, 1), base + LINE_BYTES)
         return {
             place: _words(below[place], Place(*parent).address())
             if (parent := above[place]) is not None
@@ -288,22 +288,29 @@ class Group:
             for place in self.members
         }
 
-    def _reduce(self, address: int, size: int, result: int | None, root: _Node | None) -> None:
-        lines = _lines(address, size)
-        _lines(address if result is None else result, size)
-        plan = _Reduction(self, address, lines, address if result is None else result, root)
-        with self.mesh.lock, self.mesh.data.scratch(plan.total_bytes) as base:
-            source = _reduce_source(self.mesh.params.node.vector_bytes)
-            self._call(source, base, plan.blocks(base), lines)
-
-    def _fan_out(
+    def fan_out(
         self,
         source: _Node,
         local: int,
         remote: int,
         lines: int,
         stride: int = LINE_BYTES,
+        arrival: int = _DOWN,
     ) -> list[NDArray[np.void]]:
+        """Return the descriptors that bring lines of a member to all; see `fan_out.fan_out`.
+
+        Parameters
+        ----------
+        source
+            Which member.
+        local, remote, lines
+            Local addresses there and in all, how many.
+        stride
+            Bytes from line to line in all.
+        arrival
+            The semaphore that is posted in each behind the last.
+
+        """
         return fan_out(
             self.mesh,
             source,
@@ -312,8 +319,16 @@ class Group:
             remote=remote,
             lines=lines,
             remote_stride=stride,
-            arrival=_DOWN,
+            arrival=arrival,
         )
+
+    def _reduce(self, address: int, size: int, result: int | None, root: _Node | None) -> None:
+        lines = _lines(address, size)
+        _lines(address if result is None else result, size)
+        plan = _Reduction(self, address, lines, address if result is None else result, root)
+        with self.mesh.lock, self.mesh.data.scratch(plan.total_bytes) as base:
+            source = _reduce_source(self.mesh.params.node.vector_bytes)
+            self._call(source, base, plan.blocks(base), lines)
 
     def _call(
         self, source: str, base: int, blocks: Mapping[_Node, NDArray[np.uint8]], lines: int
@@ -480,7 +495,7 @@ class _Reduction:
         remote = self.result + share.start * LINE_BYTES
         stride = share.step * LINE_BYTES
         if self.root is None:
-            return self.group._fan_out(place, local, remote, len(share), stride)
+            return self.group.fan_out(place, local, remote, len(share), stride)
         return [
             descriptor(
                 TransferOp.PUSH,

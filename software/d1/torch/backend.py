@@ -19,21 +19,21 @@ from torch.fx import GraphModule, Node
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from d1.torch import operator  # noqa: F401  (defines torch.ops.d1.matmul)
-from d1.torch.capture import chosen_settings, compile_aten
+from d1.torch.capture import Target, chosen_settings, compile_aten
 from d1.torch.configuration import Settings
 from d1.torch.decompositions import decompositions
 
 __all__ = ["PRODUCTS", "compile_graph"]
 
 _aten = torch.ops.aten
-_Target = dict[str, Any]
+_Options = dict[str, Any]
 #: Options that `d1::matmul` takes.
 _OF_PRODUCTS = ("device", "preset", "check")
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
 def compile_graph(
-    graph: GraphModule, example_inputs: list[torch.Tensor], *, options: _Target | None = None
+    graph: GraphModule, example_inputs: list[torch.Tensor], *, options: _Options | None = None
 ) -> Callable[..., Any]:
     """Compile a graph of Dynamo: ``torch.compile(model, backend="d1", options={...})``.
 
@@ -50,7 +50,7 @@ def compile_graph(
         An option is unknown, or its value.
 
     """
-    target = dict(options or {})
+    target = Target(options or {})
     known = Settings.__dataclass_fields__
     if unknown := [name for name in target if name not in known]:
         raise ValueError(f"options must be among {', '.join(known)}, not {unknown[0]!r}")
@@ -61,6 +61,7 @@ def compile_graph(
         return make_boxed_func(module.forward)
 
     def compile_whole(module: GraphModule, _: list[torch.Tensor]) -> Callable[..., Any]:
+        target.parallelism.begin(module)
         return make_boxed_func(compile_aten(module, target))
 
     if chosen_settings(target).mode == "products":
@@ -77,7 +78,7 @@ def compile_graph(
     return compiled
 
 
-def _offload(module: GraphModule, target: _Target) -> None:
+def _offload(module: GraphModule, target: _Options) -> None:
     """Replace the products of a graph."""
     graph = module.graph
     for node in list(graph.nodes):
@@ -101,7 +102,7 @@ def _is_for_device(node: Node) -> bool:
 class _Builder:
     """Writes the nodes that take the place of one product."""
 
-    def __init__(self, node: Node, target: _Target) -> None:
+    def __init__(self, node: Node, target: _Options) -> None:
         self.node, self.target = node, target
 
     def call(self, function: Any, *args: Any, **kwargs: Any) -> Node:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,24 @@ from d1.compiler.executable import Program, build
 from d1.compiler.ir import Tensor
 from d1.compiler.passes import optimized
 from d1.device import shared_device
+from d1.parallel.buckets import bucketed
+from d1.parallel.mesh_program import run_on_mesh
+from d1.parallel.partition import Partition
+from d1.parallel.shared_group import shared_group
 from d1.torch.configuration import Settings, Statistics, count, settings
 from d1.torch.lowerings import LOWERINGS, UnsupportedError
+from d1.torch.parallel import Parallelism, parts, whole
 from d1.torch.types import DTYPES, from_words, to_tiles, to_words
 
-__all__ = ["CompiledGraph", "compile_aten", "is_symbolic", "programs", "warn_once"]
+__all__ = [
+    "CompiledGraph",
+    "MeshGraph",
+    "Target",
+    "compile_aten",
+    "is_symbolic",
+    "programs",
+    "warn_once",
+]
 
 #: The programs of the process in the order in which they were compiled, for explanations.
 programs: list[Program] = []
@@ -41,9 +55,17 @@ class _Argument:
     operand: Value | None
 
     def words(self, args: Sequence[Any]) -> NDArray[np.uint32]:
+        return self.arranged(to_words(self.rows.ref.tensor, self.in_order(args)))
+
+    def in_order(self, args: Sequence[Any]) -> torch.Tensor:
+        """Return the argument with its dimensions as they are in memory."""
         strides = self.rows.ref.strides
         order = sorted(range(len(strides)), key=lambda n: -strides[n])
-        words = to_words(self.rows.ref.tensor, args[self.number].permute(order))
+        argument: torch.Tensor = args[self.number].permute(order)
+        return argument
+
+    def arranged(self, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Return rows as they are to be in SRAM."""
         if self.operand is None:
             return words
         return to_tiles(self.tensor, words, self.operand.ref, self.operand.shape)
@@ -81,7 +103,7 @@ class CompiledGraph:
     arguments: list[_Argument]
     outputs: list[_Output | None]
     placeholders: list[Node]
-    target: dict[str, Any]
+    target: Target
 
     def __call__(self, *args: Any) -> tuple[Any, ...]:
         """Return the results for some arguments."""
@@ -94,7 +116,7 @@ class CompiledGraph:
             words = self.program.run(device, inputs)
             results = dict(zip(self.program.graph.outputs, words, strict=True))
             count(Statistics(graphs=1, **self._check(chosen, inputs, words)))
-        return tuple(self._result(output, results, args) for output in self.outputs)
+        return self._results(results, args)
 
     def _seed(self) -> tuple[torch.Tensor, ...]:
         """Return the two words behind the arguments that random numbers are made of, if any are."""
@@ -110,10 +132,12 @@ class CompiledGraph:
             return {}
         assert self.program is not None
         expected = self.program.run(shared_device("golden", chosen.preset), inputs)
-        differing = sum(
-            int(np.bitwise_count(a ^ b).sum()) for a, b in zip(words, expected, strict=True)
-        )
-        return {"checked_outputs": sum(w.size for w in words), "differing_bits": differing}
+        return _differences(words, expected)
+
+    def _results(
+        self, results: dict[Tensor, NDArray[np.uint32]], args: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
+        return tuple(self._result(output, results, args) for output in self.outputs)
 
     def _result(
         self,
@@ -134,12 +158,92 @@ class CompiledGraph:
         return result
 
 
-def chosen_settings(target: dict[str, Any]) -> Settings:
+@dataclass
+class MeshGraph(CompiledGraph):
+    """A graph as a program for each node of a rectangle.
+
+    Parameters
+    ----------
+    partition
+        How it is divided.
+
+    """
+
+    partition: Partition
+
+    def __call__(self, *args: Any) -> tuple[Any, ...]:
+        """Return the results for some arguments."""
+        assert self.program is not None
+        chosen = chosen_settings(self.target)
+        seeded = (*args, *self._seed())
+        inputs = {
+            argument.tensor: self._parts(argument, seeded, math.prod(chosen.nodes))
+            for argument in self.arguments
+        }
+        if self.partition.rank in self.program.graph.inputs:
+            ranks = range(math.prod(chosen.nodes))
+            inputs[self.partition.rank] = [np.array([rank], np.uint32) for rank in ranks]
+        results, cycles = self._run(chosen.device, chosen, inputs)
+        checked = {}
+        if chosen.check and chosen.device != "golden":
+            expected, _ = self._run("golden", chosen, inputs)
+            checked = _differences(list(results.values()), list(expected.values()))
+        count(Statistics(graphs=1, mesh_cycles=cycles, **checked))
+        return self._results(results, args)
+
+    def _parts(
+        self, argument: _Argument, args: tuple[Any, ...], nodes: int
+    ) -> list[NDArray[np.uint32]]:
+        """Return what the host writes to each node."""
+        part = argument.operand.ref.tensor if argument.operand else argument.tensor
+        source, placement = self.partition.inputs[part]
+        rows = parts(part, argument.in_order(args), source.shape, placement, nodes)
+        return [argument.arranged(words) for words in rows]
+
+    def _run(
+        self, device: str, chosen: Settings, inputs: dict[Tensor, list[NDArray[np.uint32]]]
+    ) -> tuple[dict[Tensor, NDArray[np.uint32]], int]:
+        """Return the words of the outputs of the whole graph, and the cycles."""
+        assert self.program is not None
+        group = shared_group(device, chosen.preset, chosen.nodes)
+        run = run_on_mesh(self.program, group, inputs)
+        results = {
+            tensor: whole(tensor, part, placement, run.outputs[part])
+            for tensor, (part, placement) in self.partition.outputs.items()
+        }
+        return results, run.cycles
+
+
+def _differences(
+    words: list[NDArray[np.uint32]], expected: list[NDArray[np.uint32]]
+) -> dict[str, int]:
+    """Return what to count of a comparison."""
+    differing = sum(
+        int(np.bitwise_count(a ^ b).sum()) for a, b in zip(words, expected, strict=True)
+    )
+    return {"checked_outputs": sum(w.size for w in words), "differing_bits": differing}
+
+
+class Target(dict[str, Any]):
+    """Options of a model, and how its graphs are divided.
+
+    Members
+    -------
+    parallelism : Parallelism
+
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self.parallelism = Parallelism()
+
+
+def chosen_settings(target: Mapping[str, Any]) -> Settings:
     """Return the settings that apply to a model with some options."""
     return Settings(**(vars(settings()) | target))
 
 
-def compile_aten(module: GraphModule, target: dict[str, Any]) -> Callable[..., Sequence[Any]]:
+def compile_aten(module: GraphModule, target: Target) -> Callable[..., Sequence[Any]]:
     """Compile a graph of ATen operators.
 
     What cannot be compiled stays PyTorch's, with a warning that names the operator. A graph with
@@ -153,7 +257,7 @@ def compile_aten(module: GraphModule, target: dict[str, Any]) -> Callable[..., S
 class _Specialised:
     """A graph that is traced again for each set of shapes."""
 
-    def __init__(self, module: GraphModule, target: dict[str, Any]) -> None:
+    def __init__(self, module: GraphModule, target: Target) -> None:
         self.module, self.target = module, target
         self.compiled: dict[Any, Callable[..., Sequence[Any]]] = {}
 
@@ -178,7 +282,7 @@ def is_symbolic(module: GraphModule) -> bool:
     )
 
 
-def _compile(module: GraphModule, target: dict[str, Any]) -> Callable[..., Sequence[Any]]:
+def _compile(module: GraphModule, target: Target) -> Callable[..., Sequence[Any]]:
     """Compile all of a graph, or the parts that can be."""
     refused: dict[Node, str] = {
         node: reason for node in module.graph.nodes if (reason := _refusal(node))
@@ -250,7 +354,7 @@ class _Support(OperatorSupportBase):
 
 
 def _partitioned(
-    module: GraphModule, refused: dict[Node, str], target: dict[str, Any]
+    module: GraphModule, refused: dict[Node, str], target: Target
 ) -> Callable[..., Sequence[Any]]:
     """Compile the parts of a graph between what stays PyTorch's."""
     partitioner = CapabilityBasedPartitioner(
@@ -273,7 +377,7 @@ def _partitioned(
 class _Part(torch.nn.Module):
     """A part of a graph, compiled."""
 
-    def __init__(self, part: GraphModule, target: dict[str, Any]) -> None:
+    def __init__(self, part: GraphModule, target: Target) -> None:
         super().__init__()
         *_, last = part.graph.nodes
         self.single = not isinstance(last.args[0], (tuple, list))
@@ -285,7 +389,7 @@ class _Part(torch.nn.Module):
         return results[0] if self.single else results
 
 
-def _program(module: GraphModule, target: dict[str, Any]) -> Callable[..., Sequence[Any]]:
+def _program(module: GraphModule, target: Target) -> Callable[..., Sequence[Any]]:
     """Compile a graph that has no operator but those with lowerings."""
     chosen = chosen_settings(target)
     builder = Builder(preset(chosen.preset), fp32_products=chosen.precision == "fp32")
@@ -312,7 +416,12 @@ def _program(module: GraphModule, target: dict[str, Any]) -> Callable[..., Seque
     (results,) = nodes[-1].args
     results = results if isinstance(results, (tuple, list)) else (results,)
     outputs = [_output(builder, result, values) for result in results]
-    return _finished(builder, sources, outputs, placeholders, target)
+    named = [
+        (node, output.value)
+        for node, output in zip(results, outputs, strict=True)
+        if output is not None and output.value is not None
+    ]
+    return _finished(builder, sources, outputs, named, placeholders, target)
 
 
 def _lower(builder: Builder, node: Node, values: dict[Node, Any]) -> Any:
@@ -343,17 +452,34 @@ def _finished(
     builder: Builder,
     sources: dict[Tensor, tuple[int, Value]],
     outputs: list[_Output | None],
+    results: list[tuple[Node, Value]],
     placeholders: list[Node],
-    target: dict[str, Any],
+    target: Target,
 ) -> CompiledGraph:
     if not builder.graph.outputs:
         return CompiledGraph(None, [], outputs, placeholders, target)
-    graph, packed = optimized(builder.graph)
-    program = build(graph)
+    partition = None
+    graph = builder.graph
+    nodes = chosen_settings(target).nodes
+    if nodes != (1, 1):
+        inputs = {
+            tensor: (placeholders[number], value)
+            for tensor, (number, value) in sources.items()
+            if number < len(placeholders)
+        }
+        partition = target.parallelism.divided(graph, nodes, inputs, results)
+    if partition is not None:
+        graph = partition.graph
+        sources = {part: sources[whole] for part, (whole, _) in partition.inputs.items()}
+    graph, packed = optimized(graph)
+    program = build(bucketed(graph))
     programs.append(program)
     arguments = []
     for tensor in graph.inputs:
         operand = packed.get(tensor)
         rows = operand.ref.tensor if operand else tensor
-        arguments.append(_Argument(tensor, *sources[rows], operand))
-    return CompiledGraph(program, arguments, outputs, placeholders, target)
+        if rows in sources:
+            arguments.append(_Argument(tensor, *sources[rows], operand))
+    if partition is None:
+        return CompiledGraph(program, arguments, outputs, placeholders, target)
+    return MeshGraph(program, arguments, outputs, placeholders, target, partition)

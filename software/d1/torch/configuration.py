@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import d1_golden.params as node_params
+from d1_golden.params import MAX_SIDE
 
 from d1.backends import BACKENDS
 
@@ -32,11 +33,13 @@ class Settings:
     precision
         Of products in graphs: "bf16", operands rounded to BF16 and summed up in FP32 by the matrix
         unit, or "fp32", by the vector lanes.
+    nodes
+        Columns and rows of the die that graphs run on; (1, 1) is a node without a mesh.
 
     Raises
     ------
     ValueError
-        There is no such device, preset, mode or precision.
+        There is no such device, preset, mode, precision or rectangle of nodes.
 
     """
 
@@ -45,6 +48,7 @@ class Settings:
     check: bool = False
     mode: str = "graph"
     precision: str = "bf16"
+    nodes: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         if self.device not in BACKENDS:
@@ -58,6 +62,11 @@ class Settings:
                 raise ValueError(
                     f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
                 )
+        sides = self.nodes if isinstance(self.nodes, tuple) else ()
+        if len(sides) != 2 or not all(isinstance(n, int) and 1 <= n <= MAX_SIDE for n in sides):
+            raise ValueError(
+                f"nodes must be columns and rows of 1..{MAX_SIDE}, not {self.nodes!r}"
+            )
 
 
 @dataclass
@@ -76,6 +85,8 @@ class Statistics:
         Elements compared with the golden numerics.
     differing_bits
         Bits in which they differed.
+    mesh_cycles
+        Cycles of graphs on several nodes, without the host's transfers.
 
     """
 
@@ -84,6 +95,7 @@ class Statistics:
     macs: int = 0
     checked_outputs: int = 0
     differing_bits: int = 0
+    mesh_cycles: int = 0
 
 
 _settings = Settings()
@@ -97,6 +109,7 @@ def configure(
     check: bool | None = None,
     mode: str | None = None,
     precision: str | None = None,
+    nodes: tuple[int, int] | None = None,
 ) -> Settings:
     """Change where and how graphs run from now on; what is None stays. Returns the settings.
 
@@ -115,6 +128,7 @@ def configure(
         "check": check,
         "mode": mode,
         "precision": precision,
+        "nodes": nodes,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     _settings = Settings(**(vars(_settings) | changes))

@@ -1,0 +1,195 @@
+"""Graphs of a model on a rectangle of nodes: which inputs are divided, and what comes back."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch._guards import TracingContext
+from torch.fx import GraphModule, Node
+
+from d1.compiler.builder import Value
+from d1.compiler.ir import Graph, Tensor
+from d1.parallel.partition import Partition, PartitionError, partitioned
+from d1.parallel.placement import Placement, Split, walked
+from d1.torch.types import to_words
+
+__all__ = ["Parallelism", "parts", "whole"]
+
+_Words = NDArray[np.uint32]
+
+
+@dataclass
+class Parallelism:
+    """What is known of how the graphs of one model are divided.
+
+    The forward graph comes first. What it says of its outputs tells how the backward graph, which
+    is given them, is divided best; any choice would be right, since the host has all of each.
+
+    Members
+    -------
+    batch
+        The size of the dimension that inputs begin with.
+    fixed
+        Names of inputs that are parameters or buffers.
+    splits
+        By name of a node: how the nodes have it.
+    shapes
+        Shapes of results that are divided along their first dimension.
+    is_backward
+        Whether the forward graph has been compiled.
+
+    """
+
+    batch: int | None = None
+    fixed: set[str] = field(default_factory=set)
+    splits: dict[str, Split] = field(default_factory=dict)
+    shapes: set[tuple[int, ...]] = field(default_factory=set)
+    is_backward: bool = False
+
+    def begin(self, module: GraphModule) -> None:
+        """Look at a whole graph before it is compiled."""
+        if self.batch is not None:
+            self.is_backward = True
+            return
+        inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
+        context = TracingContext.try_get()
+        metadata = context.fw_metadata if context is not None else None
+        fixed = metadata.static_input_indices if metadata is not None else []
+        self.fixed = {inputs[n].name for n in fixed}
+        sizes = [
+            node.meta["val"].shape[0]
+            for node in inputs
+            if node.name not in self.fixed and _dimensions(node)
+        ]
+        self.batch = sizes[0] if sizes else 0
+
+    def divided(
+        self,
+        graph: Graph,
+        nodes: tuple[int, int],
+        inputs: dict[Tensor, tuple[Node, Value]],
+        results: Sequence[tuple[Node, Value]],
+    ) -> Partition | None:
+        """Return a graph as each node computes it; None, with a warning, if it stays on one.
+
+        Parameters
+        ----------
+        graph
+            As the operators were lowered.
+        nodes
+            Columns and rows.
+        inputs
+            The arguments that its inputs are, and how they lie in them.
+        results
+            What it returns, with the nodes of PyTorch's graph.
+
+        """
+        try:
+            splits = {
+                tensor: split
+                for tensor, (node, value) in inputs.items()
+                if (split := self._split_in_memory(node, value, math.prod(nodes)))
+            }
+            if not splits:
+                raise PartitionError("none of its inputs is divided")
+            partition = partitioned(graph, nodes, splits)
+        except PartitionError as error:
+            warnings.warn(f"a graph runs on one node: {error}", stacklevel=2)
+            return None
+        for node, value in results:
+            placement = partition.placements[value.ref.tensor]
+            for j in range(len(value.shape)):
+                if walked(value.ref, value.shape, j, math.prod(nodes)) == placement:
+                    self.splits[node.name] = Split(j)
+                    if j == 0:
+                        self.shapes.add(value.shape)
+        return partition
+
+    def _split_in_memory(self, node: Node, value: Value, nodes: int) -> Split | None:
+        """Return how the tensor of an argument is split.
+
+        Raises
+        ------
+        PartitionError
+            Its size is no multiple of the number of nodes.
+
+        """
+        wanted = self._split_of(node)
+        if wanted is None:
+            return None
+        split = walked(value.ref, value.shape, wanted.dim, nodes)
+        if split is None:
+            raise PartitionError(
+                f"dimension {wanted.dim} of {node.name}, {value.shape}, is no multiple of {nodes}"
+            )
+        self.splits[node.name] = wanted
+        return split
+
+    def _split_of(self, node: Node) -> Split | None:
+        if node.name in self.splits:
+            return self.splits[node.name]
+        if node.name in self.fixed or not _dimensions(node):
+            return None
+        shape = tuple(node.meta["val"].shape)
+        if node.name.startswith("tangents"):
+            return Split(0) if shape in self.shapes else None
+        # What else only the backward graph has is whole.
+        return Split(0) if shape[0] == self.batch and not self.is_backward else None
+
+
+def _dimensions(node: Node) -> int:
+    value = node.meta.get("val")
+    return value.dim() if isinstance(value, torch.Tensor) else 0
+
+
+def parts(
+    tensor: Tensor, value: torch.Tensor, shape: Sequence[int], placement: Placement, nodes: int
+) -> list[_Words]:
+    """Return what the host writes to each node.
+
+    Parameters
+    ----------
+    tensor
+        What a node has.
+    value
+        All of it.
+    shape, placement
+        Of all of it, and which part each node has.
+    nodes
+        How many.
+
+    """
+    if not isinstance(placement, Split):
+        return nodes * [to_words(tensor, value)]
+    pieces = value.reshape(tuple(shape)).chunk(nodes, placement.dim)
+    return [to_words(tensor, piece) for piece in pieces]
+
+
+def whole(tensor: Tensor, part: Tensor, placement: Placement, words: Sequence[_Words]) -> _Words:
+    """Return the words of a tensor of which each node has a part.
+
+    Parameters
+    ----------
+    tensor, part
+        The whole and what a node has.
+    placement
+        Which part.
+    words
+        Of the nodes, in order.
+
+    """
+    if not isinstance(placement, Split):
+        return words[0]
+    sizes = (*part.shape[:-1], part.pitch)
+    pieces = [w.reshape(sizes)[..., : part.shape[-1]] for w in words]
+    joined = np.concatenate(pieces, axis=placement.dim)
+    result = np.zeros((*tensor.shape[:-1], tensor.pitch), np.uint32)
+    result[..., : tensor.shape[-1]] = joined
+    return result.reshape(-1)
