@@ -132,6 +132,8 @@ class Device:
         Where programs and data are put.
     lock : RLock
         Held by `call`; to be held by whoever leaves data in SRAM from one call to the next.
+    call_cycles : int
+        Cycles of all calls so far, from the first start to the end of the last, without transfers.
 
     """
 

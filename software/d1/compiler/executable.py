@@ -26,7 +26,15 @@ from d1.device import Device
 from d1.errors import SramOverflowError
 from d1.parallel.all_reduce import all_reduce_code, block_bytes
 
-__all__ = ["Executable", "LoweredKernel", "Program", "build", "cycle_limit", "forget_lowered", "lower"]
+__all__ = [
+    "Executable",
+    "LoweredKernel",
+    "Program",
+    "build",
+    "cycle_limit",
+    "forget_lowered",
+    "lower",
+]
 
 _WORD = 8
 #: Words of a kernel in the table before its arguments, and which of them is when it began.

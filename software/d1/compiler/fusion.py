@@ -19,6 +19,7 @@ from d1.compiler.executable import lower
 from d1.compiler.expressions import Expr, Kind, Ref, ordered
 from d1.compiler.ir import (
     AllReduce,
+    Computation,
     Graph,
     Kernel,
     Loops,
@@ -54,12 +55,14 @@ def _operations(values: Sequence[Expr]) -> int:
 
 
 def _values(kernel: Kernel) -> list[Expr]:
+    if isinstance(kernel, AllReduce):
+        return []
     if isinstance(kernel, Pack):
         return [kernel.value]
     return [store.value for store in kernel.stores]
 
 
-def _with_values(kernel: Kernel, change: Callable[[Expr], Expr]) -> Kernel:
+def _with_values(kernel: Computation, change: Callable[[Expr], Expr]) -> Computation:
     if isinstance(kernel, Pack):
         return replace(kernel, value=change(kernel.value))
     stores = tuple(Store(s.target, change(s.value)) for s in kernel.stores)

@@ -18,7 +18,19 @@ from numpy.typing import NDArray
 
 from d1.compiler.expressions import Expr, Ref
 
-__all__ = ["AllReduce", "DType", "Graph", "Kernel", "Loops", "Pack", "Product", "Store", "Tensor", "TileLayout"]
+__all__ = [
+    "AllReduce",
+    "Computation",
+    "DType",
+    "Graph",
+    "Kernel",
+    "Loops",
+    "Pack",
+    "Product",
+    "Store",
+    "Tensor",
+    "TileLayout",
+]
 
 #: Terms of a matrix step.
 _TERMS = 4
@@ -251,7 +263,9 @@ class AllReduce:
         return f"all {self.instruction} over {columns} x {rows} nodes\n" + "\n".join(lines)
 
 
-Kernel = Loops | Product | Pack | AllReduce
+#: A kernel of one node.
+Computation = Loops | Product | Pack
+Kernel = Computation | AllReduce
 
 
 def _lines(stores: tuple[Store, ...]) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Hashable
 from typing import Any
 
 from d1.compiler.expressions import Expr, Kind, Ref, ordered
-from d1.compiler.ir import Kernel, Loops, Pack, Product, Tensor
+from d1.compiler.ir import Computation, Loops, Pack, Product, Tensor
 
 __all__ = ["kernel_key"]
 
 
-def kernel_key(kernel: Kernel) -> tuple[Hashable, list[Tensor]]:
+def kernel_key(kernel: Computation) -> tuple[Hashable, list[Tensor]]:
     """Return what the code of a kernel follows from, and its tensors in some fixed order.
 
     Kernels with equal keys have the same code but for the addresses of their tensors, which

@@ -3,8 +3,8 @@
 Every node is the owner of some lines of each tensor: line n of node n modulo their number. After a
 barrier all push the lines to their owners; the four threads of each owner add up what came in, in
 the order of `d1.fabric.collectives`, by column in each row, then by row; the owner broadcasts the
-sums. So every node adds equally much, and sums do not wait for sums as they do when rows and columns
-take turns, which costs less up to some tens of nodes.
+sums. So every node adds equally much, and no sum waits for another as where rows and columns take
+turns, which costs less up to some tens of nodes.
 
     lists of lines to owners  ->  sums of own lines  ->  one broadcast from each owner
 
@@ -193,14 +193,15 @@ def blocks(
             0,
         ]
         contents = np.zeros(block_bytes(kernel), np.uint8)
-        for address, part in (
-            (block, np.array(words, np.uint64)),
-            (first, barriers[place]),
-            (send_list, chain(sends, send_list)),
-            *([(give_list, chain(gives, give_list))] if gives else []),
-        ):
-            raw = part.view(np.uint8)
-            contents[address - block : address - block + raw.size] = raw
+        parts = {
+            block: np.array(words, np.uint64).view(np.uint8),
+            first: barriers[place],
+            send_list: chain(sends, send_list).view(np.uint8),
+        }
+        if gives:
+            parts[give_list] = chain(gives, give_list).view(np.uint8)
+        for address, part in parts.items():
+            contents[address - block : address - block + part.size] = part
         result[place] = contents
     return result
 

@@ -33,14 +33,12 @@ _INSTRUCTIONS: dict[str, Callable[..., _Words]] = {
     "vadd.i32": lambda a, b: a + b,
     "vsub.i32": lambda a, b: a - b,
     "vmul.i32": lambda a, b: a * b,
-    "vminu.i32": np.minimum,
-    "vsel": lambda a, b, mask: np.where(mask, a, b),
+    "vminu.i32": lambda a, b: np.minimum(a, b),
+    "vsel": lambda a, b, mask: np.choose(mask, [b, a]),
     "vslt.i32": lambda a, b: (_signed(a) < _signed(b)).astype(np.int64),
     "vsltu.i32": lambda a, b: (a < b).astype(np.int64),
     "vseq.i32": lambda a, b: (a == b).astype(np.int64),
-    "vcvt.f32.i32": lambda a: (
-        _signed(a).astype(np.float32).view(np.uint32).astype(np.int64)
-    ),
+    "vcvt.f32.i32": lambda a: _signed(a).astype(np.float32).view(np.uint32).astype(np.int64),
     "vcvt.i32.f32": lambda a: np.rint(a.astype(np.uint32).view(np.float32)).astype(np.int64),
     "vfadd.f32": _real(np.add),
     "vfsub.f32": _real(np.subtract),
@@ -52,8 +50,8 @@ def moves_with(place: Expr, domain: Sequence[int], j: int, nodes: int, block: in
     """Return whether a step of a part of dimension `j` is a step of a block of words in a place.
 
     Then a node that counts the dimension from its own start counts words from its own block's. What
-    is loaded may be anything: it is the same before and behind the step. All indices of the dimension
-    are tried, with others at random.
+    is loaded may be anything: it is the same before and behind the step. All indices of the
+    dimension are tried, with others at random.
 
     Parameters
     ----------

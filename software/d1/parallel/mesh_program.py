@@ -64,9 +64,7 @@ def run_on_mesh(program: Program, group: Group, inputs: Mapping[Tensor, Words]) 
     return MeshRun({tensor: known[tensor] for tensor in program.graph.outputs}, cycles)
 
 
-def _run_part(
-    part: Executable, group: Group, known: Mapping[Tensor, Words]
-) -> dict[Tensor, Words]:
+def _run_part(part: Executable, group: Group, known: Mapping[Tensor, Words]) -> dict[Tensor, Words]:
     mesh, graph = group.mesh, part.graph
     with mesh.lock, mesh.data.scratch(part.data_bytes) as base:
         image = (part.image + np.uint64(base) * part.addresses).view(np.uint8)

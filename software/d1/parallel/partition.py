@@ -181,7 +181,7 @@ class _Partitioner:
 
     def finished(self) -> Partition:
         """Return what has been made."""
-        outputs = {}
+        outputs: dict[Tensor, tuple[Tensor, Placement]] = {}
         for tensor in self.graph.outputs:
             placement = self.placements[tensor]
             if isinstance(placement, Partial):
@@ -212,9 +212,7 @@ class _Partitioner:
         *batch, column, term = right.attribute.strides
         b = replace(right.attribute, strides=(*batch, 0, column, term))
         values = tuple(store.value for store in kernel.stores)
-        targets = tuple(
-            replace(s.target, strides=(*s.target.strides, 0)) for s in kernel.stores
-        )
+        targets = tuple(replace(s.target, strides=(*s.target.strides, 0)) for s in kernel.stores)
         return _Operands((*kernel.domain, kernel.k), values, (a, b), targets)
 
     def _dimension(self, kernel: Kernel, operands: _Operands) -> int | None:
@@ -233,8 +231,10 @@ class _Partitioner:
             if self._can_divide_others(operands, j):
                 return j
         names = ", ".join(
-            f"{tensor} along {self.placements[tensor].dim}"
-            for tensor in dict.fromkeys([*(r.tensor for r in split), *(e.attribute for e in gathers)])
+            f"{tensor} ({self.placements[tensor]})"
+            for tensor in dict.fromkeys(
+                [*(r.tensor for r in split), *(e.attribute for e in gathers)]
+            )
         )
         raise PartitionError(f"no dimension divides {str(kernel).splitlines()[0]} with {names}")
 
@@ -281,7 +281,9 @@ class _Partitioner:
         """Return the dimension that walks through what a kernel stores."""
         (target,) = (t for t in operands.targets if t.tensor is tensor)
         dims = range(len(operands.domain))
-        return next((j for j in dims if walked(target, operands.domain, j, self.nodes) == split), None)
+        return next(
+            (j for j in dims if walked(target, operands.domain, j, self.nodes) == split), None
+        )
 
     def _result_of(self, operands: _Operands, tensor: Tensor, j: int) -> Placement | None:
         kernel = self.producers[tensor]
@@ -370,7 +372,9 @@ class _Partitioner:
 
     def _emit(self, kernel: Kernel, operands: _Operands, j: int | None) -> None:
         """Add a kernel as each node runs it."""
-        linear = any(isinstance(self.placements[target.tensor], Partial) for target in operands.targets)
+        linear = any(
+            isinstance(self.placements[target.tensor], Partial) for target in operands.targets
+        )
         keeps = linear and j is None
 
         def mapped(ref: Ref) -> Ref:
@@ -400,8 +404,8 @@ class _Partitioner:
         for store in kernel.stores:
             value = self._mapped(store.value, operands.domain, j, mapped)
             placement = results[store.target.tensor]
-            target = self._new(store.target.tensor, placement)
-            stores.append(Store(local_ref(store.target, target, placement), value))
+            part = self._new(store.target.tensor, placement)
+            stores.append(Store(local_ref(store.target, part, placement), value))
         self.builder.graph.kernels.append(Loops(domain, tuple(stores), kernel.reduced))
 
     def _emit_product(
@@ -482,7 +486,9 @@ class _Partitioner:
         elif isinstance(known, Partial) and placement == REPLICATED:
             source = self.local[tensor, known]
             result = self._new(tensor, REPLICATED)
-            inbox = inbox_tensor(self.builder.graph.params, (source,), self.grid, f"inbox{result.name}")
+            inbox = inbox_tensor(
+                self.builder.graph.params, (source,), self.grid, f"inbox{result.name}"
+            )
             self.builder.graph.kernels.append(
                 AllReduce((source,), (result,), inbox, known.instruction, self.grid)
             )

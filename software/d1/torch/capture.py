@@ -240,7 +240,7 @@ class Target(dict[str, Any]):
 
 def chosen_settings(target: Mapping[str, Any]) -> Settings:
     """Return the settings that apply to a model with some options."""
-    return Settings(**(vars(settings()) | target))
+    return Settings(**(vars(settings()) | dict(target)))
 
 
 def compile_aten(module: GraphModule, target: Target) -> Callable[..., Sequence[Any]]:

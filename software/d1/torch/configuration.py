@@ -64,9 +64,7 @@ class Settings:
                 )
         sides = self.nodes if isinstance(self.nodes, tuple) else ()
         if len(sides) != 2 or not all(isinstance(n, int) and 1 <= n <= MAX_SIDE for n in sides):
-            raise ValueError(
-                f"nodes must be columns and rows of 1..{MAX_SIDE}, not {self.nodes!r}"
-            )
+            raise ValueError(f"nodes must be columns and rows of 1..{MAX_SIDE}, not {self.nodes!r}")
 
 
 @dataclass

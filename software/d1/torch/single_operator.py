@@ -18,7 +18,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from d1.torch.capture import compile_aten, is_symbolic, warn_once
+from d1.torch.capture import Target, compile_aten, is_symbolic, warn_once
 from d1.torch.configuration import settings
 from d1.torch.decompositions import decompositions
 from d1.torch.lowerings import LOWERINGS
@@ -147,7 +147,7 @@ def _compile(
             traced = other_thread.submit(trace).result()
         except _UNTRACEABLE:
             return None
-    return None if is_symbolic(traced) else compile_aten(traced, {})
+    return None if is_symbolic(traced) else compile_aten(traced, Target({"nodes": (1, 1)}))
 
 
 # Numbers that change from call to call, as the step of an optimizer does, are operands: a kernel

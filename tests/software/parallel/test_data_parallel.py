@@ -1,7 +1,7 @@
 """Batches divided over the nodes of a die, gradients summed up between them.
 
-What a node sums up over its part of a batch and what nodes sum up between them is rounded to FP32 in
-another order than on one node; nothing else differs.
+What a node sums up over its part of a batch and what nodes sum up between them is rounded to FP32
+in another order than on one node; nothing else differs.
 """
 
 from collections.abc import Callable, Iterator
@@ -133,6 +133,6 @@ def test_what_cannot_be_divided_runs_on_one_node_and_says_why() -> None:
     assert torch.equal(result, x[1:] - x[:-1])
 
 
-def test_a_node_that_fails_leaves_the_nodes_usable() -> None:
+def test_a_rectangle_without_nodes_is_refused() -> None:
     with pytest.raises(ValueError, match="nodes must be columns and rows"):
-        compiled(lambda x: x, (0, 2))(torch.ones(4))
+        d1.torch.configure(nodes=(0, 2))

@@ -43,7 +43,9 @@ def test_a_place_in_a_part_has_the_pitch_of_the_part() -> None:
     assert ref == Ref(part, 3 * 8 + 2, (8, 1))
 
 
-def test_a_row_that_another_number_chooses_moves_with_its_part_and_a_transposed_one_does_not() -> None:
+def test_a_row_that_another_number_chooses_moves_with_its_part_and_a_transposed_one_does_not() -> (
+    None
+):
     row = Expr.op("vmul.i32", Expr.index(0), Expr.word(4))
     chosen = Expr.op("vminu.i32", Expr.load(Ref(tensor(8), 0, (1,))), Expr.word(2))
     place = Expr.op("vadd.i32", row, chosen)
