@@ -9,10 +9,9 @@ import sys
 import time
 
 from d1.fabric.machine import open_machine
+from d1.fabric.machine_pulls import pull_all
 from d1_golden.machine import MACHINES
 from d1_golden.serdes.frame import LinkState
-
-from testbench.machine_pulls import pull_all
 
 
 def main() -> int:

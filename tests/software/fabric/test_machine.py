@@ -4,6 +4,7 @@ import d1
 import numpy as np
 import pytest
 from d1.errors import DeviceError
+from d1.fabric import machine_pulls
 from d1.fabric.die_figures import die2_pull_cycles
 from d1.fabric.machine import open_machine
 from d1_golden.fabric.place import Place
@@ -11,8 +12,6 @@ from d1_golden.fabric.ports import SIDES, Port
 from d1_golden.machine import MACHINES
 from d1_golden.memory_map import SerdesRegister, register_address
 from d1_golden.serdes.frame import LinkState
-
-from testbench import machine_pulls
 
 TINY2 = MACHINES["tiny2"]
 MAX_CYCLES = 20_000

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from d1.device import Call
-from d1.fabric.machine import Machine
 from d1_golden.assembler import assemble
 from d1_golden.fabric.place import Place
 from d1_golden.params import LINE_BYTES
+
+from d1.device import Call
+from d1.fabric.machine import Machine
 
 __all__ = ["pull_all"]
 
