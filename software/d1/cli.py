@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import platform
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -105,6 +107,21 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, help="of the split, the model and the batches")
 
     _add_die(command("die", _die, "multiply matrices on every node of a die, check and measure"))
+
+    explain = command("explain", _explain, "run a script, show what became of its graphs")
+    explain.add_argument(
+        "--device", choices=sorted(BACKENDS), default="rtl", help="where cycles are from"
+    )
+    explain.add_argument("--json", type=Path, metavar="FILE", help="write the reports there")
+    explain.add_argument(
+        "--tensors",
+        type=_positive,
+        default=10,
+        metavar="N",
+        help="show so many of the largest tensors of a graph (default 10)",
+    )
+    explain.add_argument("script", type=Path, metavar="SCRIPT.py")
+    explain.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT")
 
     flash = command("flash", _flash, "load a bitstream with openFPGALoader")
     flash.add_argument("bitstream", type=Path, metavar="FILE")
@@ -277,6 +294,27 @@ def _die(args: argparse.Namespace) -> int:
         args.device, args.die_name, args.k, seed=args.seed, heatmap=args.heatmap
     )
     return code
+
+
+def _explain(args: argparse.Namespace) -> int:
+    if not args.script.is_file():
+        raise FileNotFoundError(errno.ENOENT, "there is no such script", str(args.script))
+    explain = importlib.import_module("d1.torch.explain")
+    before = sys.argv, list(sys.path)
+    sys.argv = [str(args.script), *args.arguments]
+    sys.path.insert(0, str(args.script.resolve().parent))
+    code: object = ExitCode.PASSED
+    try:
+        with explain.explained(args.device) as reports:
+            runpy.run_path(str(args.script), run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.argv, sys.path[:] = before
+    explain.print_reports(reports, Console(highlight=False), args.tensors)
+    if args.json is not None:
+        args.json.write_text(explain.as_json(reports))
+    return code if isinstance(code, int) else int(code is not None)
 
 
 def _flash(args: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ __all__ = [
     "forget",
     "instructions",
     "product_key",
+    "waiting",
 ]
 
 #: The figures of the RTL.
@@ -157,10 +158,24 @@ def estimate_cycles(schedule: Schedule) -> float:
         drain += cost.drain
         longest = max(longest, thread)
     busy = max(slot_0, slot_1)
-    other = (slot_0 + slot_1 - busy + either) / busy
-    powers = [other**n for n in range(len(schedule.passes) + 1)]
-    waiting = sum(powers) / sum(powers[:-1]) - 1
-    return _START_CYCLES + max(busy * (1 + _WAITING * waiting), longest) + drain
+    other = slot_0 + slot_1 - busy + either
+    idle = waiting(busy, other, len(schedule.passes))
+    return _START_CYCLES + max(busy + idle, longest) + drain
+
+
+def waiting(busy: float, other: float, threads: int) -> float:
+    """Return about how many cycles a slot is idle because every thread waits for the other one.
+
+    Parameters
+    ----------
+    busy, other
+        Cycles that instructions take in the slot, and in the other one.
+    threads
+        How many threads there are.
+
+    """
+    powers = [(other / busy) ** n for n in range(threads + 1)]
+    return _WAITING * busy * (sum(powers) / sum(powers[:-1]) - 1)
 
 
 def product_key(

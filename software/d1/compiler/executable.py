@@ -409,9 +409,10 @@ def _excess(executable: Executable) -> str:
     if needed <= params.sram_bytes - code and len(executable.program) <= code:
         return ""
     largest = max(executable.plan.places, key=lambda tensor: tensor.bytes)
+    operators = ", ".join(dict.fromkeys(o for k in executable.kernels for o in k.kernel.operators))
     return (
-        f"a kernel must fit in {params.sram_bytes - code} bytes for data and {code} for code "
-        f"(preset {params.name}), not take {needed} and {len(executable.program)}; its largest "
+        f"the kernel of {operators or 'the graph'} must fit in {params.sram_bytes - code} bytes "
+        f"for data and {code} for code (preset {params.name}), not take {needed} and {len(executable.program)}; its largest "
         f"tensor is {largest} with {largest.bytes} bytes"
     )
 

@@ -178,6 +178,7 @@ def _with_producer(kernel: Kernel, producer: Loops, graph: Graph) -> Kernel | No
         return _simplified(node)
 
     result = _with_values(kernel, lambda value: _clean(value.map(change)))
+    result = replace(result, operators=producer.operators + kernel.operators)
     return result if _fits(result, graph) else None
 
 
@@ -359,7 +360,7 @@ def _merged(
     } | set(graph.outputs)
     stores = [store for store in first.stores if store.target.tensor in used]
     stores += [Store(s.target, _clean(s.value.map(change))) for s in other.stores]
-    result = replace(first, stores=tuple(stores))
+    result = replace(first, stores=tuple(stores), operators=a.operators + b.operators)
     return result if _fits(result, graph) else None
 
 

@@ -162,12 +162,15 @@ class Loops:
         What is computed.
     reduced
         How many of the outer dimensions outer reductions are over.
+    operators
+        What it computes, as operators of PyTorch; for explanations alone.
 
     """
 
     domain: tuple[int, ...]
     stores: tuple[Store, ...]
     reduced: int = 0
+    operators: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         sizes = " x ".join(map(str, self.domain))
@@ -189,6 +192,8 @@ class Product:
         Terms of a sum.
     stores
         What is computed from a sum.
+    operators
+        What it computes, as operators of PyTorch; for explanations alone.
 
     """
 
@@ -197,6 +202,7 @@ class Product:
     right: Tensor
     k: int
     stores: tuple[Store, ...]
+    operators: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         sizes = " x ".join(map(str, self.domain))
@@ -217,12 +223,15 @@ class Pack:
         The tensor in tiles.
     value
         For each point.
+    operators
+        What it computes, as operators of PyTorch; for explanations alone.
 
     """
 
     domain: tuple[int, ...]
     target: Tensor
     value: Expr
+    operators: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         sizes = " x ".join(map(str, self.domain))

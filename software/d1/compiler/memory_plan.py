@@ -19,6 +19,8 @@ class MemoryPlan:
     ----------
     places
         Bytes from the start of the planned memory.
+    lives
+        The kernels, by number, that each is there for, first and last; -1 is before the first.
     peak
         Bytes that it takes.
     unplanned
@@ -27,6 +29,7 @@ class MemoryPlan:
     """
 
     places: dict[Tensor, int]
+    lives: dict[Tensor, tuple[int, int]]
     peak: int
     unplanned: int
 
@@ -71,7 +74,8 @@ def plan_memory(graph: Graph) -> MemoryPlan:
             place = max(place, stop)
         places[tensor] = place
     peak = max((place + _size(t) for t, place in places.items()), default=0)
-    return MemoryPlan(places, peak, sum(map(_size, lives)))
+    spans = {tensor: (life.first, life.last) for tensor, life in lives.items()}
+    return MemoryPlan(places, spans, peak, sum(map(_size, lives)))
 
 
 def _size(tensor: Tensor) -> int:

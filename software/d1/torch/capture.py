@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -34,15 +34,34 @@ from d1.torch.types import DTYPES, from_words, to_tiles, to_words
 __all__ = [
     "CompiledGraph",
     "MeshGraph",
+    "Observer",
     "Target",
     "compile_aten",
     "is_symbolic",
+    "observers",
     "programs",
     "warn_once",
 ]
 
 #: The programs of the process in the order in which they were compiled, for explanations.
 programs: list[Program] = []
+
+
+class Observer(Protocol):
+    """Is told what becomes of graphs; see `observers`."""
+
+    def refused(self, operator: Any, reason: str) -> None:
+        """Take note that an operator of the graph that is being compiled stays PyTorch's."""
+
+    def compiled(self, graph: CompiledGraph) -> None:
+        """Take note of a graph, or a part of one, that has been compiled."""
+
+    def ran(self, graph: CompiledGraph, inputs: list[NDArray[np.uint32]]) -> None:
+        """Take note of a run with what the host wrote."""
+
+
+#: Who is told.
+observers: list[Observer] = []
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,7 @@ class _Output:
     dtype: torch.dtype
 
 
-@dataclass
+@dataclass(eq=False)
 class CompiledGraph:
     """A graph as a program, to be called with tensors.
 
@@ -116,6 +135,8 @@ class CompiledGraph:
             words = self.program.run(device, inputs)
             results = dict(zip(self.program.graph.outputs, words, strict=True))
             count(Statistics(graphs=1, **self._check(chosen, inputs, words)))
+            for observer in observers:
+                observer.ran(self, inputs)
         return self._results(results, args)
 
     def _seed(self) -> tuple[torch.Tensor, ...]:
@@ -311,6 +332,8 @@ _warned: set[str] = set()
 
 def _warn(refused: dict[Node, str]) -> None:
     for node, reason in refused.items():
+        for observer in observers:
+            observer.refused(node.target, reason)
         warn_once(node.target, reason)
 
 
@@ -428,10 +451,14 @@ def _lower(builder: Builder, node: Node, values: dict[Node, Any]) -> Any:
     def known(argument: Any) -> Any:
         return torch.fx.node.map_arg(argument, lambda n: values[n])
 
+    kernels = builder.graph.kernels
+    first = len(kernels)
     try:
-        return LOWERINGS[node.target].function(builder, *known(node.args), **known(node.kwargs))
+        value = LOWERINGS[node.target].function(builder, *known(node.args), **known(node.kwargs))
     except UnsupportedError as error:
         raise _NodeError(node, str(error)) from None
+    kernels[first:] = [replace(kernel, operators=(str(node.target),)) for kernel in kernels[first:]]
+    return value
 
 
 def _output(builder: Builder, node: Node | None, values: dict[Node, Any]) -> _Output | None:
@@ -480,6 +507,9 @@ def _finished(
         rows = operand.ref.tensor if operand else tensor
         if rows in sources:
             arguments.append(_Argument(tensor, *sources[rows], operand))
-    if partition is None:
-        return CompiledGraph(program, arguments, outputs, placeholders, target)
-    return MeshGraph(program, arguments, outputs, placeholders, target, partition)
+    compiled = CompiledGraph(program, arguments, outputs, placeholders, target)
+    if partition is not None:
+        compiled = MeshGraph(program, arguments, outputs, placeholders, target, partition)
+    for observer in observers:
+        observer.compiled(compiled)
+    return compiled
