@@ -412,8 +412,8 @@ def _excess(executable: Executable) -> str:
     operators = ", ".join(dict.fromkeys(o for k in executable.kernels for o in k.kernel.operators))
     return (
         f"the kernel of {operators or 'the graph'} must fit in {params.sram_bytes - code} bytes "
-        f"for data and {code} for code (preset {params.name}), not take {needed} and {len(executable.program)}; its largest "
-        f"tensor is {largest} with {largest.bytes} bytes"
+        f"for data and {code} for code (preset {params.name}), not take {needed} and "
+        f"{len(executable.program)}; its largest tensor is {largest} with {largest.bytes} bytes"
     )
 
 
