@@ -19,6 +19,7 @@ less than what the RTL takes where these count.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from d1_golden.isa import INSTRUCTION_BY_NAME, Unit
@@ -180,22 +181,22 @@ class _Walk:
         return _STEPS.get(name, 1)
 
     def _loop(self, loop: Loop) -> None:
-        start, stop, step = (self._value(x) for x in (loop.start, loop.stop, loop.step))
-        known = start is not None and stop is not None and step is not None
-        turns = max(0, -(-(stop - start) // step)) if known else 1
+        bounds = self._values(loop.start, loop.stop, loop.step)
+        start, stop, step = bounds or (0, 1, 1)  # not known: one turn
+        turns = max(0, -(-(stop - start) // step))
         if not turns:
             self.time += _CONDITION
             return
         if _tells_apart(loop):
             for n in range(turns):
-                self._turn(loop, start + n * step if known else None)
+                self._turn(loop, start + n * step if bounds else None)
             return
-        self._turn(loop, start)
+        self._turn(loop, start if bounds else None)
         if turns == 1:
             return
         first, cost_before = self.time, self.cost
         self.cost = Cost()
-        self._turn(loop, start)
+        self._turn(loop, start if bounds else None)
         more = (turns - 2) * (self.time - first)
         cost_before.add(self.cost, turns - 1)
         self.cost = cost_before
@@ -210,10 +211,15 @@ class _Walk:
     def _value(self, value: Scalar | int) -> int | None:
         return value if isinstance(value, int) else self.values.get(value)
 
+    def _values(self, *values: Scalar | int) -> list[int] | None:
+        """Return the values of some scalars; None if one follows from data."""
+        known = [self._value(value) for value in values]
+        return None if None in known else [value for value in known if value is not None]
+
     def _scalar(self, scalar: Scalar) -> int | None:
         """Return the value of a scalar; None if it follows from data."""
-        args = [self._value(arg) for arg in scalar.args]
-        if any(arg is None for arg in args):
+        args = self._values(*scalar.args)
+        if args is None:
             return None
         if scalar.op == "argument":
             return _TABLE if args[0] == self.table_argument else 0
@@ -223,7 +229,7 @@ class _Walk:
         return _OPERATIONS[scalar.op](*args) if scalar.op in _OPERATIONS else None
 
 
-_OPERATIONS = {
+_OPERATIONS: dict[str, Callable[..., int]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,

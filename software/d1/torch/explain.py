@@ -240,9 +240,9 @@ def _print_kernels(number: int, report: GraphReport, console: Console) -> None:
         table.add_row("", "PyTorch", "", f"{operator}: {reason}")
     if report.kernels:
         predicted = sum(kernel.predicted for kernel in report.kernels)
-        taken = [k.simulated for k in report.kernels if k.simulated is not None]
+        simulated = sum(kernel.simulated or 0 for kernel in report.kernels)
         table.add_section()
-        table.add_row("", "all", "", "", str(predicted), str(sum(taken)) if taken else "")
+        table.add_row("", "all", "", "", str(predicted), str(simulated) if simulated else "")
     console.print(table)
 
 
