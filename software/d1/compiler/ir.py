@@ -254,6 +254,8 @@ class AllReduce:
         What combines.
     nodes
         Columns and rows of nodes.
+    operators
+        What it computes, as operators of PyTorch; for explanations alone.
 
     """
 
@@ -262,6 +264,7 @@ class AllReduce:
     inbox: Tensor
     instruction: str
     nodes: tuple[int, int]
+    operators: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         columns, rows = self.nodes

@@ -20,7 +20,7 @@ from torch._guards import TracingContext
 
 from d1.compiler.cost import kernel_cost
 from d1.compiler.executable import Executable, LoweredKernel
-from d1.compiler.ir import Pack, Product
+from d1.compiler.ir import AllReduce, Product
 from d1.device import shared_device
 from d1.torch import capture
 from d1.torch.capture import CompiledGraph, chosen_settings
@@ -37,7 +37,7 @@ class KernelReport:
     Parameters
     ----------
     kind
-        "product", "loops" or "pack".
+        "product", "loops", "pack" or "sum of nodes".
     domain
         Sizes of what it is computed for; of a product with the terms of a sum.
     operators
@@ -173,11 +173,19 @@ def _name() -> str:
 
 def _kernel(lowered: LoweredKernel, predicted: int) -> KernelReport:
     kernel = lowered.kernel
-    domain = " x ".join(map(str, kernel.domain))
-    kind = "pack" if isinstance(kernel, Pack) else "loops"
-    if isinstance(kernel, Product):
-        kind, domain = "product", f"{domain} over {kernel.k}"
+    match kernel:
+        case Product():
+            kind, domain = "product", f"{_sizes(kernel.domain)} over {kernel.k}"
+        case AllReduce():
+            words = sum(tensor.words for tensor in kernel.results)
+            kind, domain = "sum of nodes", f"{words} words, {_sizes(kernel.nodes)} nodes"
+        case _:
+            kind, domain = type(kernel).__name__.lower(), _sizes(kernel.domain)
     return KernelReport(kind, domain, [_short(o) for o in kernel.operators], predicted)
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return " x ".join(map(str, sizes))
 
 
 def _short(operator: str) -> str:
@@ -188,7 +196,7 @@ def _short(operator: str) -> str:
 def _tensors(part: Executable) -> Iterator[TensorReport]:
     plan = part.plan
     for tensor in sorted(plan.places, key=lambda t: (plan.places[t], plan.lives[t])):
-        shape = " x ".join(map(str, tensor.shape)) + (" in tiles" if tensor.tiles else "")
+        shape = _sizes(tensor.shape) + (" in tiles" if tensor.tiles else "")
         first, last = plan.lives[tensor]
         yield TensorReport(tensor.name, shape, plan.places[tensor], tensor.bytes, first, last)
 
