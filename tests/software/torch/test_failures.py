@@ -1,0 +1,72 @@
+"""Kernels that fail: what is said, and that the device goes on."""
+
+from collections.abc import Iterator
+
+import d1
+import d1.torch
+import d1.torch.eager
+import numpy as np
+import pytest
+import torch
+from d1.device import Device, shared_device
+from d1_golden.csr import Cause
+from d1_golden.memory_map import EccRegister, register_address
+
+TWO_BITS = 3
+
+
+@pytest.fixture(params=["golden", "rtl"])
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    before = d1.torch.settings()
+    d1.torch.configure(device=request.param, preset="tiny")
+    torch._dynamo.reset()
+    node = shared_device(request.param, "tiny")
+    node.reset()
+    yield node
+    node.reset()
+    d1.torch.configure(**vars(before))
+
+
+def break_program(device: Device) -> None:
+    """Flip two bits, which cannot be corrected, in the first word of the program that is loaded."""
+    values = np.array([TWO_BITS, 0, device.code.base], np.uint64)
+    device.write(register_address(EccRegister.INJECT_DATA), values)
+
+
+def test_a_broken_program_is_a_fault_and_the_next_call_is_right(device: Device) -> None:
+    model = torch.compile(lambda a, b: torch.relu(a @ b + 1), backend="d1", dynamic=False)
+    operands = torch.ones(8, 12), torch.ones(12, 20)
+    expected = model(*operands)
+    break_program(device)
+    with pytest.raises(d1.KernelFault, match="must end with ecall") as fault:
+        model(*operands)
+    assert fault.value.cause == Cause.HARDWARE_ERROR
+    assert torch.equal(model(*operands), expected)
+
+
+def test_an_operator_of_the_eager_device_that_fails_changes_nothing(device: Device) -> None:
+    a = torch.full((5, 7), 2.0, device="d1")
+    a * a  # is loaded, first of all
+    break_program(device)
+    with pytest.raises(d1.KernelFault):
+        a.mul_(a)
+    assert a.tolist() == torch.full((5, 7), 2.0).tolist()
+    assert a.mul_(a).tolist() == torch.full((5, 7), 4.0).tolist()
+
+
+def test_a_failed_backward_leaves_the_gradients_and_can_be_done_again(device: Device) -> None:
+    layer = torch.nn.Linear(6, 5)
+    with torch.no_grad():
+        layer.weight.fill_(0.5)
+    model = torch.compile(layer, backend="d1", dynamic=False)
+    x = torch.ones(4, 6)
+    model(x).sum().backward()
+    expected = layer.weight.grad
+    layer.weight.grad = None
+    loss = model(x).sum()
+    break_program(device)
+    with pytest.raises(d1.KernelFault):
+        model(x)
+    assert layer.weight.grad is None
+    loss.backward()
+    assert expected is not None and torch.equal(layer.weight.grad, expected)
