@@ -11,6 +11,7 @@ from d1.bench.compiler import COMPILER_METRICS
 from d1.bench.fabric import FABRIC_METRICS
 from d1.bench.metric import Metric, Results
 from d1.bench.node import NODE_METRICS
+from d1.bench.parallel import PARALLEL_METRICS
 from d1.bench.serdes import SERDES_METRICS
 from d1.bench.simulation import SIMULATION_METRICS
 
@@ -22,6 +23,7 @@ METRICS: tuple[Metric, ...] = (
     *NODE_METRICS,
     *COMPILER_METRICS,
     *FABRIC_METRICS,
+    *PARALLEL_METRICS,
     *SERDES_METRICS,
 )
 

@@ -18,7 +18,7 @@ import d1
 from d1.bench.metric import PRESET, Metric
 from d1.device import shared_device
 
-__all__ = ["COMPILER_METRICS"]
+__all__ = ["COMPILER_METRICS", "example_module"]
 
 #: Sizes of the layer, and sequences of a step of the GPT.
 _ROWS, _FEATURES, _BATCH = 64, 256, 32
@@ -52,7 +52,7 @@ def _linear_macs_per_cycle() -> float:
     return _ROWS * _FEATURES**2 / counters[CounterRegister.CYCLES]
 
 
-def _example(name: str) -> ModuleType:
+def example_module(name: str) -> ModuleType:
     """Return a module of the examples, which lie beside the package."""
     path = Path(d1.__file__).parents[1] / "examples" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -66,7 +66,7 @@ def _gpt_step(device: str) -> Callable[[], None]:
     """Return a function that computes a loss of the example's GPT and its gradients."""
     import torch
 
-    example = _example("gpt_sort")
+    example = example_module("gpt_sort")
     torch.manual_seed(1)
     model = example.Sorter()
     tokens = example.sequences(_BATCH, torch.Generator().manual_seed(1))

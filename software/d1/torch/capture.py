@@ -487,14 +487,16 @@ def _finished(
         return CompiledGraph(None, [], outputs, placeholders, target)
     partition = None
     graph = builder.graph
-    nodes = chosen_settings(target).nodes
-    if nodes != (1, 1):
+    chosen = chosen_settings(target)
+    if chosen.nodes != (1, 1):
         inputs = {
             tensor: (placeholders[number], value)
             for tensor, (number, value) in sources.items()
             if number < len(placeholders)
         }
-        partition = target.parallelism.divided(graph, nodes, inputs, results)
+        partition = target.parallelism.divided(
+            graph, chosen.nodes, chosen.parallel, inputs, results
+        )
     if partition is not None:
         graph = partition.graph
         sources = {part: sources[whole] for part, (whole, _) in partition.inputs.items()}

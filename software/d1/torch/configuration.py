@@ -11,7 +11,11 @@ from d1.backends import BACKENDS
 
 __all__ = ["Settings", "Statistics", "configure", "reset_statistics", "settings", "statistics"]
 
-_CHOICES = {"mode": ("graph", "products"), "precision": ("bf16", "fp32")}
+_CHOICES = {
+    "mode": ("graph", "products"),
+    "precision": ("bf16", "fp32"),
+    "parallel": ("data", "tensor", "auto"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Settings:
         unit, or "fp32", by the vector lanes.
     nodes
         Columns and rows of the die that graphs run on; (1, 1) is a node without a mesh.
+    parallel
+        How graphs are divided over nodes: "data", the batch; "tensor", the weights; "auto", what
+        should take the fewest cycles, one node included, said on the standard error.
 
     Raises
     ------
@@ -49,6 +56,7 @@ class Settings:
     mode: str = "graph"
     precision: str = "bf16"
     nodes: tuple[int, int] = (1, 1)
+    parallel: str = "data"
 
     def __post_init__(self) -> None:
         if self.device not in BACKENDS:
@@ -108,6 +116,7 @@ def configure(
     mode: str | None = None,
     precision: str | None = None,
     nodes: tuple[int, int] | None = None,
+    parallel: str | None = None,
 ) -> Settings:
     """Change where and how graphs run from now on; what is None stays. Returns the settings.
 
@@ -127,6 +136,7 @@ def configure(
         "mode": mode,
         "precision": precision,
         "nodes": nodes,
+        "parallel": parallel,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     _settings = Settings(**(vars(_settings) | changes))

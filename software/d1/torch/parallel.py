@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,13 +16,20 @@ from torch.fx import GraphModule, Node
 
 from d1.compiler.builder import Value
 from d1.compiler.ir import Graph, Tensor
+from d1.compiler.passes import optimized
+from d1.parallel.buckets import bucketed
+from d1.parallel.cost_model import estimated
 from d1.parallel.partition import Partition, PartitionError, partitioned
 from d1.parallel.placement import Placement, Split, walked
+from d1.parallel.tensor_parallel import tensor_parallel
 from d1.torch.types import to_words
 
 __all__ = ["Parallelism", "parts", "whole"]
 
 _Words = NDArray[np.uint32]
+_ONE_NODE = "one node"
+#: The arguments that inputs of a graph are, and how they lie in them.
+Inputs = Mapping[Tensor, tuple[Node, Value]]
 
 
 @dataclass
@@ -43,6 +51,8 @@ class Parallelism:
         Shapes of results that are divided along their first dimension.
     is_backward
         Whether the forward graph has been compiled.
+    kind
+        What was chosen for it, if it was not told.
 
     """
 
@@ -51,6 +61,7 @@ class Parallelism:
     splits: dict[str, Split] = field(default_factory=dict)
     shapes: set[tuple[int, ...]] = field(default_factory=set)
     is_backward: bool = False
+    kind: str = _ONE_NODE
 
     def begin(self, module: GraphModule) -> None:
         """Look at a whole graph before it is compiled."""
@@ -73,10 +84,14 @@ class Parallelism:
         self,
         graph: Graph,
         nodes: tuple[int, int],
-        inputs: dict[Tensor, tuple[Node, Value]],
+        kind: str,
+        inputs: Inputs,
         results: Sequence[tuple[Node, Value]],
     ) -> Partition | None:
-        """Return a graph as each node computes it; None, with a warning, if it stays on one.
+        """Return a graph as each node computes it, or None if it runs on one node.
+
+        A graph that cannot be divided as it should be warns. One that may be divided in several
+        ways prints what each should take.
 
         Parameters
         ----------
@@ -84,32 +99,71 @@ class Parallelism:
             As the operators were lowered.
         nodes
             Columns and rows.
+        kind
+            "data", "tensor" or "auto".
         inputs
             The arguments that its inputs are, and how they lie in them.
         results
             What it returns, with the nodes of PyTorch's graph.
 
         """
-        try:
-            splits = {
-                tensor: split
-                for tensor, (node, value) in inputs.items()
-                if (split := self._split_in_memory(node, value, math.prod(nodes)))
-            }
-            if not splits:
-                raise PartitionError("none of its inputs is divided")
-            partition = partitioned(graph, nodes, splits)
-        except PartitionError as error:
-            warnings.warn(f"a graph runs on one node: {error}", stacklevel=2)
-            return None
-        for node, value in results:
-            placement = partition.placements[value.ref.tensor]
+        found: dict[str, Partition] = {}
+        refused: dict[str, str] = {}
+        kinds = [kind]
+        if kind == "auto":
+            kinds = [self.kind] if self.is_backward else ["data", "tensor"]
+        for name in kinds:
+            try:
+                found[name] = self._partition(graph, nodes, name, inputs)
+            except PartitionError as error:
+                refused[name] = str(error)
+        if kind == "auto":
+            chosen = _cheapest(graph, nodes, found, refused)
+            partition = found.get(chosen)
+            self.kind = chosen
+        else:
+            partition = found.get(kind)
+            if partition is None:
+                warnings.warn(f"a graph runs on one node: {refused[kind]}", stacklevel=2)
+        if partition is not None:
+            self._remember(partition, math.prod(nodes), inputs, results)
+        return partition
+
+    def _partition(
+        self, graph: Graph, nodes: tuple[int, int], kind: str, inputs: Inputs
+    ) -> Partition:
+        if kind == "tensor" and not self.is_backward:
+            weights = [tensor for tensor, (node, _) in inputs.items() if node.name in self.fixed]
+            return tensor_parallel(graph, nodes, weights)
+        splits = {
+            tensor: split
+            for tensor, (node, value) in inputs.items()
+            if (split := self._split_in_memory(node, value, math.prod(nodes)))
+        }
+        if not splits:
+            raise PartitionError("none of its inputs is divided")
+        return partitioned(graph, nodes, splits)
+
+    def _remember(
+        self,
+        partition: Partition,
+        nodes: int,
+        inputs: Inputs,
+        results: Sequence[tuple[Node, Value]],
+    ) -> None:
+        """Note how inputs and results are divided, for the backward graph."""
+        used: dict[Tensor, set[Placement]] = {}
+        for tensor, placement in partition.inputs.values():
+            used.setdefault(tensor, set()).add(placement)
+        lying = [(*inputs[tensor], kinds) for tensor, kinds in used.items() if tensor in inputs]
+        lying += [(n, value, {partition.placements[value.ref.tensor]}) for n, value in results]
+        for node, value, kinds in lying:
             for j in range(len(value.shape)):
-                if walked(value.ref, value.shape, j, math.prod(nodes)) == placement:
+                split = walked(value.ref, value.shape, j, nodes)
+                if split is not None and kinds == {split}:
                     self.splits[node.name] = Split(j)
                     if j == 0:
                         self.shapes.add(value.shape)
-        return partition
 
     def _split_in_memory(self, node: Node, value: Value, nodes: int) -> Split | None:
         """Return how the tensor of an argument is split.
@@ -128,7 +182,6 @@ class Parallelism:
             raise PartitionError(
                 f"dimension {wanted.dim} of {node.name}, {value.shape}, is no multiple of {nodes}"
             )
-        self.splits[node.name] = wanted
         return split
 
     def _split_of(self, node: Node) -> Split | None:
@@ -141,6 +194,24 @@ class Parallelism:
             return Split(0) if shape in self.shapes else None
         # What else only the backward graph has is whole.
         return Split(0) if shape[0] == self.batch and not self.is_backward else None
+
+
+def _cheapest(
+    graph: Graph,
+    nodes: tuple[int, int],
+    found: Mapping[str, Partition],
+    refused: Mapping[str, str],
+) -> str:
+    """Return what should take the fewest cycles; print why."""
+    cycles = {_ONE_NODE: estimated(optimized(graph)[0])}
+    for name, partition in found.items():
+        cycles[name] = estimated(bucketed(optimized(partition.graph)[0]))
+    chosen = min(cycles, key=lambda name: cycles[name].total)
+    lines = [f"d1: a graph of {len(graph.kernels)} operations on {nodes[0]} x {nodes[1]} nodes"]
+    lines += [f"  {name}: about {estimate}" for name, estimate in cycles.items()]
+    lines += [f"  {name}: not possible, {reason}" for name, reason in refused.items()]
+    print("\n".join([*lines, f"  chosen: {chosen}"]), file=sys.stderr)
+    return chosen
 
 
 def _dimensions(node: Node) -> int:
