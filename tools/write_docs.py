@@ -536,6 +536,57 @@ def _link_soak() -> str:
 
 
 #: What each generated section holds.
+def _worked_example() -> str:
+    """Return what the passes of the compiler print for a layer and the sums of its rows."""
+    import torch
+    from d1.compiler.builder import Builder
+    from d1.compiler.executable import lower
+    from d1.compiler.ir import DType
+    from d1.compiler.memory_plan import plan_memory
+    from d1.compiler.passes import optimized
+    from d1.torch.backend import decompositions
+    from d1.torch.lowerings import LOWERINGS
+    from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.fx.node import map_arg
+
+    def model(x: Any, w: Any, b: Any) -> Any:
+        return torch.relu(torch.addmm(b, x, w)).sum(1)
+
+    operands = torch.zeros(8, 12), torch.zeros(12, 20), torch.zeros(20)
+    traced = make_fx(model, decomposition_table=decompositions())(*operands)
+    builder = Builder(PRESETS["tiny"])
+    values: dict[Any, Any] = {}
+    shapes = iter(tuple(tensor.shape) for tensor in operands)
+    for node in traced.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = builder.input(next(shapes), DType.F32)
+        elif node.op == "call_function":
+            args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
+            values[node] = LOWERINGS[node.target].function(builder, *args, **kwargs)
+        else:
+            builder.output(values[node.args[0]])
+    before = str(builder.graph)
+    graph, packed = optimized(builder.graph)
+    host = [f"{tensor.name} is {value.ref}, packed by the host" for tensor, value in packed.items()]
+    plan = plan_memory(graph)
+    places = [
+        f"{tensor}: {place} to {place + tensor.bytes}, kernels {first} to {last}"
+        for tensor, place in plan.places.items()
+        for first, last in [plan.lives[tensor]]
+    ]
+    places.append(f"{plan.peak} bytes at most of {plan.unplanned}")
+    kernel = lower(graph.kernels[-1], builder.params)
+    steps = (
+        ("PyTorch's operators, decomposed", traced.code.strip()),
+        ("Kernels as the lowerings make them", before),
+        ("Fused, and without what the host does", "\n".join([str(graph), *host])),
+        ("Where tensors are; -1 is before the first kernel", "\n".join(places)),
+        ("Code of the last kernel", str(kernel.code)),
+        ("Its LLVM IR", kernel.text.strip().replace("\\0A", "\n      ")),
+    )
+    return "\n".join(f"{title}:\n\n```text\n{body}\n```\n" for title, body in steps)
+
+
 def _operators() -> str:
     """Return the operators with lowerings, by module."""
     from d1.torch.lowerings import LOWERINGS
@@ -552,8 +603,10 @@ def _operators() -> str:
     return table(("module", "ATen operators"), rows)
 
 
+#: What each generated section holds.
 SECTIONS: dict[str, Callable[[], str]] = {
     "compiled operators": _operators,
+    "worked example": _worked_example,
     "routing figures": _routing_figures,
     "regression record": _regression_record,
     "packet fields": lambda: _fields(packet.FIELDS),
