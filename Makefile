@@ -18,7 +18,7 @@ FPGA_PRESET ?= fpga
 CLOCK ?= 25
 
 .DELETE_ON_ERROR:
-.PHONY: help demo die test lint format bench tune link routing soak regression million coverage formal verilog bitstream docs lock clean
+.PHONY: help demo die test lint format operators bench tune link routing soak regression million coverage formal verilog bitstream docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +52,9 @@ lint: $(INSTALLED) ## check style and types; warnings are errors
 format: $(INSTALLED) ## bring the sources into the style that lint asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+operators: $(INSTALLED) ## every sample that PyTorch has for the operators of the compiler: half an hour
+	D1_SAMPLES=all $(BIN)/python -m pytest -n $(JOBS) tests/software/torch/test_opinfo.py
 
 bench: $(INSTALLED) ## measure; writes build/bench.json, docs/benchmarks.md and README's table
 	$(BIN)/d1 bench --json build/bench.json

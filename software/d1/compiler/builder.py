@@ -14,8 +14,20 @@ import numpy as np
 from d1_golden.params import NodeParams
 from numpy.typing import NDArray
 
-from d1.compiler.expressions import Expr, Ref
-from d1.compiler.ir import DType, Graph, Loops, Pack, Product, Store, Tensor, TileLayout
+from d1.compiler.expressions import Expr, Kind, Ref
+from d1.compiler.ir import (
+    Choice,
+    DType,
+    Graph,
+    Kernel,
+    Loops,
+    Pack,
+    Product,
+    Repeat,
+    Store,
+    Tensor,
+    TileLayout,
+)
 from d1.compiler.product_lowering import product_schedule
 
 __all__ = ["Builder", "Value", "as_word", "divided", "inverse"]
@@ -317,9 +329,14 @@ class Builder:
         def ordered(ref: Ref) -> Ref:
             return replace(ref, strides=tuple(ref.strides[n] for n in order))
 
-        store = Store(
-            ordered(Ref(result, 0, tuple(target))), as_word(behind(total).map_refs(ordered))
-        )
+        def change(node: Expr) -> Expr | None:
+            if node.kind is Kind.LOAD:
+                return Expr.load(ordered(node.attribute))
+            if node.kind is Kind.INDEX:
+                return Expr.index(order.index(node.attribute))
+            return None
+
+        store = Store(ordered(Ref(result, 0, tuple(target))), as_word(behind(total).map(change)))
         count = 0 if last in reduced else len(reduced)
         domain = tuple(value.shape[n] for n in order)
         self.graph.kernels.append(Loops(domain, (store,), count))
@@ -396,6 +413,86 @@ class Builder:
         store = Store(target, Expr.outer_reduce("vfadd.f32", terms))
         self.graph.kernels.append(Loops((*batch, rows, k, columns), (store,), 1))
         return _whole(result, result.shape)
+
+    def choose(
+        self,
+        predicate: Value,
+        then: Callable[[], Sequence[Value]],
+        otherwise: Callable[[], Sequence[Value]],
+    ) -> list[Value]:
+        """Return the results of one of two parts of a graph, of which only that one is computed.
+
+        Parameters
+        ----------
+        predicate
+            One word: 0 for the second.
+        then, otherwise
+            Append the kernels of a part and return its results, of the same shapes.
+
+        """
+        word = self.copy(predicate).ref.tensor
+        first, then_kernels = self._apart(then)
+        results = [self._empty_like(value) for value in first]
+        then_kernels += self._moves(results, first)
+        second, otherwise_kernels = self._apart(otherwise)
+        otherwise_kernels += self._moves(results, second)
+        tensors = tuple(result.ref.tensor for result in results)
+        kernel = Choice(word, tensors, tuple(then_kernels), tuple(otherwise_kernels))
+        self.graph.kernels.append(kernel)
+        return results
+
+    def repeat(
+        self,
+        condition: Callable[[Sequence[Value]], Value],
+        body: Callable[[Sequence[Value]], Sequence[Value]],
+        start: Sequence[Value],
+    ) -> list[Value]:
+        """Return what values become while a condition on them holds.
+
+        Parameters
+        ----------
+        condition, body
+            Append the kernels for some values, and return one word, or the next values.
+        start
+            The first values.
+
+        """
+        results = [self._empty_like(value) for value in start]
+        self.graph.kernels += self._moves(results, start)
+        (word,), condition_kernels = self._apart(lambda: [self.copy(condition(results))])
+        # The results may be the values before in another order: they are moved when all are known.
+        new, body_kernels = self._apart(lambda: [self.copy(value) for value in body(results)])
+        self.graph.kernels.append(
+            Repeat(
+                tuple(condition_kernels),
+                word.ref.tensor,
+                tuple(result.ref.tensor for result in results),
+                tuple(body_kernels),
+                tuple(self._moves(results, new)),
+            )
+        )
+        return results
+
+    def _apart(self, emit: Callable[[], Sequence[Value]]) -> tuple[Sequence[Value], list[Kernel]]:
+        """Return some values, and the kernels for them instead of appending these."""
+        outer, self.graph.kernels = self.graph.kernels, []
+        try:
+            return emit(), self.graph.kernels
+        finally:
+            self.graph.kernels = outer
+
+    def _empty_like(self, value: Value) -> Value:
+        return _whole(self.tensor(value.shape, value.dtype), value.shape)
+
+    def _moves(self, targets: Sequence[Value], values: Sequence[Value]) -> list[Loops]:
+        """Return kernels that write values to tensors."""
+        return [
+            Loops(
+                target.shape or (1,),
+                (Store(target.ref.tensor.ref(), as_word(self.load(value))),),
+            )
+            for target, value in zip(targets, values, strict=True)
+        ]
 
 
 def inverse(order: Sequence[int]) -> tuple[int, ...]:

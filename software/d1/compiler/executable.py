@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 
 import numpy as np
 from d1_golden.assembler import assemble
@@ -13,7 +14,20 @@ from d1_golden.params import LINE_BYTES, NodeParams
 from numpy.typing import NDArray
 
 from d1.compiler.evaluation import Evaluator
-from d1.compiler.ir import AllReduce, Graph, Kernel, Loops, Pack, Product, Tensor, reads, writes
+from d1.compiler.ir import (
+    AllReduce,
+    Choice,
+    Computation,
+    Graph,
+    Kernel,
+    Loops,
+    Pack,
+    Product,
+    Repeat,
+    Tensor,
+    reads,
+    writes,
+)
 from d1.compiler.kernel_key import kernel_key
 from d1.compiler.llvm_ir import function
 from d1.compiler.loops_lowering import Options, lower_loops
@@ -27,6 +41,7 @@ from d1.errors import SramOverflowError
 from d1.parallel.all_reduce import all_reduce_code, block_bytes
 
 __all__ = [
+    "Branch",
     "Executable",
     "LoweredKernel",
     "Program",
@@ -50,6 +65,33 @@ _OPTIONS = (
 )
 #: Cycles after which a graph is given up, at least, and for each word of its tensors.
 _LEAST_CYCLES, _CYCLES_PER_WORD = 1_000_000, 2_000
+#: So many times that for a graph with loops.
+_MOST_TURNS = 1_000
+#: Arguments of a branch: lanes, word, line of the table, bytes to the next, bytes beyond.
+_BRANCH_ARGUMENTS = 5
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Where a program goes on: with the next kernel, or with another one if a word is 0.
+
+    It changes its own line of the table. Where nothing decides, the first number of the vector of
+    lanes' numbers does, which is 0.
+
+    Parameters
+    ----------
+    predicate
+        The tensor that begins with the word, if there is one.
+    distance
+        How many kernels further the other one is; 1 is the next.
+
+    """
+
+    predicate: Tensor | None
+    distance: int
+
+    def __str__(self) -> str:
+        return f"branch by {self.distance} unless {self.predicate and self.predicate.name}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +115,7 @@ class LoweredKernel:
 
     """
 
-    kernel: Kernel
+    kernel: Computation | AllReduce | Branch
     code: Code
     text: str
     tensors: tuple[Tensor, ...]
@@ -85,7 +127,7 @@ class LoweredKernel:
 _lowered: dict[Hashable, tuple[LoweredKernel, list[Tensor]] | None] = {}
 
 
-def lower(kernel: Kernel, params: NodeParams) -> LoweredKernel:
+def lower(kernel: Computation | AllReduce, params: NodeParams) -> LoweredKernel:
     """Return a kernel with its code; that of one like it if there was one.
 
     Raises
@@ -118,7 +160,7 @@ def forget_lowered() -> None:
     _lowered.clear()
 
 
-def _lower(kernel: Kernel, params: NodeParams) -> LoweredKernel:
+def _lower(kernel: Computation, params: NodeParams) -> LoweredKernel:
     table = None
     match kernel:
         case Loops():
@@ -134,6 +176,35 @@ def _lower(kernel: Kernel, params: NodeParams) -> LoweredKernel:
             )
             table = product_table(kernel, params)
     return LoweredKernel(kernel, code, text, tuple(evaluator.tensors), table)
+
+
+def _steps(kernels: Sequence[Kernel]) -> list[Computation | AllReduce | Branch]:
+    """Return kernels in a row, with branches in the place of those that are made of several."""
+    steps: list[Computation | AllReduce | Branch] = []
+    for kernel in kernels:
+        match kernel:
+            case Choice():
+                then, otherwise = _steps(kernel.then), _steps(kernel.otherwise)
+                steps += [Branch(kernel.predicate, len(then) + 2), *then]
+                steps += [Branch(None, len(otherwise) + 1), *otherwise]
+            case Repeat():
+                condition, body = _steps(kernel.condition), _steps((*kernel.body, *kernel.moves))
+                steps += [*condition, Branch(kernel.predicate, len(body) + 2), *body]
+                steps.append(Branch(None, -len(condition) - 1 - len(body)))
+            case _:
+                steps.append(kernel)
+    return steps
+
+
+def _lowered_step(step: Computation | AllReduce | Branch, params: NodeParams) -> LoweredKernel:
+    if not isinstance(step, Branch):
+        return lower(step, params)
+    code = Code()
+    word = code.scalar("load32", code.argument(1))
+    further = code.scalar("mul", code.scalar("eq", word, 0), code.argument(4))
+    code.scalar("store64", code.argument(2), code.scalar("add", code.argument(3), further))
+    tensors = () if step.predicate is None else (step.predicate,)
+    return LoweredKernel(step, code, function("KERNEL", code), tensors, None)
 
 
 def _first_that_fits(
@@ -154,8 +225,8 @@ def _start() -> bytes:
     """Return the code that calls the kernels of a table, one after the other, in every thread.
 
     The table begins with where the stacks are; then for each kernel: where its code is, from the
-    start of this; bytes to the next; the cycle of thread 0 in which it began; the arguments. It
-    ends with 0 for the code, bytes that do not matter, and the cycle of the end.
+    start of this; bytes to the next, which it may change; the cycle of thread 0 in which it began;
+    the arguments. It ends with 0 for the code, bytes that do not matter, and the cycle of the end.
     """
     return assemble(f"""
             auipc s0, 0
@@ -173,12 +244,12 @@ def _start() -> bytes:
     go:     ld t0, 0(s1)
             beqz t0, end
             add t0, t0, s0
-            ld t1, {_WORD}(s1)
             addi a0, s1, {_ENTRY * _WORD}
             mv a1, s2
-            add s1, s1, t1
             jalr ra, 0(t0)
             barrier 0
+            ld t1, {_WORD}(s1)
+            add s1, s1, t1
             j next
     end:    ecall
     """).code
@@ -278,7 +349,9 @@ class Executable:
 
 def cycle_limit(executable: Executable) -> int:
     """Return the cycles after which a run is given up."""
-    return _LEAST_CYCLES + _CYCLES_PER_WORD * executable.plan.unplanned
+    once = _LEAST_CYCLES + _CYCLES_PER_WORD * executable.plan.unplanned
+    branches = (k.kernel for k in executable.kernels if isinstance(k.kernel, Branch))
+    return once * (_MOST_TURNS if any(branch.distance < 0 for branch in branches) else 1)
 
 
 @dataclass(frozen=True)
@@ -350,9 +423,13 @@ def build(graph: Graph) -> Program:
         A single kernel does not fit; the message names its largest tensor.
 
     """
-    kernels = tuple(lower(kernel, graph.params) for kernel in graph.kernels)
-    codes = {k.text: k.machine_code for k in kernels if k.machine_code is not None}
-    codes |= machine_code({k.text: k.text for k in kernels if k.machine_code is None})
+    kernels = [
+        tuple(_lowered_step(step, graph.params) for step in _steps([kernel]))
+        for kernel in graph.kernels
+    ]
+    steps = [step for group in kernels for step in group]
+    codes = {k.text: k.machine_code for k in steps if k.machine_code is not None}
+    codes |= machine_code({k.text: k.text for k in steps if k.machine_code is None})
     parts = []
     start = 0
     while start < len(kernels):
@@ -360,7 +437,9 @@ def build(graph: Graph) -> Program:
         fits, too_many, part = start, len(kernels) + 1, None
         while too_many - fits > 1:
             stop = (fits + too_many + 1) // 2 if too_many <= len(kernels) else len(kernels)
-            tried = _executable(_part(graph, start, stop), kernels[start:stop], codes)
+            tried = _executable(
+                _part(graph, start, stop), tuple(chain(*kernels[start:stop])), codes
+            )
             if _excess(tried):
                 too_many = stop
                 if stop == start + 1:
@@ -379,7 +458,9 @@ def _part(graph: Graph, start: int, stop: int) -> Graph:
     written = {tensor for kernel in kernels for tensor in writes(kernel)}
     read = dict.fromkeys(tensor for kernel in kernels for tensor in reads(kernel))
     later = {tensor for kernel in graph.kernels[stop:] for tensor in reads(kernel)}
-    inputs = [t for t in read if t not in written and t.contents is None]
+    # What a loop goes on with may have been written before.
+    before = {tensor for kernel in graph.kernels[:start] for tensor in writes(kernel)}
+    inputs = [t for t in read if (t not in written or t in before) and t.contents is None]
     outputs = [
         t
         for t in dict.fromkeys(t for k in kernels for t in writes(k))
@@ -424,7 +505,15 @@ def _image(
 
     With which words of it are addresses, and which say when each kernel and the end began.
     """
-    sizes = [_ENTRY + 1 + len(k.tensors) + (k.table is not None) for k in kernels]
+    sizes = [
+        _ENTRY
+        + (
+            _BRANCH_ARGUMENTS
+            if isinstance(k.kernel, Branch)
+            else 1 + len(k.tensors) + (k.table is not None)
+        )
+        for k in kernels
+    ]
     began = [1 + sum(sizes[:n]) + _BEGAN for n in range(len(sizes) + 1)]
     at = _lines(_WORD * (began[-1] + 1))
     stacks = at
@@ -446,17 +535,24 @@ def _image(
     }
     tables = [None if k.table is None else put(k.table) for k in kernels]
     words, relative = [stacks], [True]
-    for kernel, size, table in zip(kernels, sizes, tables, strict=True):
+    for n, (kernel, size, table) in enumerate(zip(kernels, sizes, tables, strict=True)):
+        line = len(words)
         arguments = [lanes]
         arguments += [
             constants[t] if t in constants else at + plan.places[t] for t in kernel.tensors
         ]
         arguments += [] if table is None else [table]
-        words += [code[kernel.text], _WORD * size, 0, *arguments]
-        relative += [*_ENTRY * [False], *len(arguments) * [True]]
+        distances: list[int] = []
+        if isinstance(kernel.kernel, Branch):
+            arguments += [] if kernel.tensors else [lanes]
+            arguments.append(_WORD * (line + 1))
+            beyond = began[n + kernel.kernel.distance] - began[n] - size
+            distances = [_WORD * size, _WORD * beyond]
+        words += [code[kernel.text], _WORD * size, 0, *arguments, *distances]
+        relative += [*_ENTRY * [False], *len(arguments) * [True], *len(distances) * [False]]
     image = np.zeros(at // _WORD, np.uint64)
     addresses = np.zeros(at // _WORD, np.bool_)
-    image[: len(words)], addresses[: len(relative)] = words, relative
+    image[: len(words)], addresses[: len(relative)] = np.array(words, np.int64), relative
     for place, contents in blobs:
         image.view(np.uint32)[place // 4 : place // 4 + contents.size] = contents
     return image, addresses, tuple(began)

@@ -18,7 +18,6 @@ from d1.compiler.evaluation import is_aligned
 from d1.compiler.executable import lower
 from d1.compiler.expressions import Expr, Kind, Ref, ordered
 from d1.compiler.ir import (
-    AllReduce,
     Computation,
     Graph,
     Kernel,
@@ -55,7 +54,7 @@ def _operations(values: Sequence[Expr]) -> int:
 
 
 def _values(kernel: Kernel) -> list[Expr]:
-    if isinstance(kernel, AllReduce):
+    if not isinstance(kernel, Computation):
         return []
     if isinstance(kernel, Pack):
         return [kernel.value]
@@ -69,7 +68,7 @@ def _with_values(kernel: Computation, change: Callable[[Expr], Expr]) -> Computa
     return replace(kernel, stores=stores)
 
 
-def _fits(kernel: Kernel, graph: Graph) -> bool:
+def _fits(kernel: Computation, graph: Graph) -> bool:
     """Return whether a kernel can be computed with the registers that there are."""
     if _operations(_values(kernel)) > _MOST_OPERATIONS:
         return False
@@ -153,7 +152,7 @@ def _may_be_inlined(kernel: Kernel, graph: Graph) -> bool:
 
 def _with_producer(kernel: Kernel, producer: Loops, graph: Graph) -> Kernel | None:
     """Return a kernel that computes what it loaded from another; None if it cannot."""
-    if isinstance(kernel, AllReduce):
+    if not isinstance(kernel, Computation):
         return None
     source = joined_dimensions(producer)
     (store,) = source.stores

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +21,7 @@ from d1.compiler.expressions import Expr, Ref
 
 __all__ = [
     "AllReduce",
+    "Choice",
     "Computation",
     "DType",
     "Graph",
@@ -27,6 +29,7 @@ __all__ = [
     "Loops",
     "Pack",
     "Product",
+    "Repeat",
     "Store",
     "Tensor",
     "TileLayout",
@@ -275,9 +278,68 @@ class AllReduce:
         return f"all {self.instruction} over {columns} x {rows} nodes\n" + "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Kernels of which a word in SRAM decides whether they run, or others instead.
+
+    Parameters
+    ----------
+    predicate
+        The word: not 0 for the first.
+    results
+        What both write.
+    then, otherwise
+        The kernels.
+
+    """
+
+    predicate: Tensor
+    results: tuple[Tensor, ...]
+    then: tuple[Kernel, ...]
+    otherwise: tuple[Kernel, ...]
+
+    def __str__(self) -> str:
+        then, otherwise = (_nested(kernels) for kernels in (self.then, self.otherwise))
+        return f"if {self.predicate.name}\n{then}\nelse\n{otherwise}"
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Kernels that run again and again, as long as a word in SRAM is not 0.
+
+    Parameters
+    ----------
+    condition
+        The kernels that compute the word, each time.
+    predicate
+        The word.
+    results
+        What is the same tensors before, in and behind the loop.
+    body
+        What is done if it is not 0.
+    moves
+        Then, the writing of `results`.
+
+    """
+
+    condition: tuple[Kernel, ...]
+    predicate: Tensor
+    results: tuple[Tensor, ...]
+    body: tuple[Kernel, ...]
+    moves: tuple[Loops, ...]
+
+    def __str__(self) -> str:
+        condition, body = (_nested(k) for k in (self.condition, (*self.body, *self.moves)))
+        return f"while {self.predicate.name}\n{condition}\ndo\n{body}"
+
+
 #: A kernel of one node.
 Computation = Loops | Product | Pack
-Kernel = Computation | AllReduce
+Kernel = Computation | AllReduce | Choice | Repeat
+
+
+def _nested(kernels: Sequence[Kernel]) -> str:
+    return textwrap.indent("\n".join(map(str, kernels)), "    ")
 
 
 def _lines(stores: tuple[Store, ...]) -> str:
@@ -320,12 +382,18 @@ class Graph:
 
 
 def reads(kernel: Kernel) -> Iterator[Tensor]:
-    """Yield the tensors that a kernel reads."""
+    """Yield the tensors that a kernel reads, of several also those that they write."""
     if isinstance(kernel, Pack):
         yield from kernel.value.tensors()
         return
     if isinstance(kernel, AllReduce):
         yield from kernel.sources
+        return
+    if isinstance(kernel, (Choice, Repeat)):
+        yield kernel.predicate
+        yield from kernel.results
+        for inner in parts(kernel):
+            yield from reads(inner)
         return
     if isinstance(kernel, Product):
         yield kernel.left
@@ -343,5 +411,16 @@ def writes(kernel: Kernel) -> Iterator[Tensor]:
         yield from kernel.results
         yield kernel.inbox
         return
+    if isinstance(kernel, (Choice, Repeat)):
+        for inner in parts(kernel):
+            yield from writes(inner)
+        return
     for store in kernel.stores:
         yield store.target.tensor
+
+
+def parts(kernel: Choice | Repeat) -> tuple[Kernel, ...]:
+    """Return the kernels of one that is made of several."""
+    if isinstance(kernel, Choice):
+        return (*kernel.then, *kernel.otherwise)
+    return (*kernel.condition, *kernel.body, *kernel.moves)

@@ -143,6 +143,10 @@ class _Writer:
                 lines.append(f"  {loaded} = load i{bits}, ptr {name}.p, align {bits // 8}")
                 if bits == 32:
                     lines.append(f"  {name} = zext i32 {loaded} to i64")
+            case "store64":
+                self._flush()
+                lines.append(f"  {name}.p = inttoptr i64 {args[0]} to ptr")
+                lines.append(f"  store i64 {args[1]}, ptr {name}.p, align 8")
             case "ult" | "eq":
                 lines.append(f"  {name}.b = {_COMPARISONS[value.op]} i64 {args[0]}, {args[1]}")
                 lines.append(f"  {name} = zext i1 {name}.b to i64")

@@ -2,22 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from d1.compiler.builder import Value
 from d1.compiler.expressions import Kind
 from d1.compiler.fusion import fused
-from d1.compiler.ir import AllReduce, Graph, Kernel, Pack, Tensor, reads, writes
+from d1.compiler.ir import (
+    Choice,
+    Graph,
+    Kernel,
+    Loops,
+    Pack,
+    Product,
+    Repeat,
+    Tensor,
+    reads,
+    writes,
+)
 
 __all__ = ["optimized", "packed_by_host", "without_dead_kernels"]
 
 
 def optimized(graph: Graph) -> tuple[Graph, dict[Tensor, Value]]:
     """Return the graph that is to be run, and of which input what the host packs in tiles."""
-    graph = without_dead_kernels(graph)
+    graph = _with_parts_optimized(without_dead_kernels(graph))
     graph = fused(graph)
     graph, packed = packed_by_host(graph)
     return without_dead_kernels(graph), packed
+
+
+def _with_parts_optimized(graph: Graph) -> Graph:
+    """Return a graph whose kernels that are made of several have better ones."""
+
+    def better(kernels: Sequence[Kernel], results: Sequence[Tensor]) -> tuple[Kernel, ...]:
+        part = Graph(graph.params, outputs=list(results), kernels=list(kernels))
+        return tuple(fused(_with_parts_optimized(without_dead_kernels(part))).kernels)
+
+    def change(kernel: Kernel) -> Kernel:
+        match kernel:
+            case Choice():
+                return replace(
+                    kernel,
+                    then=better(kernel.then, kernel.results),
+                    otherwise=better(kernel.otherwise, kernel.results),
+                )
+            case Repeat():
+                # A move may write what another one reads only when all of the body has run.
+                new = [tensor for move in kernel.moves for tensor in reads(move)]
+                return replace(
+                    kernel,
+                    condition=better(kernel.condition, [kernel.predicate]),
+                    body=better(kernel.body, new),
+                )
+            case _:
+                return kernel
+
+    return replace(graph, kernels=[change(kernel) for kernel in graph.kernels])
 
 
 def without_dead_kernels(graph: Graph) -> Graph:
@@ -27,7 +68,7 @@ def without_dead_kernels(graph: Graph) -> Graph:
     for kernel in reversed(graph.kernels):
         if needed.isdisjoint(writes(kernel)):
             continue
-        if not isinstance(kernel, (Pack, AllReduce)):
+        if isinstance(kernel, (Loops, Product)):
             stores = tuple(s for s in kernel.stores if s.target.tensor in needed)
             kernel = replace(kernel, stores=stores)
         needed |= set(reads(kernel))

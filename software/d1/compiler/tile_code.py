@@ -117,7 +117,10 @@ class Code:
         self.thread = Scalar("thread", name="%thread")
 
     def scalar(self, op: str, *args: Scalar | int) -> Scalar:
-        """Append the computation of a scalar: an LLVM operation, or `load32`, `load64` of SRAM."""
+        """Append the computation of a scalar: an LLVM operation, or `load32`, `load64` of SRAM.
+
+        `store64` of an address and a value has none.
+        """
         value = Scalar(op, args, self._name())
         self._block.items.append(value)
         return value

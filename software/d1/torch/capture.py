@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from d1_golden.params import preset
 from numpy.typing import NDArray
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import Graph, GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
@@ -349,10 +349,15 @@ def _refusal(node: Node) -> str:
     """Return why a node cannot be compiled, as far as its types tell; nothing if it may be."""
     if node.op in ("placeholder", "output"):
         return ""
+    if node.op == "get_attr" and isinstance(_attribute(node), GraphModule):
+        return ""
     if node.op != "call_function":
         return f"a node of kind {node.op}"
     if node.target not in LOWERINGS:
         return "there is no lowering"
+    for inner in [n for graph in _inner_graphs(node) for n in graph.nodes]:
+        if reason := _refusal(inner):
+            return f"in it {inner.target}, {reason}"
     for value in [n.meta.get("val") for n in (node, *node.all_input_nodes)]:
         for tensor in value if isinstance(value, (tuple, list)) else [value]:
             if not isinstance(tensor, torch.Tensor):
@@ -366,6 +371,15 @@ def _refusal(node: Node) -> str:
     return ""
 
 
+def _attribute(node: Node) -> Any:
+    return getattr(node.graph.owning_module, str(node.target))
+
+
+def _inner_graphs(node: Node) -> list[Graph]:
+    """Return the graphs that a node computes, depending on data."""
+    return [_attribute(n).graph for n in node.all_input_nodes if n.op == "get_attr"]
+
+
 class _Support(OperatorSupportBase):
     """Tells the partitioner which nodes are compiled."""
 
@@ -373,7 +387,8 @@ class _Support(OperatorSupportBase):
         self.refused = refused
 
     def is_node_supported(self, submodules: Any, node: Node) -> bool:
-        return node.op == "call_function" and node not in self.refused
+        is_simple = node.op == "call_function" and not _inner_graphs(node)
+        return is_simple and node not in self.refused
 
 
 def _partitioned(
@@ -432,6 +447,8 @@ def _program(module: GraphModule, target: Target) -> Callable[..., Sequence[Any]
                 value = builder.input(tuple(example.shape), DTYPES[example.dtype])
                 sources[value.ref.tensor] = len(placeholders) - 1, value
                 values[node] = value
+        elif node.op == "get_attr":
+            values[node] = _attribute(node)
         elif node.op == "call_function":
             values[node] = _lower(builder, node, values)
     if builder.seed is not None:

@@ -32,6 +32,10 @@ _BY_REFERENCE = (
 )
 
 
+#: Constants of a graph pass through these when it is captured; rules for them stop that.
+_KEPT = (_aten.lift.default, _aten.lift_fresh.default)
+
+
 def _group_norm(
     x: Tensor,
     weight: Tensor | None,
@@ -60,7 +64,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     table = {
         op: rule
         for op, rule in decomposition_table.items()
-        if rule.__module__ == "torch._decomp.decompositions"
+        if rule.__module__ == "torch._decomp.decompositions" and op not in _KEPT
     }
     table |= core_aten_decompositions() | get_decompositions(_BY_REFERENCE)
     table[_aten.native_group_norm.default] = _group_norm

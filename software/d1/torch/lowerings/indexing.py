@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from d1.compiler.builder import Builder, Value, as_word, divided, inverse
+from d1.compiler.builder import Builder, Value, divided, inverse
 from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
-from d1.torch.lowerings.elementwise import constant
 from d1.torch.lowerings.registry import UnsupportedError, lowering
 
 aten = torch.ops.aten
@@ -66,19 +65,28 @@ def gather(builder: Builder, x: Value, dim: int, index: Value, **_: object) -> V
     return builder.compute(index.shape, x.dtype, gathered)
 
 
-@lowering(aten.index.Tensor)
+@lowering(aten.index.Tensor, aten._unsafe_index.Tensor)
 def index_(builder: Builder, x: Value, chosen: Sequence[Value | None]) -> Value:
-    """Lower elements chosen along the first dimensions."""
-    given = [index for index in chosen if index is not None]
-    if len(given) != len(chosen) or any(v.dtype is not DType.I32 for v in given):
-        raise UnsupportedError("indices that are not integers along the first dimensions")
-    front = torch.broadcast_shapes(*(index.shape for index in given))
-    shape = (*front, *x.shape[len(given) :])
-    indices = [
-        bounded(wrapped(builder.load(v.broadcast(front).broadcast_back(shape)), size), size)
-        for v, size in zip(given, x.shape, strict=False)
-    ]
-    indices += [Expr.index(n) for n in range(len(front), len(shape))]
+    """Lower elements chosen along some dimensions."""
+    given = {n: index for n, index in enumerate(chosen) if index is not None}
+    if any(index.dtype is not DType.I32 for index in given.values()):
+        raise UnsupportedError("indices that are not integers")
+    front = torch.broadcast_shapes(*(index.shape for index in given.values()))
+    # The chosen dimensions come first, or where they were if they were side by side.
+    dims = list(given)
+    first = dims[0] if dims == [*range(dims[0], dims[-1] + 1)] else 0
+    others = [n for n in range(len(x.shape)) if n not in given]
+    shape = [x.shape[n] for n in others]
+    shape[first:first] = front
+    behind = shape[first + len(front) :]
+    indices: list[Expr] = []
+    for n, size in enumerate(x.shape):
+        if n in given:
+            value = given[n].broadcast((*shape[:first], *front)).broadcast_back(shape)
+            indices.append(bounded(wrapped(builder.load(value), size), size))
+        else:
+            at = others.index(n)
+            indices.append(Expr.index(at if at < first else at + len(shape) - len(behind) - first))
     gathered = Expr.gather(x.ref.tensor, place_of(x, indices))
     return builder.compute(shape, x.dtype, gathered)
 
@@ -224,20 +232,15 @@ def embedding_backward(
     )
 
 
-@lowering(aten.scatter.value, aten.scatter.src)
-def scatter(builder: Builder, x: Value, dim: int, index: Value, source: Value | float) -> Value:
-    """Lower one element replaced along a dimension, as in the gradient of a chosen element."""
+@lowering(aten.flip.default)
+def flip(builder: Builder, x: Value, dims: Sequence[int]) -> Value:
+    """Lower elements in the opposite order."""
     rank = len(x.shape)
-    if not rank:
-        raise UnsupportedError("a tensor without dimensions")
-    dim %= rank
-    others = [n for n in range(rank) if n != dim]
-    if index.shape[dim] != 1 or any(index.shape[n] != x.shape[n] for n in others):
-        raise UnsupportedError(f"indices of shape {index.shape} into {x.shape}")
-    chosen = Expr.op("vseq.i32", builder.load(index, x.shape), Expr.index(dim))
-    if isinstance(source, Value):
-        new = as_word(builder.load(source.slice(dim, 0, 1), x.shape))
-    else:
-        new = constant(source, x.dtype)
-    element = as_word(builder.load(x))
-    return builder.compute(x.shape, x.dtype, Expr.op("vsel", new, element, chosen))
+    turned = {d % rank for d in dims}
+    indices = [
+        Expr.op("vsub.i32", Expr.word(x.shape[n] - 1), Expr.index(n))
+        if n in turned
+        else Expr.index(n)
+        for n in range(rank)
+    ]
+    return builder.compute(x.shape, x.dtype, Expr.gather(x.ref.tensor, place_of(x, indices)))

@@ -14,6 +14,7 @@ from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
 from d1.torch.lowerings.elementwise import converted
 from d1.torch.lowerings.registry import UnsupportedError, lowering
+from d1.torch.types import DTYPES
 
 aten = torch.ops.aten
 
@@ -22,6 +23,15 @@ def _dims(x: Value, dim: Sequence[int] | int | None) -> list[int]:
     if isinstance(dim, int):
         dim = [dim]
     return sorted({d % len(x.shape) for d in dim}) if dim else list(range(len(x.shape)))
+
+
+def _with_dims(
+    builder: Builder, x: Value, dim: Sequence[int] | int | None, keepdim: bool
+) -> tuple[Value, list[int], bool]:
+    """Return what is reduced; a number becomes a row of one, whose result has no dimension."""
+    if not x.shape:
+        return builder.reshape(x, (1,)), [0], False
+    return x, _dims(x, dim), keepdim
 
 
 @lowering(aten.sum.dim_IntList, aten.sum.default)
@@ -34,13 +44,14 @@ def total(
     dtype: torch.dtype | None = None,
 ) -> Value:
     """Lower a sum."""
-    real = x.dtype is DType.F32
-    if not x.shape:
-        return x
+    if dtype is not None and dtype not in DTYPES:
+        raise UnsupportedError(f"a sum of type {dtype}")
+    real = x.dtype is DType.F32 or dtype in (torch.float32, torch.bfloat16)
+    x, dims, keepdim = _with_dims(builder, x, dim, keepdim)
     return builder.reduce(
         "vfadd.f32" if real else "vadd.i32",
         x,
-        _dims(x, dim),
+        dims,
         keepdim=keepdim,
         dtype=DType.F32 if real else DType.I32,
         before=lambda e: converted(e, x.dtype, DType.F32 if real else DType.I32),
@@ -57,15 +68,15 @@ def mean(
     dtype: torch.dtype | None = None,
 ) -> Value:
     """Lower a mean."""
-    if not x.shape:
-        return x
-    dims = _dims(x, dim)
+    x, dims, keepdim = _with_dims(builder, x, dim, keepdim)
     count = math.prod(x.shape[d] for d in dims)
     return builder.reduce(
         "vfadd.f32",
         x,
         dims,
         keepdim=keepdim,
+        dtype=DType.F32,
+        before=lambda e: converted(e, x.dtype, DType.F32),
         behind=lambda e: f.multiply(e, Expr.number(1 / count)),
     )
 
@@ -73,10 +84,11 @@ def mean(
 def _extreme(target: Any, real: str, integer: str) -> Callable[..., Value]:
     @lowering(target)
     def lower(builder: Builder, x: Value, dim: Sequence[int] = (), keepdim: bool = False) -> Value:
-        if x.dtype is DType.BOOL or not x.shape:
-            raise UnsupportedError(f"operand of type {x.dtype.value} and shape {x.shape}")
+        if x.dtype is DType.BOOL:
+            raise UnsupportedError(f"operand of type {x.dtype.value}")
+        x, dims, keepdim = _with_dims(builder, x, dim, keepdim)
         instruction = real if x.dtype is DType.F32 else integer
-        return builder.reduce(instruction, x, _dims(x, dim), keepdim=keepdim)
+        return builder.reduce(instruction, x, dims, keepdim=keepdim)
 
     return lower
 
@@ -90,10 +102,11 @@ def _logical(targets: tuple[Any, ...], instruction: str) -> None:
     def lower(
         builder: Builder, x: Value, dim: Sequence[int] | int | None = None, keepdim: bool = False
     ) -> Value:
+        x, dims, keepdim = _with_dims(builder, x, dim, keepdim)
         return builder.reduce(
             instruction,
             x,
-            _dims(x, dim),
+            dims,
             keepdim=keepdim,
             dtype=DType.BOOL,
             before=lambda e: as_word(converted(e, x.dtype, DType.BOOL)),
@@ -114,7 +127,7 @@ def var_mean(
     keepdim: bool = False,
 ) -> tuple[Value, Value]:
     """Lower variance and mean."""
-    dims = _dims(x, dim)
+    x, dims, keepdim = _with_dims(builder, x, dim, keepdim)
     shape = [1 if n in dims else size for n, size in enumerate(x.shape)]
     middle = mean(builder, x, dims, True)
     variance = _variance(builder, x, middle, dims, correction)

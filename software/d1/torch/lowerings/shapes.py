@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -104,6 +106,31 @@ def select(builder: Builder, x: Value, dim: int, index: int) -> Value:
     return viewed
 
 
+@lowering(aten.diagonal.default, is_view=True)
+def diagonal(builder: Builder, x: Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Value:
+    """Lower the elements of a diagonal, as the last dimension."""
+    rank = len(x.shape)
+    dim1, dim2 = dim1 % rank, dim2 % rank
+    x = x.slice(dim1, max(-offset, 0), x.shape[dim1] - max(-offset, 0))
+    x = x.slice(dim2, max(offset, 0), x.shape[dim2] - max(offset, 0))
+    others = [n for n in range(rank) if n not in (dim1, dim2)]
+    strides = x.ref.strides
+    ref = replace(x.ref, strides=(*(strides[n] for n in others), strides[dim1] + strides[dim2]))
+    return Value(ref, (*(x.shape[n] for n in others), min(x.shape[dim1], x.shape[dim2])))
+
+
+@lowering(aten.unfold.default, is_view=True)
+def unfold(builder: Builder, x: Value, dim: int, size: int, step: int) -> Value:
+    """Lower windows along a dimension."""
+    if not x.shape:
+        return builder.reshape(x, (size,))
+    dim %= len(x.shape)
+    strides, shape = list(x.ref.strides), list(x.shape)
+    stride, strides[dim] = strides[dim], strides[dim] * step
+    shape[dim] = (shape[dim] - size) // step + 1
+    return Value(replace(x.ref, strides=(*strides, stride)), (*shape, size))
+
+
 def _fill(
     builder: Builder, shape: Sequence[int], value: float | int | bool, dtype: torch.dtype | None
 ) -> Value:
@@ -142,6 +169,18 @@ def new_full(
     if dtype is not None:
         return _fill(builder, shape, value, dtype)
     return builder.compute(shape, like.dtype, constant(value, like.dtype))
+
+
+@lowering(aten.new_zeros.default)
+def new_zeros(builder: Builder, like: Value, shape: Sequence[int], **options: Any) -> Value:
+    """Lower zeros everywhere."""
+    return new_full(builder, like, shape, 0, **options)
+
+
+@lowering(aten.new_ones.default)
+def new_ones(builder: Builder, like: Value, shape: Sequence[int], **options: Any) -> Value:
+    """Lower ones everywhere."""
+    return new_full(builder, like, shape, 1, **options)
 
 
 @lowering(aten.scalar_tensor.default)
