@@ -66,6 +66,8 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
         for op, rule in decomposition_table.items()
         if rule.__module__ == "torch._decomp.decompositions" and op not in _KEPT
     }
-    table |= core_aten_decompositions() | get_decompositions(_BY_REFERENCE)
+    # The table of the core set is filled when it is walked through, so it cannot be joined.
+    table.update(core_aten_decompositions().items())
+    table.update(get_decompositions(_BY_REFERENCE))
     table[_aten.native_group_norm.default] = _group_norm
     return {op: rule for op, rule in table.items() if op not in LOWERINGS}

@@ -450,6 +450,13 @@ def to_copy(builder: Builder, x: Value, *, dtype: torch.dtype | None = None, **_
     return builder.elementwise(convert, x, dtype=want)
 
 
+@lowering(aten.copy.default)
+def copy(builder: Builder, x: Value, source: Value, *_: object) -> Value:
+    """Lower what is written to a tensor, in the type of that."""
+    value = source.broadcast(x.shape)
+    return value if source.dtype is x.dtype else pointwise(builder, lambda e: e, value, of=x.dtype)
+
+
 @lowering(aten.clone.default, aten.detach.default, aten.lift_fresh_copy.default, aten.alias.default)
 def clone(builder: Builder, x: Value, **_: object) -> Value:
     """Lower a copy: values never change."""

@@ -7,85 +7,121 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
-from d1.compiler.builder import Builder, Value, as_word
+from d1.compiler.builder import Builder, Value, as_word, inverse
 from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
 from d1.torch.lowerings.elementwise import constant
-from d1.torch.lowerings.indexing import bounded, place_of, wrapped
+from d1.torch.lowerings.indexing import bounded, place_of, spread, wrapped
 from d1.torch.lowerings.registry import UnsupportedError, lowering
 
 aten = torch.ops.aten
 
 
-@lowering(aten.scatter_add.default)
-def scatter_add(builder: Builder, x: Value, dim: int, index: Value, source: Value) -> Value:
-    """Lower the sum of an element and of those that are brought to it."""
-    chosen, moved = _scattered(builder, x, dim, index)
-    dim %= len(x.shape)
-    given = source
-    for n, size in enumerate(index.shape):
-        given = given.slice(n, 0, size)
-    real = x.dtype is DType.F32
-    add = "vfadd.f32" if real else "vadd.i32"
-    element = builder.load(_brought(given, dim, x.shape[dim]))
-    total = builder.reduce(
-        add,
-        moved,
-        [0],
-        keepdim=False,
-        dtype=x.dtype,
-        before=lambda _: Expr.op("vsel", element, Expr.word(0), chosen),
-    )
-    return builder.elementwise(lambda a, b: Expr.op(add, a, b), x, total, dtype=x.dtype)
+@dataclass(frozen=True)
+class _Moved:
+    """What is brought along a dimension of a tensor.
+
+    Parameters
+    ----------
+    x
+        The tensor, with one dimension if it has none.
+    dim
+        The dimension.
+    met
+        The indices for each element, for a domain with them in front; -1 where there is none.
+    chosen
+        Whether an index is that of the element.
+
+    """
+
+    x: Value
+    dim: int
+    met: Value
+    chosen: Expr
+
+    @classmethod
+    def of(cls, builder: Builder, x: Value, dim: int, index: Value) -> _Moved:
+        """Return it for indices that may be fewer along every dimension."""
+        if not x.shape:
+            x, index = builder.reshape(x, (1,)), builder.reshape(index, (1,))
+        dim %= len(x.shape)
+        index = _widened(builder, index, x.shape, dim, -1)
+        met = _for_each(index, dim, x.shape[dim])
+        chosen = Expr.op("vseq.i32", builder.load(met), Expr.index(dim + 1))
+        return cls(x, dim, met, chosen)
+
+    def source(self, builder: Builder, value: Value) -> Value:
+        """Return as many elements of a value as there are indices."""
+        value = value if value.shape else builder.reshape(value, (1,))
+        value = value.slice(self.dim, 0, self.met.shape[0])
+        return _widened(builder, value, self.x.shape, self.dim, 0)
 
 
-def _brought(x: Value, dim: int, size: int) -> Value:
-    """Return the elements along a dimension for each of others: as `_against`."""
+def _widened(builder: Builder, x: Value, shape: Sequence[int], dim: int, fill: int) -> Value:
+    """Return a value cut or filled up to a shape in all dimensions but one."""
+    wanted = [x.shape[n] if n == dim else size for n, size in enumerate(shape)]
+    for n, size in enumerate(wanted):
+        x = x.slice(n, 0, min(size, x.shape[n]))
+    places = {n: (0, 1) for n, size in enumerate(wanted) if size > x.shape[n]}
+    return spread(builder, x, wanted, places, Expr.word(fill)) if places else x
+
+
+def _for_each(x: Value, dim: int, size: int) -> Value:
+    """Return the elements along a dimension for each of some others: one dimension more."""
     strides, shape = list(x.ref.strides), list(x.shape)
     stride, strides[dim], shape[dim] = strides[dim], 0, size
     return Value(replace(x.ref, strides=(stride, *strides)), (x.shape[dim], *shape))
 
 
-def _scattered(builder: Builder, x: Value, dim: int, index: Value) -> tuple[Expr, Value]:
-    """Return which indices are those of an element, for a domain with them in front, and that."""
-    rank = len(x.shape)
-    if not rank:
-        raise UnsupportedError("a tensor without dimensions")
-    dim %= rank
-    if any(index.shape[n] != x.shape[n] for n in range(rank) if n != dim):
-        raise UnsupportedError(f"indices of shape {index.shape} into {x.shape}")
-    moved = _brought(index, dim, x.shape[dim])
-    return Expr.op("vseq.i32", builder.load(moved), Expr.index(dim + 1)), moved
+@lowering(aten.scatter_add.default)
+def scatter_add(builder: Builder, x: Value, dim: int, index: Value, source: Value) -> Value:
+    """Lower the sum of an element and of those that are brought to it."""
+    moved = _Moved.of(builder, x, dim, index)
+    add = "vfadd.f32" if x.dtype is DType.F32 else "vadd.i32"
+    given = _for_each(moved.source(builder, source), moved.dim, moved.x.shape[moved.dim])
+    element = builder.load(given)
+    total = builder.reduce(
+        add,
+        moved.met,
+        [0],
+        keepdim=False,
+        dtype=x.dtype,
+        before=lambda _: Expr.op("vsel", element, Expr.word(0), moved.chosen),
+    )
+    return builder.elementwise(
+        lambda a, b: Expr.op(add, a, b), x, builder.reshape(total, x.shape), dtype=x.dtype
+    )
 
 
 @lowering(aten.scatter.value, aten.scatter.src)
 def scatter(builder: Builder, x: Value, dim: int, index: Value, source: Value | float) -> Value:
     """Lower elements replaced along a dimension, by the last of those that are brought to them."""
-    chosen, moved = _scattered(builder, x, dim, index)
-    dim %= len(x.shape)
+    moved = _Moved.of(builder, x, dim, index)
     last = builder.reduce(
         "vmax.i32",
-        moved,
+        moved.met,
         [0],
         keepdim=False,
         dtype=DType.I32,
-        before=lambda _: Expr.op("vsel", Expr.index(0), Expr.word(-1), chosen),
+        before=lambda _: Expr.op("vsel", Expr.index(0), Expr.word(-1), moved.chosen),
     )
     number = builder.load(last)
+    shape = moved.x.shape
     if isinstance(source, Value):
-        indices = [
-            Expr.op("vmax.i32", number, Expr.word(0)) if n == dim else Expr.index(n)
-            for n in range(len(x.shape))
-        ]
+        source = moved.source(builder, source)
+        indices = [Expr.index(n) for n in range(len(shape))]
+        indices[moved.dim] = Expr.op("vmax.i32", number, Expr.word(0))
         new = Expr.gather(source.ref.tensor, place_of(source, indices))
     else:
         new = constant(source, x.dtype)
     none = Expr.op("vslt.i32", number, Expr.word(0))
-    return builder.compute(x.shape, x.dtype, Expr.op("vsel", as_word(builder.load(x)), new, none))
+    element = as_word(builder.load(moved.x))
+    result = builder.compute(shape, x.dtype, Expr.op("vsel", element, new, none))
+    return builder.reshape(result, x.shape)
 
 
 @lowering(aten.index_put.default, aten._unsafe_index_put.default)
@@ -96,13 +132,22 @@ def index_put(
     values: Value,
     accumulate: bool = False,
 ) -> Value:
-    """Lower elements replaced at places that are given along the first dimensions, or added to."""
-    given = [index for index in chosen if index is not None]
-    if len(given) != len(chosen) or any(v.dtype is not DType.I32 for v in given):
-        raise UnsupportedError("indices that are not integers along the first dimensions")
-    front = torch.broadcast_shapes(*(index.shape for index in given))
-    rest = x.shape[len(given) :]
-    count, lines, width = (math.prod(s) for s in (front, x.shape[: len(given)], rest))
+    """Lower elements replaced at places that are given along some dimensions, or added to."""
+    places = {n: index for n, index in enumerate(chosen) if index is not None}
+    if any(index.dtype is not DType.I32 for index in places.values()):
+        raise UnsupportedError("indices that are not integers")
+    front = torch.broadcast_shapes(*(index.shape for index in places.values()))
+    # The dimensions with indices come first, also of the values.
+    dims = list(places)
+    first = dims[0] if dims == [*range(dims[0], dims[-1] + 1)] else 0
+    order = [*dims, *(n for n in range(len(x.shape)) if n not in places)]
+    shape = [x.shape[n] for n in order[len(dims) :]]
+    shape[first:first] = front
+    in_front = [*range(first, first + len(front)), *range(first)]
+    values = values.broadcast(shape).permute([*in_front, *range(len(in_front), len(shape))])
+    x = x.permute(order)
+    rest = x.shape[len(dims) :]
+    count, lines, width = (math.prod(s) for s in (front, x.shape[: len(dims)], rest))
 
     def line(*indices: Expr) -> Expr:
         result: Expr = Expr.word(0)
@@ -111,15 +156,17 @@ def index_put(
             result = Expr.op("vadd.i32", scaled, wrapped(index, size))
         return result
 
-    rows = builder.elementwise(line, *(v.broadcast(front) for v in given), dtype=DType.I32)
+    rows = builder.elementwise(
+        line, *(v.broadcast(front) for v in places.values()), dtype=DType.I32
+    )
     index = builder.reshape(rows, (count, 1)).broadcast((count, width))
-    source = builder.reshape(values.broadcast((*front, *rest)), (count, width))
+    source = builder.reshape(values, (count, width))
     flat = builder.reshape(x, (lines, width))
     if accumulate:
         result = scatter_add(builder, flat, 0, index, source)
     else:
         result = scatter(builder, flat, 0, index, source)
-    return builder.reshape(result, x.shape)
+    return builder.reshape(result, x.shape).permute(inverse(order))
 
 
 @lowering(aten.diagonal_scatter.default)

@@ -50,6 +50,8 @@ def transpose(builder: Builder, x: Value) -> Value:
 @lowering(aten.transpose.int, is_view=True)
 def exchange(builder: Builder, x: Value, a: int, b: int) -> Value:
     """Lower the exchange of two dimensions."""
+    if not x.shape:
+        return x
     order = list(range(len(x.shape)))
     order[a], order[b] = order[b], order[a]
     return x.permute(order)
@@ -248,7 +250,13 @@ def ones(
     return _filled_like(builder, like, 1, dtype)
 
 
-@lowering(aten.zeros.default, aten.zeros_like.default)
+@lowering(
+    aten.zeros.default,
+    aten.zeros_like.default,
+    aten._efficientzerotensor.default,
+    aten.empty.memory_format,
+    aten.empty_like.default,
+)
 def zeros(
     builder: Builder,
     like: Value | Sequence[int],
@@ -256,7 +264,7 @@ def zeros(
     dtype: torch.dtype | None = None,
     **_: object,
 ) -> Value:
-    """Lower zeros everywhere."""
+    """Lower zeros everywhere, also where nobody cares what is there."""
     return _filled_like(builder, like, 0, dtype)
 
 
