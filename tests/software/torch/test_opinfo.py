@@ -1,8 +1,9 @@
 """PyTorch's own samples of its operators (OpInfo), on the golden node against PyTorch on the CPU.
 
-Results and gradients are compared; nothing may be left to PyTorch but samples with an empty tensor,
-for which there is nothing to compute. A run takes some samples of each operator, evenly chosen:
-as many as D1_SAMPLES says, or all of them (`make operators`). Samples are left out
+Results and gradients are compared, of samples in FP32, of some in BF16 and of integers. Nothing may
+be left to PyTorch but samples with an empty tensor, for which there is nothing to compute. A run
+takes some samples of each operator, evenly chosen: as many as D1_SAMPLES says, or all of them
+(`make operators`). Samples are left out
 
 - that PyTorch itself refuses to compile, or whose results follow from the numbers in them
 - that have tensors of types that the node does not have
@@ -33,10 +34,10 @@ TOLERANCE = 2e-5
 
 #: By the name in PyTorch's list, and that of the variant.
 OPERATORS = """
-    __radd__ __rdiv__ __rmul__ __rsub__ abs add addbmm addcdiv addcmul addmm addmv addr all
-    amax amin any argmax argmin baddbmm bernoulli bmm broadcast_to cat ceil clamp clamp_max
-    clamp_min clone constant_pad_nd contiguous cos cross cumsum diag diagonal
-    div.no_rounding_mode dot einsum eq exp exp2 expand expm1 eye fill flatten flip floor
+    __radd__ __rdiv__ __rmul__ __rsub__ abs add addcdiv addcmul addmm addmv addr all
+    amax amin any argmax argmin baddbmm bmm broadcast_to cat ceil clamp clamp_max
+    clamp_min clone constant_pad_nd contiguous cos cumsum diag diagonal
+    div.no_rounding_mode dot einsum eq exp exp2 expand expm1 fill flatten flip floor
     full_like gather ge gt index_add index_select isfinite isinf isnan kron le lerp log log10
     log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt
     masked_fill matmul max.binary max.reduction_no_dim max.reduction_with_dim maximum mean
@@ -63,6 +64,16 @@ OPERATORS = """
     sign sin slice softmax sort split sqrt square squeeze stack std std_mean sub sum t tanh
     tile topk transpose tril triu trunc unbind unflatten unfold unsqueeze var var_mean view
     where zeros_like
+""".split()
+OF_INTEGERS = """
+    abs add amax amin argmax argmin bitwise_and bitwise_not bitwise_or bitwise_xor cat clamp
+    clone cumsum eq expand flip gather ge gt index_select le lt masked_fill max.binary maximum
+    minimum mul ne neg repeat reshape sort sub sum tile transpose
+""".split()
+OF_BF16 = """
+    add cumsum div.no_rounding_mode exp matmul mean mul nn.functional.conv2d
+    nn.functional.gelu nn.functional.linear nn.functional.max_pool2d
+    nn.functional.scaled_dot_product_attention nn.functional.silu softmax sum where
 """.split()
 #: Reasons not to take a sample of an operator.
 WITHOUT: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -96,83 +107,106 @@ def is_of_the_node(values: Any) -> bool:
     return all(x.dtype in DTYPES for x in tensors(values))
 
 
-def samples_of(name: str) -> Iterator[Any]:
-    """Yield the samples to take."""
+def samples_of(name: str, dtype: torch.dtype) -> list[Any]:
+    """Return the samples to take."""
     op = INFOS[name]
     _, is_without = WITHOUT.get(name, ("", lambda _: False))
-    samples = []
-    for sample in op.sample_inputs("cpu", torch.float32, requires_grad=op.supports_autograd):
-        if is_of_the_node((sample.input, sample.args, sample.kwargs)) and not is_without(sample):
-            samples.append(sample)
+    with_gradients = dtype.is_floating_point and op.supports_autograd
+    samples = [
+        sample
+        for sample in op.sample_inputs("cpu", dtype, requires_grad=with_gradients)
+        if is_of_the_node((sample.input, sample.args, sample.kwargs)) and not is_without(sample)
+    ]
     if SAMPLES == "all":
-        yield from samples
-    else:
-        step = max(1, len(samples) // int(SAMPLES))
-        yield from samples[step // 2 :: step][: int(SAMPLES)]
+        return samples
+    step = max(1, len(samples) // int(SAMPLES))
+    return samples[step // 2 :: step][: int(SAMPLES)]
 
 
-def assert_close(mine: list[Tensor], theirs: list[Tensor]) -> None:
+def together(names: list[str]) -> list[Any]:
+    """Return the names as parameters: some at a time, which is faster, but if all is taken."""
+    count = 1 if SAMPLES == "all" else 8
+    parts = [names[n : n + count] for n in range(0, len(names), count)]
+    return [pytest.param(part, id=" ".join(part)) for part in parts]
+
+
+@pytest.mark.parametrize("names", together(OPERATORS))
+def test_samples_give_what_pytorch_gives(names):
+    compare_all(names, torch.float32, TOLERANCE)
+
+
+@pytest.mark.parametrize("names", together(OF_INTEGERS))
+def test_samples_of_integers_give_what_pytorch_gives(names):
+    compare_all(names, torch.int64, 0.0)
+
+
+@pytest.mark.parametrize("names", together(OF_BF16))
+def test_samples_in_bf16_give_what_pytorch_gives(names):
+    compare_all(names, torch.bfloat16, 2.0**-6)
+
+
+def compare_all(names: list[str], dtype: torch.dtype, tolerance: float) -> None:
+    cases = [(INFOS[name].get_op(), s) for name in names for s in samples_of(name, dtype)]
+    assert len(cases) >= len(names)
+    for part in [[case] for case in cases] if SAMPLES == "all" else [cases]:
+        compare(part, tolerance)
+        torch._dynamo.reset()
+
+
+def compare(cases: list[tuple[Callable, Any]], tolerance: float) -> None:
+    """Assert that results and gradients of samples are PyTorch's."""
+
+    def results_of(operands: list[Any]) -> list[Any]:
+        return [
+            function(*values, **sample.kwargs)
+            for (function, sample), values in zip(cases, operands, strict=True)
+        ]
+
+    def copy(x: Any) -> Any:
+        return x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x
+
+    operands = [(sample.input, *sample.args) for _, sample in cases]
+    mine, theirs = tree_map(copy, operands), tree_map(copy, operands)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(1)
+        expected = tensors(results_of(theirs))
+        if all(0 not in x.shape for x in [*tensors(operands), *expected]):
+            warnings.filterwarnings("error", message=".* stays PyTorch's")
+        run = torch.compile(results_of, backend="d1", options=OPTIONS, dynamic=False)
+        results = tensors(run(mine))
+        assert_close(results, expected, tolerance)
+        pairs = [
+            (x, y)
+            for x, y in zip(results, expected, strict=True)
+            if x.requires_grad and y.requires_grad
+        ]
+        inputs = [
+            (x, y) for x, y in zip(tensors(mine), tensors(theirs), strict=True) if x.requires_grad
+        ]
+        if not pairs or not inputs:
+            return
+        generator = torch.Generator().manual_seed(1)
+        weights = [torch.randn(y.shape, generator=generator).to(y.dtype) for _, y in pairs]
+        of_mine, of_theirs = (
+            torch.autograd.grad(
+                [pair[n] for pair in pairs],
+                [pair[n] for pair in inputs],
+                weights,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            for n in range(2)
+        )
+        assert_close(list(of_mine), list(of_theirs), tolerance)
+
+
+def assert_close(mine: list[Tensor], theirs: list[Tensor], tolerance: float) -> None:
     assert len(mine) == len(theirs)
     for x, y in zip(mine, theirs, strict=True):
         assert x.shape == y.shape and x.dtype == y.dtype
         finite = y.detach().double().nan_to_num(0, 0, 0).abs()
         scale = max(1.0, finite.max().item()) if y.numel() else 1.0
         torch.testing.assert_close(
-            x.double(), y.double(), rtol=0, atol=TOLERANCE * scale, equal_nan=True
+            x.double(), y.double(), rtol=0, atol=tolerance * scale, equal_nan=True
         )
-
-
-@pytest.mark.parametrize("name", OPERATORS)
-def test_samples_give_what_pytorch_gives(name):
-    op = INFOS[name]
-    taken = 0
-    for sample in samples_of(name):
-        compare(op.get_op(), sample)
-        torch._dynamo.reset()
-        taken += 1
-    assert taken
-
-
-def compare(function: Callable, sample: Any) -> None:
-    """Assert that results and gradients of a sample are PyTorch's."""
-
-    def with_fixed(*operands: Any) -> Any:
-        return function(*operands, **sample.kwargs)
-
-    def copy(x: Any) -> Any:
-        return x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x
-
-    operands = (sample.input, *sample.args)
-    mine, theirs = tree_map(copy, operands), tree_map(copy, operands)
-    expected = tensors(with_fixed(*theirs))
-    is_empty = any(0 in x.shape for x in [*tensors(operands), *expected])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if not is_empty:
-            warnings.filterwarnings("error", message=".* stays PyTorch's")
-        results = tensors(
-            torch.compile(with_fixed, backend="d1", options=OPTIONS, dynamic=False)(*mine)
-        )
-        assert_close(results, expected)
-        pairs = [
-            (x, y)
-            for x, y in zip(results, expected, strict=True)
-            if y.requires_grad and x.requires_grad
-        ]
-        inputs = [
-            (x, y) for x, y in zip(tensors(mine), tensors(theirs), strict=True) if x.requires_grad
-        ]
-        if pairs and inputs:
-            generator = torch.Generator().manual_seed(1)
-            weights = [torch.randn(y.shape, generator=generator) for _, y in pairs]
-            of_mine, of_theirs = (
-                torch.autograd.grad(
-                    [pair[n] for pair in pairs],
-                    [pair[n] for pair in inputs],
-                    weights,
-                    allow_unused=True,
-                    materialize_grads=True,
-                )
-                for n in range(2)
-            )
-            assert_close(list(of_mine), list(of_theirs))
