@@ -84,11 +84,14 @@ class Branch:
         The tensor that begins with the word, if there is one.
     distance
         How many kernels further the other one is; 1 is the next.
+    operators
+        What it is for, as operators of PyTorch; for explanations alone.
 
     """
 
     predicate: Tensor | None
     distance: int
+    operators: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"branch by {self.distance} unless {self.predicate and self.predicate.name}"
@@ -185,12 +188,16 @@ def _steps(kernels: Sequence[Kernel]) -> list[Computation | AllReduce | Branch]:
         match kernel:
             case Choice():
                 then, otherwise = _steps(kernel.then), _steps(kernel.otherwise)
-                steps += [Branch(kernel.predicate, len(then) + 2), *then]
-                steps += [Branch(None, len(otherwise) + 1), *otherwise]
+                steps += [Branch(kernel.predicate, len(then) + 2, kernel.operators), *then]
+                steps += [Branch(None, len(otherwise) + 1, kernel.operators), *otherwise]
             case Repeat():
                 condition, body = _steps(kernel.condition), _steps((*kernel.body, *kernel.moves))
-                steps += [*condition, Branch(kernel.predicate, len(body) + 2), *body]
-                steps.append(Branch(None, -len(condition) - 1 - len(body)))
+                steps += [
+                    *condition,
+                    Branch(kernel.predicate, len(body) + 2, kernel.operators),
+                    *body,
+                ]
+                steps.append(Branch(None, -len(condition) - 1 - len(body), kernel.operators))
             case _:
                 steps.append(kernel)
     return steps

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -290,6 +290,8 @@ class Choice:
         What both write.
     then, otherwise
         The kernels.
+    operators
+        What it computes, as operators of PyTorch; for explanations alone.
 
     """
 
@@ -297,6 +299,7 @@ class Choice:
     results: tuple[Tensor, ...]
     then: tuple[Kernel, ...]
     otherwise: tuple[Kernel, ...]
+    operators: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         then, otherwise = (_nested(kernels) for kernels in (self.then, self.otherwise))
@@ -319,6 +322,8 @@ class Repeat:
         What is done if it is not 0.
     moves
         Then, the writing of `results`.
+    operators
+        What it computes, as operators of PyTorch; for explanations alone.
 
     """
 
@@ -327,6 +332,7 @@ class Repeat:
     results: tuple[Tensor, ...]
     body: tuple[Kernel, ...]
     moves: tuple[Loops, ...]
+    operators: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         condition, body = (_nested(k) for k in (self.condition, (*self.body, *self.moves)))
@@ -424,3 +430,12 @@ def parts(kernel: Choice | Repeat) -> tuple[Kernel, ...]:
     if isinstance(kernel, Choice):
         return (*kernel.then, *kernel.otherwise)
     return (*kernel.condition, *kernel.body, *kernel.moves)
+
+
+def flat(kernels: Iterable[Kernel]) -> Iterator[Computation | AllReduce]:
+    """Yield kernels with the parts of those that are made of several in their place."""
+    for kernel in kernels:
+        if isinstance(kernel, (Choice, Repeat)):
+            yield from flat(parts(kernel))
+        else:
+            yield kernel

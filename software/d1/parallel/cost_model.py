@@ -10,7 +10,7 @@ from d1_golden.params import LINE_BYTES, NodeParams
 
 from d1.compiler.cost import kernel_cost
 from d1.compiler.executable import lower
-from d1.compiler.ir import AllReduce, Computation, Graph, Product
+from d1.compiler.ir import AllReduce, Computation, Graph, Product, flat
 from d1.compiler.kernel_key import kernel_key
 
 __all__ = ["Estimate", "estimated"]
@@ -62,7 +62,7 @@ def estimated(graph: Graph) -> Estimate:
 
     """
     products = loops = sums = 0.0
-    for kernel in graph.kernels:
+    for kernel in flat(graph.kernels):
         match kernel:
             case AllReduce():
                 sums += sum_cycles(kernel)

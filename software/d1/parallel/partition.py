@@ -201,12 +201,13 @@ class _Partitioner:
                 return _Operands(kernel.domain, values, (), targets)
             case Product():
                 return self._product_operands(kernel)
-        raise PartitionError(f"a kernel that is on several nodes already: {kernel}")
+        raise PartitionError(f"a kernel that is not one of a single node: {kernel}")
 
     def _product_operands(self, kernel: Product) -> _Operands:
         """Return a product over batch, rows, columns, terms."""
         left, right = self.packs[kernel.left].value, self.packs[kernel.right].value
-        assert left.kind is right.kind is Kind.LOAD
+        if not left.kind is right.kind is Kind.LOAD:
+            raise PartitionError(f"an operand that is computed where it is packed: {kernel}")
         *batch, row, term = left.attribute.strides
         a = replace(left.attribute, strides=(*batch, row, 0, term))
         *batch, column, term = right.attribute.strides

@@ -19,7 +19,7 @@ from torch._functorch._aot_autograd.logging_utils import get_aot_graph_name
 from torch._guards import TracingContext
 
 from d1.compiler.cost import kernel_cost
-from d1.compiler.executable import Executable, LoweredKernel
+from d1.compiler.executable import Branch, Executable, LoweredKernel
 from d1.compiler.ir import AllReduce, Product
 from d1.device import shared_device
 from d1.torch import capture
@@ -179,6 +179,8 @@ def _kernel(lowered: LoweredKernel, predicted: int) -> KernelReport:
         case AllReduce():
             words = sum(tensor.words for tensor in kernel.results)
             kind, domain = "sum of nodes", f"{words} words, {_sizes(kernel.nodes)} nodes"
+        case Branch():
+            kind, domain = "branch", f"{kernel.distance:+} kernels"
         case _:
             kind, domain = type(kernel).__name__.lower(), _sizes(kernel.domain)
     return KernelReport(kind, domain, [_short(o) for o in kernel.operators], predicted)
