@@ -16,6 +16,7 @@ def multi_write_memory(
     depth: int,
     writes: int,
     platform: object,
+    domain: str = "sync",
 ) -> Any:
     """Add a memory to a module, with rows of zeros and ports that are added by the caller.
 
@@ -24,7 +25,7 @@ def multi_write_memory(
     different rows.
 
     For a simulator, which has no platform, it is one memory. An FPGA gets a `LiveValueMemory`,
-    because its small memories have one write port.
+    because its small memories have one write port, or where one is enough a memory again.
 
     Parameters
     ----------
@@ -38,11 +39,13 @@ def multi_write_memory(
         Number of write ports.
     platform
         As `elaborate` got it.
+    domain
+        Of the write ports.
     """
-    if platform is None:
+    if platform is None or writes == 1:
         m.submodules[name] = one = memory.Memory(shape=shape, depth=depth, init=[])
         return one
-    return LiveValueMemory(m, name, shape=shape, depth=depth, writes=writes)
+    return LiveValueMemory(m, name, shape=shape, depth=depth, writes=writes, domain=domain)
 
 
 class LiveValueMemory:
@@ -59,7 +62,9 @@ class LiveValueMemory:
         shape: ShapeLike | ShapeCastable,
         depth: int,
         writes: int,
+        domain: str = "sync",
     ) -> None:
+        self._domain = domain
         self._m, self._name, self._shape, self._reads = m, name, shape, 0
         self._banks: list[Any] = []
         for port in range(writes):
@@ -72,12 +77,13 @@ class LiveValueMemory:
             for row in range(depth)
         )
 
-    def write_port(self) -> Any:
+    def write_port(self, *, domain: str = "sync") -> Any:
         """Return a write port."""
+        assert domain == self._domain, f"domain must be {self._domain}, not {domain!r}"
         port, bank = self._unused.pop(0)
-        write = bank.write_port()
+        write = bank.write_port(domain=domain)
         with self._m.If(write.en):
-            self._m.d.sync += self._latest[write.addr].eq(port)
+            self._m.d[domain] += self._latest[write.addr].eq(port)
         return write
 
     def read_port(self, *, domain: str) -> Any:

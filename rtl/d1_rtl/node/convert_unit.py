@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, DomainRenamer, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
@@ -10,6 +10,7 @@ from d1_golden.params import NodeParams
 from ..numerics.cfp8 import Cfp8Config, Cfp8ToBf16
 from ..numerics.convert import Fp32Narrow
 from ..numerics.random import RandomWord
+from ..turns import TURNS, TurnCounter, collected, delayed, word_of_turn
 
 __all__ = ["ConvertOp", "ConvertUnit", "convert_operation_layout"]
 
@@ -66,6 +67,7 @@ class ConvertUnit(wiring.Component):
     t + 2, and only then. One operation per cycle.
 
     The unit may be in a clock domain that stands still while neither `i.valid` nor `busy` is high.
+    On an FPGA there is a lane for every `TURNS`, which it serves in turns (`Turns`).
 
     Golden twin: `d1_golden.numerics.convert`.
 
@@ -123,7 +125,10 @@ class ConvertUnit(wiring.Component):
                 merge.eq(operation.merge),
             ]
 
-        lanes = [self._lane(m, lane, held) for lane in range(self._lanes)]
+        if platform is None:
+            lanes = [self._lane(m, lane, held) for lane in range(self._lanes)]
+        else:
+            lanes = self._lanes_in_turns(m)
         fp32, bf16, cfp8 = (Cat(*column) for column in zip(*lanes, strict=True))
         with m.If(valid), m.Switch(held["op"]):
             with m.Case(ConvertOp.FP32_FROM_BF16, ConvertOp.FP32_FROM_CFP8):
@@ -167,6 +172,62 @@ class ConvertUnit(wiring.Component):
         ]
         bf16 = Mux(held["op"] == ConvertOp.FP32_FROM_BF16, code, unpack.bf16)
         return Cat(Const(0, 16), bf16), narrow.bf16, narrow.cfp8
+
+    def _lanes_in_turns(self, m: Module) -> list[tuple[Value, Value, Value]]:
+        """Return what lanes make of their numbers, of which `TURNS` have one lane in turns.
+
+        Numbers are taken in the turns of a cycle, and results are there in those of the next one.
+        """
+        operation = self.i.payload
+        m.submodules.turns = turns = TurnCounter()
+        held = {
+            name: delayed(m, Value.cast(operation[name]), 1, name)
+            for name in ("op", "stochastic", "config")
+        }
+        lanes = []
+        for number in range(self._lanes // TURNS):
+            random, narrow, unpack = RandomWord(lane=number * TURNS), Fp32Narrow(), Cfp8ToBf16()
+            for name, unit in (("random", random), ("narrow", narrow)):
+                m.submodules[f"{name}_{number}"] = DomainRenamer("turn")(unit)
+            m.submodules[f"unpack_{number}"] = unpack
+            own = range(number * TURNS, (number + 1) * TURNS)
+            codes = [
+                Array(
+                    _lane_of_part(operation.source, operation.part, lane, self._lanes, width)
+                    for lane in own
+                )[turns.number]
+                for width in (16, 8)
+            ]
+            code = delayed(
+                m,
+                Mux(operation.op == ConvertOp.FP32_FROM_BF16, *codes),
+                1,
+                f"code_{number}",
+            )
+            values = operation.source.word_select(number, 32 * TURNS)
+            m.d.comb += [
+                random.seed.eq(Cat((operation.seed[:32] + turns.number)[:32], operation.seed[32:])),
+                random.en.eq(1),
+                narrow.value.eq(word_of_turn(values, turns.number, 32)),
+                narrow.to_cfp8.eq(operation.op == ConvertOp.CFP8_FROM_FP32),
+                narrow.config.eq(operation.config),
+                narrow.en.eq(1),
+                narrow.stochastic.eq(held["stochastic"]),
+                narrow.random.eq(random.word),
+                unpack.code.eq(code[:8]),
+                unpack.config.eq(held["config"]),
+            ]
+            wide = Mux(held["op"] == ConvertOp.FP32_FROM_BF16, code, unpack.bf16)
+            fp32, bf16, cfp8 = (
+                collected(m, delayed(m, value, TURNS - 1, f"late_{name}"), f"{name}_{number}")
+                for name, value in (
+                    ("fp32", Cat(Const(0, 16), wide)),
+                    ("bf16", narrow.bf16),
+                    ("cfp8", narrow.cfp8),
+                )
+            )
+            lanes.append((fp32, bf16, cfp8))
+        return lanes
 
 
 def _lane_of_part(vector: Value, part: Value, lane: int, lanes: int, width: int) -> Value:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.ecc import CHECK_BITS, DATA_BITS
 from d1_golden.memory_map import LOCAL_BITS, EccRegister
 from d1_golden.params import LINE_BYTES, NodeParams
 
+from ..turns import TurnCounter
 from .ecc import LINE_WORDS
 from .ecc_log import EccLog
 from .ecc_report import ecc_report_layout
 from .interfaces import register_line
-from .sram_write_port import bank_write_layout
+from .sram_write_port import TURN_WORDS, bank_write_layout
 
 __all__ = ["EccRegisters"]
 
@@ -106,7 +107,8 @@ class EccRegisters(wiring.Component):
         injects = Signal()  # it is an injection
         injection, line = Signal(), Signal.like(self.o.payload.line)
         m.d.comb += [self.o.valid.eq(active), done.eq(active & self.o.ready)]
-        self._inject(m, inject_data, inject_check, injection, injects=injects, done=done)
+        word = self._inject(m, inject_data, inject_check, injection, injects=injects, done=done)
+        self._offer(m, platform, injects, *word)
         scrub = self._scrub(m, interval, line, done & ~injects)
         with m.If(~active):
             m.d.sync += [active.eq(injection | scrub), injects.eq(injection)]
@@ -131,8 +133,11 @@ class EccRegisters(wiring.Component):
         *,
         injects: Signal,
         done: Any,
-    ) -> None:
-        """Keep an injection, whatever the registers become, until it is done, and offer it."""
+    ) -> tuple[Signal, Signal, Signal]:
+        """Keep an injection, whatever the registers become, until it is done.
+
+        Return its word, and which bits it flips.
+        """
         word = Signal(LOCAL_BITS - _WORD_BITS)
         flips_data, flips_check = Signal.like(data), Signal.like(check)
         address = self.data[EccRegister.INJECT_ADDRESS]
@@ -149,15 +154,33 @@ class EccRegisters(wiring.Component):
                 (EccRegister.INJECT_CHECK, check, flips_check),
             ):
                 m.d.sync += flips.eq(Mux(self.write[register], self.data[register], stored))
+        return word, flips_data, flips_check
+
+    def _offer(
+        self,
+        m: Module,
+        platform: object,
+        injects: Signal,
+        word: Signal,
+        flips_data: Signal,
+        flips_check: Signal,
+    ) -> None:
+        """Put an injection into its word of the line, on an FPGA in the turn of that."""
+        payload = self.o.payload
+        place: Value = word[:_PLACE_BITS]
+        words = LINE_WORDS
         with m.If(injects):
-            payload = self.o.payload
             m.d.comb += payload.line.eq(word >> _PLACE_BITS)
-            with m.Switch(word[:_PLACE_BITS]):
-                for place in range(LINE_WORDS):
-                    with m.Case(place):
+            if platform is not None:
+                m.submodules.turns = turns = TurnCounter()
+                words = TURN_WORDS
+                place = Mux(place // words == turns.number, place % words, words)
+            with m.Switch(place):
+                for number in range(words):
+                    with m.Case(number):
                         m.d.comb += [
-                            payload.data.word_select(place, DATA_BITS).eq(flips_data),
-                            payload.check.word_select(place, CHECK_BITS).eq(flips_check),
+                            payload.data.word_select(number, DATA_BITS).eq(flips_data),
+                            payload.check.word_select(number, CHECK_BITS).eq(flips_check),
                         ]
 
     def _scrub(self, m: Module, interval: Signal, line: Signal, done: Any) -> Signal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, DomainRenamer, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
@@ -12,6 +12,7 @@ from d1_golden.params import NodeParams
 from ..numerics.cfp8 import Cfp8Config
 from ..numerics.dot_product import DotProduct
 from ..numerics.operand_decoder import DotOperandSignature, OperandDecoder
+from ..turns import TURNS, TurnCounter, collected, delayed, word_of_turn
 from .interfaces import THREAD_BITS
 
 __all__ = [
@@ -102,6 +103,9 @@ class MatrixUnit(wiring.Component):
     8 (8r + k). B is given transposed: row c of its tile is column c. Part p of an accumulator
     holds elements L p to L p + L - 1 of its rows one after the other, L = `NodeParams.fp32_lanes`.
 
+    On an FPGA there is a dot product for every `TURNS` elements, which it serves in turns
+    (`Turns`).
+
     Accumulators keep their values through a reset; they start as +0.
 
     The unit may be in a clock domain that stands still while neither `i.valid` nor `i_read.valid`
@@ -155,12 +159,8 @@ class MatrixUnit(wiring.Component):
         params = self._params
         operation = self.i.payload
         m.submodules.control = control = _Control(params)
-        m.submodules.operands = operands = _Operands(params)
         wiring.connect(m, wiring.flipped(self.i), control.i)
-        m.d.comb += [
-            operands.operation.eq(operation),
-            operands.en.eq(control.take_operands),
-        ]
+        operands = self._operands(m, control.take_operands) if platform is None else None
         # What is written from a vector takes the same three cycles as a STEP.
         loaded: Value = operation.a
         for stage, en in enumerate(control.take_load, 1):
@@ -176,6 +176,32 @@ class MatrixUnit(wiring.Component):
             m.d.sync += wanted.eq(self.i_read.payload)
         m.d.comb += self.busy.eq(control.busy | reads | self.o_read.valid)
 
+        if operands is not None:
+            self._parallel(m, operands, control, loaded, reads, wanted)
+        else:
+            self._in_turns(m, control, loaded, reads, wanted)
+        return m
+
+    def _operands(self, m: Module, take: Value) -> _Operands:
+        """Add the decoders of whole tiles."""
+        m.submodules.operands = operands = _Operands(self._params)
+        m.d.comb += [
+            operands.operation.eq(self.i.payload),
+            operands.en.eq(take),
+        ]
+        return operands
+
+    def _parallel(
+        self,
+        m: Module,
+        operands: _Operands,
+        control: _Control,
+        loaded: Value,
+        reads: Signal,
+        wanted: Any,
+    ) -> None:
+        """Add a dot product for each element of an accumulator."""
+        params = self._params
         values: list[Value] = []
         for row, a in enumerate(operands.a):
             for column, b in enumerate(operands.b):
@@ -201,7 +227,40 @@ class MatrixUnit(wiring.Component):
                     with m.Case(part):
                         m.d.sync += read.eq(values[part * params.fp32_lanes + lane])
             m.d.comb += self.o_read.payload.word_select(lane, 32).eq(read)
-        return m
+
+    def _in_turns(
+        self, m: Module, control: _Control, loaded: Value, reads: Signal, wanted: Any
+    ) -> None:
+        """Add a dot product for every `TURNS` elements, which it serves in turns."""
+        params = self._params
+        m.submodules.turns = turns = TurnCounter()
+        operation = Signal.like(self.i.payload, name="operation", reset_less=True)
+        with m.If(control.take_operands):
+            m.d.sync += operation.eq(self.i.payload)
+        parts: list[list[Value]] = [[] for _ in range(params.accumulator_parts)]
+        for number in range(params.matrix_rows * params.matrix_cols // TURNS):
+            m.submodules[f"elements_{number}"] = elements = _SerialElements(params, number)
+            part, lane = divmod(number * TURNS, params.fp32_lanes)
+            m.d.comb += [
+                elements.turn.eq(turns.number),
+                elements.operation.eq(operation),
+                elements.acc.eq(_accumulator(params, control.place)),
+                elements.first.eq(control.first),
+                elements.write_acc.eq(_accumulator(params, control.write_place)),
+                elements.write_result.eq(control.write_result),
+                elements.write_loaded.eq(control.write_loaded[part]),
+                elements.loaded.eq(
+                    word_of_turn(loaded[32 * lane : 32 * (lane + TURNS)], turns.number, 32)
+                ),
+                elements.read_acc.eq(_accumulator(params, wanted)),
+            ]
+            parts[part].append(collected(m, elements.read_value, f"read_{number}"))
+        read = Signal(8 * params.vector_bytes, name="read", reset_less=True)
+        with m.If(reads), m.Switch(wanted.part):
+            for number, values in enumerate(parts):
+                with m.Case(number):
+                    m.d.sync += read.eq(Cat(values))
+        m.d.comb += self.o_read.payload.eq(read)
 
 
 def _accumulator(params: NodeParams, place: Any) -> Value:
@@ -366,4 +425,82 @@ class _Element(wiring.Component):
             write.en.eq(self.write_result | self.write_loaded),
             write.data.eq(Mux(self.write_loaded, self.loaded, dot.result)),
         ]
+        return m
+
+
+class _SerialElements(wiring.Component):
+    """`TURNS` elements of every accumulator, one in each turn, with one dot product.
+
+    Operands and accumulator are taken in the turns of a cycle, and the result is written in those
+    of the cycle after next.
+    """
+
+    #: Clocks from the operands of an element to its result: they are decoded first.
+    _CLOCKS = 3
+
+    turn: Signal
+    operation: Any
+    acc: Signal  # as of `_Element`, each for the element of this turn
+    first: Signal
+    read_acc: Signal
+    read_value: Signal
+    write_acc: Signal
+    write_result: Signal
+    write_loaded: Signal
+    loaded: Signal
+
+    def __init__(self, params: NodeParams, number: int):
+        self._params, self._number = params, number
+        self._depth = params.threads << (params.accumulators - 1).bit_length()
+        acc = In(range(self._depth))
+        super().__init__(
+            {
+                "turn": In(range(TURNS)),
+                "operation": In(matrix_operation_layout(params)),
+                "acc": acc,
+                "first": In(1),
+                "read_acc": acc,
+                "read_value": Out(32),
+                "write_acc": acc,
+                "write_result": In(1),
+                "write_loaded": In(1),
+                "loaded": In(32),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        params, operation = self._params, self.operation
+        dot = DotProduct(fraction_bits=params.dot_fraction_bits)
+        m.submodules.dot = DomainRenamer("turn")(dot)
+        places = [divmod(TURNS * self._number + turn, params.matrix_cols) for turn in range(TURNS)]
+        for name, tile, config, operand, rows in (
+            ("a", operation.a, operation.a_config, dot.a, [row for row, _ in places]),
+            ("b", operation.b, operation.b_config, dot.b, [column for _, column in places]),
+        ):
+            decoder = OperandDecoder()
+            m.submodules[name] = DomainRenamer("turn")(decoder)
+            wiring.connect(m, decoder.o, operand)
+            m.d.comb += [
+                decoder.row.eq(Array(tile.word_select(row, 64) for row in rows)[self.turn]),
+                decoder.cfp8.eq(operation.cfp8),
+                decoder.half.eq(operation.half),
+                decoder.config.eq(config),
+                decoder.zero.eq(operation.op == MatrixOp.ZERO),
+                decoder.en.eq(1),
+            ]
+        store: memory.Memory = memory.Memory(shape=32, depth=self._depth * TURNS, init=[])
+        m.submodules.memory = store
+        step, read = (store.read_port(domain="comb") for _ in range(2))
+        write = store.write_port(domain="turn")
+        result = delayed(m, dot.result, 2 * TURNS - self._CLOCKS, "result")
+        m.d.comb += [
+            step.addr.eq(Cat(self.acc, self.turn)),
+            read.addr.eq(Cat(self.read_acc, self.turn)),
+            self.read_value.eq(read.data),
+            write.addr.eq(Cat(self.write_acc, self.turn)),
+            write.en.eq(self.write_result | self.write_loaded),
+            write.data.eq(Mux(self.write_loaded, self.loaded, result)),
+        ]
+        m.d.turn += [dot.acc.eq(step.data), dot.first.eq(self.first)]
         return m

@@ -9,6 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
 
+from ..turns import Turns
 from .control_block import ControlBlock
 from .core import READERS, WRITERS, Core
 from .interfaces import RetireSignature, packet_layout
@@ -25,7 +26,8 @@ class Node(wiring.Component):
     Everything goes in and out as packets: programs are written to SRAM, threads are started by
     writes to their control registers, results are read back; and programs send packets themselves.
     Latencies of packets are those of `NetworkInterface`, of instructions those of
-    `docs/pipeline.md`.
+    `docs/pipeline.md`. On an FPGA, where it must not be `gated`, each of its cycles has `TURNS`
+    clocks (`Turns`).
 
     Golden twin: `d1_golden.node.GoldenNode`.
 
@@ -74,6 +76,48 @@ class Node(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
+        return self._parts() if platform is None else self._in_turns()
+
+    def _in_turns(self) -> Module:
+        """Build all there is in cycles of several clocks; each of these may have a transfer."""
+        m = Module()
+        parts = _Parts(self._params, gated=False)
+        turns = Turns()
+        m.domains += turns.clock_domain
+        m.submodules.turns = turns
+        m.submodules.parts = turns.drive(parts)
+        for outer, inner in ((self.i_request, parts.i_request), (self.i_reply, parts.i_reply)):
+            m.d.comb += [
+                inner.valid.eq(outer.valid),
+                inner.payload.eq(outer.payload),
+                outer.ready.eq(inner.ready & turns.last),
+            ]
+        for name, outer, inner in (
+            ("reply", self.o_reply, parts.o_reply),
+            ("request", self.o_request, parts.o_request),
+        ):
+            taken = Signal(name=f"{name}_taken")  # in an earlier turn of this cycle
+            m.d.comb += [
+                outer.valid.eq(inner.valid & ~taken),
+                outer.payload.eq(inner.payload),
+                inner.ready.eq(outer.ready | taken),
+            ]
+            m.d.sync += taken.eq(inner.valid & inner.ready & ~turns.last)
+        m.d.comb += [
+            parts.node_id.eq(self.node_id),
+            self.idle.eq(parts.idle),
+        ]
+        traces = zip(
+            (*self.retire.slots, *self.retire.late),
+            (*parts.retire.slots, *parts.retire.late),
+            strict=True,
+        )
+        for outer, inner in traces:
+            m.d.comb += [outer.eq(inner), outer.valid.eq(inner.valid & turns.last)]
+        return m
+
+    def _parts(self) -> Module:
+        """Build all there is."""
         m = Module()
         sram: Any = Sram(self._params, gated=self._gated)
         m.submodules.sram = sram
@@ -116,3 +160,10 @@ class Node(wiring.Component):
         ]
         m.d.sync += self.idle.eq(~control.active & ~network.busy & ~sram.busy)
         return m
+
+
+class _Parts(Node):
+    """A node with one clock a cycle, whoever drives it."""
+
+    def elaborate(self, platform: object) -> Module:
+        return self._parts()

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module
-from amaranth.lib import data, wiring
+from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
 
 from ..multi_write_memory import multi_write_memory
+from ..turns import TURNS, TurnCounter
 from .interfaces import THREAD_BITS, ScalarResult
 
 __all__ = ["RegisterFile", "ScalarRegister"]
@@ -28,7 +29,8 @@ class RegisterFile(wiring.Component):
     All are zero at power-up and keep their values from one start of a thread to the next. Reads
     are combinational and show the writes of this cycle too. Two writes of a cycle are never to the
     same register. x0 stays zero because nobody writes it: the decoder raises `writes_rd` for
-    no instruction whose rd is x0.
+    no instruction whose rd is x0. On an FPGA every `TURNS` ports are one of a memory (`Turns`), and
+    values are there in the last turn.
 
     Parameters
     ----------
@@ -63,29 +65,64 @@ class RegisterFile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
+        depth = self._threads << _NUMBER_BITS
+        if platform is None:
+            store: Any = memory.Memory(shape=64, depth=depth, init=[])
+            m.submodules.registers = store
+            for result in self.writes:
+                self._write(m, store, result)
+            for register, value in zip(self.registers, self.values, strict=True):
+                self._read(m, store, register, value)
+            return m
+
+        m.submodules.turns = turns = TurnCounter()
         store = multi_write_memory(
             m,
             "registers",
             shape=64,
-            depth=self._threads << _NUMBER_BITS,
-            writes=len(self.writes),
+            depth=depth,
+            writes=-(-len(self.writes) // TURNS),
             platform=platform,
+            domain="turn",
         )
-        for result in self.writes:
-            write = store.write_port()
-            m.d.comb += [
-                write.en.eq(result.valid),
-                write.addr.eq(Cat(result.rd, result.thread)),
-                write.data.eq(result.value),
-            ]
-        for register, value in zip(self.registers, self.values, strict=True):
-            read = store.read_port(domain="comb")
-            m.d.comb += [
-                read.addr.eq(Cat(register.number, register.thread)),
-                value.eq(read.data),
-            ]
-            for result in self.writes:
-                same = (result.rd == register.number) & (result.thread == register.thread)
-                with m.If(result.valid & same):
-                    m.d.comb += value.eq(result.value)
+        for first in range(0, len(self.writes), TURNS):
+            results = _for_turns(self.writes, first)
+            self._write(m, store, Array(results)[turns.number], domain="turn")
+        for first in range(0, len(self.values), TURNS):
+            value = Signal(64, name=f"value_{first}")
+            registers = _for_turns(self.registers, first)
+            self._read(m, store, Array(registers)[turns.number], value)
+            *earlier, last = self.values[first : first + TURNS]
+            m.d.comb += last.eq(value)
+            for turn, output in enumerate(earlier):
+                kept = Signal(64, name=f"kept_{first + turn}", reset_less=True)
+                with m.If(turns.number == turn):
+                    m.d.turn += kept.eq(value)
+                m.d.comb += output.eq(kept)
         return m
+
+    def _write(self, m: Module, store: Any, result: Any, domain: str = "sync") -> None:
+        """Write a result."""
+        write = store.write_port(domain=domain)
+        m.d.comb += [
+            write.en.eq(result.valid),
+            write.addr.eq(Cat(result.rd, result.thread)),
+            write.data.eq(result.value),
+        ]
+
+    def _read(self, m: Module, store: Any, register: Any, value: Signal) -> None:
+        """Read a register, or take the result of this cycle."""
+        read = store.read_port(domain="comb")
+        m.d.comb += [
+            read.addr.eq(Cat(register.number, register.thread)),
+            value.eq(read.data),
+        ]
+        for result in self.writes:
+            same = (result.rd == register.number) & (result.thread == register.thread)
+            with m.If(result.valid & same):
+                m.d.comb += value.eq(result.value)
+
+
+def _for_turns(ports: Any, first: int) -> list[Any]:
+    """Return the ports of a memory's port in each turn; the last serves what is left of turns."""
+    return [ports[min(first + turn, len(ports) - 1)] for turn in range(TURNS)]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, DomainRenamer, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.numerics.fp32 import ONE, SIGN
 from d1_golden.params import NodeParams
 
 from ..clock_gate import ClockGate
-from ..numerics.elementary import ElementaryFunction, ElementaryOperands, first_operands
+from ..numerics.elementary import (
+    ElementaryFunction,
+    ElementaryOperands,
+    ElementaryPass,
+    SerialElementaryOperands,
+    first_operands,
+)
 from ..numerics.fp32_fma import INTEGER_FRAME, Fp32Fma, from_int32
 from ..numerics.lane_alu import AluKind, LaneAlu, LaneAluOp, LaneOperation
+from ..turns import TURNS, TurnCounter, collected, delayed, word_of_turn
 
 __all__ = ["SimdOp", "SimdUnit", "simd_operation_layout"]
 
@@ -217,6 +224,81 @@ class _AluLanes(wiring.Component):
         return m
 
 
+class _SerialLanes(wiring.Component):
+    """`TURNS` lanes, one in each turn, with one multiply-add and one ALU.
+
+    Operands are taken in the turns of a cycle; `result` is there in those of the cycle after next.
+    """
+
+    #: Clocks from the operands of a lane to what comes out of its units: operands are registered.
+    _CLOCKS = 3
+
+    op: Any
+    again: Signal
+    a: Signal  # operand or, when `again`, the result so far
+    b: Signal
+    c: Signal
+    partner: Signal
+    enter: Signal  # a first pass of an elementary function
+    following: Any
+    step_valid: Signal  # `result` is that of a step that others follow, which is
+    step: Any
+    result: Signal
+
+    def __init__(self) -> None:
+        super().__init__(
+            {"op": In(SimdOp), "again": In(1), "enter": In(1), "step_valid": In(1)}
+            | dict.fromkeys(("a", "b", "c", "partner"), In(32))
+            | {"following": In(ElementaryPass), "step": In(ElementaryPass), "result": Out(32)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.elementary = elementary = SerialElementaryOperands()
+        m.d.comb += [
+            elementary.enter.eq(self.enter),
+            elementary.enter_slot.eq(self.following.slot),
+            elementary.x.eq(self.a),
+            elementary.step_valid.eq(self.step_valid),
+            elementary.step.eq(self.step),
+            elementary.results.eq(self.result),
+            elementary.following.eq(self.following),
+            elementary.latest.eq(self.a),
+        ]
+        fma_operands = [Signal(32, name=f"fma_{name}") for name in "abc"]
+        alu_operands = [Signal(32, name=f"alu_{name}") for name in "ab"]
+        _select_operands(
+            m,
+            self.op,
+            self.again,
+            operands=(self.a, self.b, self.c),
+            source=self.a,
+            partner=self.partner,
+            elementary=(elementary.a, elementary.b, elementary.c),
+            alu=alu_operands,
+            fma=fma_operands,
+        )
+        fma, alu = Fp32Fma(), LaneAlu()
+        m.submodules.fma, m.submodules.alu = DomainRenamer("turn")(fma), DomainRenamer("turn")(alu)
+        m.d.turn += [
+            fma.raw.eq(_is_any(self.op, _RAW)),
+            *(getattr(fma, n).eq(v) for n, v in zip("abc", fma_operands, strict=True)),
+            *(getattr(alu, n).eq(v) for n, v in zip("ab", alu_operands, strict=True)),
+            alu.operation.eq(_alu_operation(m, self.op)),
+        ]
+        m.d.comb += alu.product.eq(fma.product)
+        is_alu, is_integer = (
+            delayed(m, flag, self._CLOCKS, name)
+            for flag, name in (
+                (_is_any(self.op, _ALU), "is_alu"),
+                (self.op == SimdOp.VCVT_I32_F32, "is_integer"),
+            )
+        )
+        value = Mux(is_alu, alu.value, Mux(is_integer, fma.integer, fma.result))
+        m.d.comb += self.result.eq(delayed(m, value, 2 * TURNS - self._CLOCKS, "value"))
+        return m
+
+
 def _loaded(m: Module, enter: Value, value: Any, name: str) -> Any:
     """Return a register without reset that takes a value if `enter`."""
     register: Any = Signal(value.shape(), name=name, reset_less=True)
@@ -247,7 +329,8 @@ class SimdUnit(wiring.Component):
 
     The unit may be in a clock domain that stands still while neither `i.valid` nor `busy` is high.
     The multiply-adds, the ALUs and what the elementary functions need have clocks of their own that
-    stand still in passes that do not need them.
+    stand still in passes that do not need them. On an FPGA there is one of each for every `TURNS`
+    lanes, which it serves in turns (`Turns`).
 
     Golden twin: `d1_golden.node.vocabulary_simd`; of the lanes `d1_golden.numerics.fp32`, `lanes`
     and `elementary`.
@@ -322,6 +405,24 @@ class SimdUnit(wiring.Component):
             self.o_mask.payload.eq(Cat(word[0] for word in _words(result))),
         ]
 
+        first = _words(self.i.payload.a)
+        sources = [Mux(again, *pair) for pair in zip(_words(result), first, strict=True)]
+        add_lanes = self._parallel if platform is None else self._in_turns
+        add_lanes(m, enters, entering, again, sources, under_way, passes, result)
+        return m
+
+    def _parallel(
+        self,
+        m: Module,
+        enters: Signal,
+        entering: Any,
+        again: Signal,
+        sources: list[Value],
+        under_way: Signal,
+        passes: list[Any],
+        result: Signal,
+    ) -> None:
+        """Add a multiply-add and an ALU for each lane."""
         fma, alu = _FmaLanes(self._lanes), _AluLanes(self._lanes)
         for name, lanes, ops in (("fma", fma, _FMA), ("alu", alu, _ALU)):
             m.d.comb += lanes.enter.eq(enters & _is_any(entering.op, ops))
@@ -330,10 +431,23 @@ class SimdUnit(wiring.Component):
         elementary = self._elementary(m, self.i.valid & ~again, under_way[2], passes[2], fma.result)
         m.d.comb += [alu.product.eq(fma.product), fma.raw.eq(_is_any(entering.op, _RAW))]
         m.d.comb += alu.operation.eq(_alu_operation(m, entering.op))
-        first = _words(self.i.payload.a)
-        sources = [Mux(again, *pair) for pair in zip(_words(result), first, strict=True)]
         for lane in range(self._lanes):
-            self._select(m, lane, sources, entering, again, fma, alu, elementary)
+            # A reduction starts with the neighbour and ends with the most distant lane.
+            partner = Array(
+                sources[lane ^ self._lanes >> 1 + remaining]
+                for remaining in range((self._lanes - 1).bit_length())
+            )[entering.remaining]
+            _select_operands(
+                m,
+                entering.op,
+                again,
+                operands=[self.i.payload[name].word_select(lane, 32) for name in "abc"],
+                source=sources[lane],
+                partner=partner,
+                elementary=[getattr(elementary, name).word_select(lane, 32) for name in "abc"],
+                alu=[port.word_select(lane, 32) for port in (alu.a, alu.b)],
+                fma=[getattr(fma, name).word_select(lane, 32) for name in "abc"],
+            )
         with m.If(under_way[2]):
             with m.If(_is_any(passes[2].op, _ALU)):
                 m.d.sync += result.eq(alu.value)
@@ -341,7 +455,74 @@ class SimdUnit(wiring.Component):
                 m.d.sync += result.eq(fma.integer)
             with m.Else():
                 m.d.sync += result.eq(fma.result)
-        return m
+
+    def _in_turns(
+        self,
+        m: Module,
+        enters: Signal,
+        entering: Any,
+        again: Signal,
+        sources: list[Value],
+        under_way: Signal,
+        passes: list[Any],
+        result: Signal,
+    ) -> None:
+        """Add a multiply-add and an ALU for every `TURNS` lanes, which serve them in turns.
+
+        What enters is kept for a cycle, in which its lanes go into the pipeline, one in each turn.
+        They come out so much later that the last is there when `result` takes them.
+        """
+        m.submodules.turns = turns = TurnCounter()
+        operands = self.i.payload
+        entered: Any = passes[0]
+        was_again = _loaded(m, enters, again, "was_again")
+        a = _loaded(m, enters, Cat(sources), "a_1")
+        b, c = (_loaded(m, enters, operands[name], f"{name}_1") for name in "bc")
+        elementary: Any = Signal(ElementaryPass, name="elementary_done")
+        phase = self._follow(m, elementary, passes[2])
+        m.d.comb += [
+            elementary.remaining.eq(passes[2].remaining),
+            elementary.slot.eq(phase - 3),
+        ]
+        lanes_in_turn = []
+        for number in range(self._lanes // TURNS):
+            m.submodules[f"lanes_{number}"] = lanes = _SerialLanes()
+            m.d.comb += [
+                lanes.op.eq(entered.op),
+                lanes.again.eq(was_again),
+                lanes.enter.eq(under_way[0] & ~was_again & _is_any(entered.op, _ELEMENTARY)),
+                lanes.following.remaining.eq(entered.remaining),
+                lanes.following.slot.eq(phase - 1),
+                lanes.step_valid.eq(
+                    under_way[2] & _is_any(passes[2].op, _ELEMENTARY) & (elementary.remaining != 0)
+                ),
+                lanes.step.eq(elementary),
+            ]
+            for op, function in _ELEMENTARY.items():
+                with m.If(entered.op == op):
+                    m.d.comb += lanes.following.function.eq(function)
+            for name, vector in (("a", a), ("b", b), ("c", c)):
+                words = vector.word_select(number, 32 * TURNS)
+                m.d.comb += getattr(lanes, name).eq(word_of_turn(words, turns.number, 32))
+            lane = turns.number + number * TURNS
+            with m.Switch(entered.remaining):
+                for remaining in range((self._lanes - 1).bit_length()):
+                    with m.Case(remaining):
+                        partner = Array(_words(a))[lane ^ self._lanes >> 1 + remaining]
+                        m.d.comb += lanes.partner.eq(partner)
+            lanes_in_turn.append(collected(m, lanes.result, f"result_{number}"))
+        with m.If(under_way[2]):
+            m.d.sync += result.eq(Cat(lanes_in_turn))
+
+    def _follow(self, m: Module, step: Any, done: Any) -> Signal:
+        """Say which elementary function's step is done; return the slot of what enters."""
+        # The slot of a pass is the number of the cycle in which it entered.
+        phase = Signal(range(self.LATENCY))
+        m.d.sync += phase.eq(phase + 1)
+        for op, function in _ELEMENTARY.items():
+            with m.If(done.op == op):
+                m.d.comb += step.function.eq(function)
+        return phase
 
     def _add(self, m: Module, name: str, part: Any, en: Value) -> None:
         """Add a part in a clock domain of its name."""
@@ -369,12 +550,7 @@ class SimdUnit(wiring.Component):
     ) -> ElementaryOperands:
         """Add what the elementary functions need besides multiply-adds."""
         unit = ElementaryOperands(self._lanes)
-        # The slot of a pass is the number of the cycle in which it entered.
-        phase = Signal(range(self.LATENCY))
-        m.d.sync += phase.eq(phase + 1)
-        for op, function in _ELEMENTARY.items():
-            with m.If(done.op == op):
-                m.d.comb += unit.step.function.eq(function)
+        phase = self._follow(m, unit.step, done)
         m.d.comb += [
             unit.enter.eq(new & _is_any(self.i.payload.op, _ELEMENTARY)),
             unit.enter_slot.eq(phase),
@@ -387,53 +563,48 @@ class SimdUnit(wiring.Component):
         self._add(m, "elementary", unit, unit.enter | unit.step_valid)
         return unit
 
-    def _select(
-        self,
-        m: Module,
-        lane: int,
-        sources: list[Value],
-        entering: Any,
-        again: Value,
-        fma: _FmaLanes,
-        alu: _AluLanes,
-        elementary: ElementaryOperands,
-    ) -> None:
-        """Select the operands of a lane."""
-        operands = self.i.payload
-        a, b, c = (operands[name].word_select(lane, 32) for name in "abc")
-        # A reduction starts with the neighbour and ends with the most distant lane.
-        partner = Array(
-            sources[lane ^ self._lanes >> 1 + remaining]
-            for remaining in range((self._lanes - 1).bit_length())
-        )[entering.remaining]
-        reduces = _is_any(entering.op, _REDUCTIONS)
-        m.d.comb += [
-            alu.a.word_select(lane, 32).eq(sources[lane]),
-            alu.b.word_select(lane, 32).eq(Mux(reduces, partner, b)),
-        ]
-        one, minus_zero = Const(ONE, 32), Const(SIGN, 32)
-        terms = {
-            SimdOp.VFADD_F32: (a, one, b),
-            SimdOp.VFSUB_F32: (a, one, b ^ SIGN),
-            SimdOp.VFMUL_F32: (a, b, minus_zero),
-            SimdOp.VFMADD_F32: (a, b, c),
-            SimdOp.VFNMADD_F32: (a ^ SIGN, b, c),
-            SimdOp.VFREDSUM_F32: (sources[lane], one, partner),
-            SimdOp.VCVT_I32_F32: (Const(INTEGER_FRAME, 32), one, a),
-            SimdOp.VCVT_F32_I32: from_int32(a),
-            SimdOp.VMUL_I32: (a, b, minus_zero),
-            **{op: first_operands(function, a) for op, function in _ELEMENTARY.items()},
-        }
-        inputs = [getattr(fma, name).word_select(lane, 32) for name in "abc"]
-        with m.Switch(entering.op):
-            for op, values in terms.items():
-                with m.Case(op):
-                    m.d.comb += [i.eq(value) for i, value in zip(inputs, values, strict=True)]
-        with m.If(again & _is_any(entering.op, _ELEMENTARY)):
-            m.d.comb += [
-                i.eq(getattr(elementary, name).word_select(lane, 32))
-                for i, name in zip(inputs, "abc", strict=True)
-            ]
+
+def _select_operands(
+    m: Module,
+    op: Any,
+    again: Value,
+    *,
+    operands: Sequence[Value],
+    source: Value,
+    partner: Value,
+    elementary: Sequence[Value],
+    alu: Sequence[Value],
+    fma: Sequence[Value],
+) -> None:
+    """Select what ALU and multiply-add of a lane get.
+
+    `source` is what a reduction combines with `partner`: the operand, or the result so far.
+    """
+    a, b, c = operands
+    reduces = _is_any(op, _REDUCTIONS)
+    m.d.comb += [
+        alu[0].eq(source),
+        alu[1].eq(Mux(reduces, partner, b)),
+    ]
+    one, minus_zero = Const(ONE, 32), Const(SIGN, 32)
+    terms = {
+        SimdOp.VFADD_F32: (a, one, b),
+        SimdOp.VFSUB_F32: (a, one, b ^ SIGN),
+        SimdOp.VFMUL_F32: (a, b, minus_zero),
+        SimdOp.VFMADD_F32: (a, b, c),
+        SimdOp.VFNMADD_F32: (a ^ SIGN, b, c),
+        SimdOp.VFREDSUM_F32: (source, one, partner),
+        SimdOp.VCVT_I32_F32: (Const(INTEGER_FRAME, 32), one, a),
+        SimdOp.VCVT_F32_I32: from_int32(a),
+        SimdOp.VMUL_I32: (a, b, minus_zero),
+        **{op: first_operands(function, a) for op, function in _ELEMENTARY.items()},
+    }
+    with m.Switch(op):
+        for member, values in terms.items():
+            with m.Case(member):
+                m.d.comb += [i.eq(value) for i, value in zip(fma, values, strict=True)]
+    with m.If(again & _is_any(op, _ELEMENTARY)):
+        m.d.comb += [i.eq(value) for i, value in zip(fma, elementary, strict=True)]
 
 
 def _words(vector: Value) -> list[Value]:

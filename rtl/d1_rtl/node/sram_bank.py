@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.ecc import CHECK_BITS, DATA_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
 from ..clock_gate import ClockGate
+from ..turns import TURNS, TurnCounter, word_of_turn
 from .bank_schedule import BankSchedule
 from .ecc import LINE_WORDS, EccDecoder, EccEncoder
 from .ecc_report import EccReporter, ecc_report_layout
 from .interfaces import line_address_bits
-from .sram_write_port import bank_write_layout, masked_bytes
+from .sram_write_port import TURN_WORDS, bank_write_layout, masked_bytes
 
 __all__ = ["SramBank"]
+
+_WORD_BYTES = DATA_BITS // 8
 
 
 class SramBank(wiring.Component):
@@ -33,7 +36,8 @@ class SramBank(wiring.Component):
     syndrome is added to the new check byte. A write with `raw` goes the same way, and its `data`
     and `check` flip bits of the row as it is stored.
 
-    The clock runs in cycles with a request, and in the second cycle of such a write.
+    The clock runs in cycles with a request, and in the second cycle of such a write. On an FPGA
+    words are corrected and written in turns (`Turns`).
 
     Golden twins: `d1_golden.node.GoldenNode.memory`, which knows no banks, and
     `d1_golden.node.ecc_state`.
@@ -180,7 +184,10 @@ class _Bank(wiring.Component):
                 with m.Case(1 << index) if writer is not writers[-1] else m.Default():
                     m.d.comb += write.eq(writer.payload)
         m.d.comb += self.reads.eq(schedule.reads.any() | (schedule.reads_row & ~write.raw))
-        self._store(m, row, write, schedule)
+        if platform is None:
+            self._store(m, row, write, schedule)
+        else:
+            self._store_in_turns(m, row, write, schedule)
         return m
 
     def _store(self, m: Module, row: Signal, write: Any, schedule: BankSchedule) -> None:
@@ -216,17 +223,136 @@ class _Bank(wiring.Component):
             self.found.eq(reporter.found),
             self.report.eq(reporter.report),
         ]
+        self._add_memory(
+            m,
+            row,
+            enable=self.busy,
+            writes=schedule.writes.any() & ~schedule.reads_row,
+            words=write.words,
+            value=(data, check),
+            stored=(decoder.data, decoder.check),
+        )
+
+    def _add_memory(
+        self,
+        m: Module,
+        row: Signal,
+        *,
+        enable: Value,
+        writes: Value,
+        words: Value,
+        value: tuple[Value, Value],
+        stored: tuple[Value, Value],
+    ) -> None:
+        """Add the memory: data and check bytes that are written, and those that are read."""
         m.submodules.memory = Instance(
             "d1_sram",
             p_LINES=self._params.bank_lines,
             p_ADDRESS_BITS=len(row),
             i_clk=ClockSignal(),
-            i_enable=self.busy,
-            i_write=schedule.writes.any() & ~schedule.reads_row,
+            i_enable=enable,
+            i_write=writes,
             i_line=row,
-            i_words=write.words,
-            i_data=data,
-            i_check=check,
-            o_q=decoder.data,
-            o_q_check=decoder.check,
+            i_words=words,
+            i_data=value[0],
+            i_check=value[1],
+            o_q=stored[0],
+            o_q_check=stored[1],
         )
+
+    def _store_in_turns(self, m: Module, row: Signal, write: Any, schedule: BankSchedule) -> None:
+        """Do with a few words in each turn what `_store` does with all at once.
+
+        A row is read in the first turn and corrected in the others: it is in registers in the next
+        cycle. Words are written in all turns.
+        """
+        m.submodules.turns = turns = TurnCounter()
+        m.submodules.reporter = reporter = EccReporter(self._params)
+        stored, stored_check = Signal(8 * LINE_BYTES), Signal(CHECK_BITS * LINE_WORDS)
+        reads = schedule.reads.any() | schedule.reads_row
+        fixed, found = self._decode_in_turns(
+            m, turns, reads, write.raw & schedule.reads_row, stored, stored_check
+        )
+        read_row = Signal.like(row)
+        m.d.sync += read_row.eq(row)
+
+        m.submodules.encoder = encoder = EccEncoder(words=TURN_WORDS)
+        old = word_of_turn(fixed, turns.number, DATA_BITS * TURN_WORDS)
+        kept = masked_bytes(m, old, ~write.mask[: _WORD_BYTES * TURN_WORDS], "keep_bits")
+        keeps = schedule.merges.replicate(DATA_BITS * TURN_WORDS)
+        m.d.comb += encoder.data.eq(Cat(kept) & keeps)
+        data = write.data[: len(encoder.data)] ^ encoder.data
+        wrong, syndrome = (
+            word_of_turn(found[name], turns.number, width * TURN_WORDS)
+            for name, width in (("uncorrectable", 1), ("syndrome", CHECK_BITS))
+        )
+        added = Cat(
+            Mux(
+                schedule.merges & (wrong[n] | write.raw),
+                syndrome.word_select(n, CHECK_BITS),
+                Const(0, CHECK_BITS),
+            )
+            for n in range(TURN_WORDS)
+        )
+        check = write.check[: len(encoder.check)] ^ encoder.check ^ added
+        words = Cat(
+            Mux(turns.number == turn, write.words[:TURN_WORDS], Const(0, TURN_WORDS))
+            for turn in range(TURNS)
+        )
+        writes = schedule.writes.any() & ~schedule.reads_row
+        m.d.comb += [
+            self.data.eq(fixed),
+            self.uncorrectable.eq(found["uncorrectable"]),
+            *(getattr(reporter, name).eq(value) for name, value in found.items()),
+            reporter.row.eq(read_row),
+            self.found.eq(reporter.found),
+            self.report.eq(reporter.report),
+        ]
+        self._add_memory(
+            m,
+            row,
+            enable=writes | (reads & (turns.number == 0)),
+            writes=writes,
+            words=words,
+            value=(data.replicate(TURNS), check.replicate(TURNS)),
+            stored=(stored, stored_check),
+        )
+
+    def _decode_in_turns(
+        self,
+        m: Module,
+        turns: TurnCounter,
+        reads: Value,
+        raw: Value,
+        stored: Value,
+        stored_check: Value,
+    ) -> tuple[Signal, dict[str, Signal]]:
+        """Correct a row in the turns after it is read; return it, and what is wrong."""
+        words = -(-LINE_WORDS // (TURNS - 1))
+        m.submodules.decoder = decoder = EccDecoder(words=words)
+        m.d.comb += decoder.raw.eq(raw)
+        outputs = {
+            "fixed": DATA_BITS,
+            "corrected": 1,
+            "uncorrectable": 1,
+            "syndrome": CHECK_BITS,
+        }
+        kept = {
+            name: Signal(width * LINE_WORDS, name=name, reset_less=True)
+            for name, width in outputs.items()
+        }
+        for turn in range(1, TURNS):
+            first = words * (turn - 1)
+            last = min(first + words, LINE_WORDS)
+            with m.If(turns.number == turn):
+                m.d.comb += [
+                    decoder.data.eq(stored[DATA_BITS * first : DATA_BITS * last]),
+                    decoder.check.eq(stored_check[CHECK_BITS * first : CHECK_BITS * last]),
+                ]
+                with m.If(reads):
+                    m.d.turn += [
+                        kept[name][width * first : width * last].eq(getattr(decoder, name))
+                        for name, width in outputs.items()
+                    ]
+        fixed = kept.pop("fixed")
+        return fixed, kept

@@ -12,16 +12,22 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.ecc import CHECK_BITS, DATA_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
+from ..turns import TURNS, TurnCounter, word_of_turn
 from .ecc import LINE_WORDS, EccEncoder
 from .interfaces import line_address_bits, sram_write_layout
 
-__all__ = ["SramWritePort", "bank_write_layout", "masked_bytes"]
+__all__ = ["TURN_WORDS", "SramWritePort", "bank_write_layout", "masked_bytes"]
 
 _WORD_BYTES = DATA_BITS // 8
+#: Words that are written in each turn of a cycle, on an FPGA.
+TURN_WORDS = LINE_WORDS // TURNS
 
 
 def bank_write_layout(params: NodeParams) -> data.StructLayout:
     """Return the layout of a write as a bank takes it.
+
+    On an FPGA `data`, `check`, `mask` and `words` have, at their lower ends, what belongs to the
+    words of the turn: of turn n the words from n x `TURN_WORDS` on.
 
     Members
     -------
@@ -102,9 +108,12 @@ class SramWritePort(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.encoder = encoder = EccEncoder(words=1 if self._one_word else LINE_WORDS)
         write, made = self.i.payload, self.o.payload
         masks = [write.mask.word_select(n, _WORD_BYTES) for n in range(LINE_WORDS)]
+        if platform is not None:
+            self._in_turns(m, masks)
+            return m
+        m.submodules.encoder = encoder = EccEncoder(words=1 if self._one_word else LINE_WORDS)
         bytes_written = reduce(or_, masks) if self._one_word else write.mask
         masked = Signal.like(encoder.data)
         repeat = LINE_WORDS if self._one_word else 1
@@ -130,3 +139,28 @@ class SramWritePort(wiring.Component):
             self.i.ready.eq(self.o.ready),
         ]
         return m
+
+    def _in_turns(self, m: Module, masks: list[Value]) -> None:
+        """Make the check bytes of the words of each turn."""
+        m.submodules.turns = turns = TurnCounter()
+        m.submodules.encoder = encoder = EccEncoder(words=1 if self._one_word else TURN_WORDS)
+        write, made = self.i.payload, self.o.payload
+        repeat = TURN_WORDS if self._one_word else 1
+        line = (
+            write.data
+            if self._one_word
+            else word_of_turn(write.data, turns.number, DATA_BITS * TURN_WORDS)
+        )
+        mask = word_of_turn(write.mask, turns.number, _WORD_BYTES * TURN_WORDS)
+        bytes_written = reduce(or_, masks) if self._one_word else mask
+        m.d.comb += [
+            encoder.data.eq(Cat(masked_bytes(m, line, bytes_written, "bits"))),
+            made.data.eq(encoder.data.replicate(repeat)),
+            made.check.eq(encoder.check.replicate(repeat)),
+            made.mask.eq(mask),
+            made.words.eq(Cat(mask.word_select(n, _WORD_BYTES).any() for n in range(TURN_WORDS))),
+            made.partial.eq(Cat(word.any() & ~word.all() for word in masks).any()),
+            made.line.eq(write.line),
+            self.o.valid.eq(self.i.valid),
+            self.i.ready.eq(self.o.ready),
+        ]

@@ -21,9 +21,16 @@ from d1_golden.numerics.elementary import (
 from d1_golden.numerics.formats import FP32
 from d1_golden.numerics.fp32 import ONE, SIGN
 
+from ..turns import TURNS, TurnCounter
 from .logic import is_fp32_nan, named
 
-__all__ = ["ElementaryFunction", "ElementaryOperands", "ElementaryPass", "first_operands"]
+__all__ = [
+    "ElementaryFunction",
+    "ElementaryOperands",
+    "ElementaryPass",
+    "SerialElementaryOperands",
+    "first_operands",
+]
 
 _FRACTION = FP32.mantissa_bits
 _BIAS = FP32.bias
@@ -133,7 +140,7 @@ class ElementaryOperands(wiring.Component):
     b: Signal
     c: Signal
 
-    def __init__(self, lanes: int):
+    def __init__(self, lanes: int, others: Mapping[str, Any] | None = None):
         self._lanes = lanes
         vector = 32 * lanes
         super().__init__(
@@ -147,6 +154,7 @@ class ElementaryOperands(wiring.Component):
                 "a": Out(vector),
                 "b": Out(vector),
                 "c": Out(vector),
+                **(others or {}),
             }
         )
 
@@ -156,21 +164,7 @@ class ElementaryOperands(wiring.Component):
         following: Any = Signal(ElementaryPass, reset_less=True)
         with m.If(self.step_valid):
             m.d.sync += [following.eq(self.step), following.remaining.eq(self.step.remaining - 1)]
-        keeps_argument, keeps_temporary = Signal(), Signal()
-        for function in ElementaryFunction:
-            steps = function.sequence.steps
-            for number, step in enumerate(steps):
-                here = (self.step.function == function) & (
-                    self.step.remaining == len(steps) - 1 - number
-                )
-                if step.to is Operand.ARGUMENT:
-                    assert number == 0, "the argument must be the result of the first step"
-                    with m.If(here):
-                        m.d.comb += keeps_argument.eq(self.step_valid)
-                elif _kept(function.sequence, step.to, number):
-                    assert step.to is Operand.T0, f"{step} must be a step to t0"
-                    with m.If(here):
-                        m.d.comb += keeps_temporary.eq(self.step_valid)
+        keeps_argument, keeps_temporary = self._keeps(m)
         tables = self._tables(m)
         for number in range(self._lanes):
             m.submodules[f"lane_{number}"] = lane = _Lane()
@@ -188,13 +182,37 @@ class ElementaryOperands(wiring.Component):
                 self.b.word_select(number, 32).eq(lane.b),
                 self.c.word_select(number, 32).eq(lane.c),
             ]
-            for operand, table in tables.items():
-                port = table.read_port(domain="comb")
-                m.d.comb += [
-                    port.addr.eq(lane.row[: len(port.addr)]),
-                    lane.coefficients[operand.name].eq(port.data),
-                ]
+            self._look_up(m, tables, lane)
         return m
+
+    def _keeps(self, m: Module) -> tuple[Signal, Signal]:
+        """Return whether the result of the step is the argument, or a temporary to be kept."""
+        keeps_argument, keeps_temporary = Signal(), Signal()
+        for function in ElementaryFunction:
+            steps = function.sequence.steps
+            for number, step in enumerate(steps):
+                here = (self.step.function == function) & (
+                    self.step.remaining == len(steps) - 1 - number
+                )
+                if step.to is Operand.ARGUMENT:
+                    assert number == 0, "the argument must be the result of the first step"
+                    with m.If(here):
+                        m.d.comb += keeps_argument.eq(self.step_valid)
+                elif _kept(function.sequence, step.to, number):
+                    assert step.to is Operand.T0, f"{step} must be a step to t0"
+                    with m.If(here):
+                        m.d.comb += keeps_temporary.eq(self.step_valid)
+        return keeps_argument, keeps_temporary
+
+    @staticmethod
+    def _look_up(m: Module, tables: dict[Operand, memory.Memory], lane: "_Lane") -> None:
+        """Give a lane its coefficients."""
+        for operand, table in tables.items():
+            port = table.read_port(domain="comb")
+            m.d.comb += [
+                port.addr.eq(lane.row[: len(port.addr)]),
+                lane.coefficients[operand.name].eq(port.data),
+            ]
 
     @staticmethod
     def _tables(m: Module) -> dict[Operand, memory.Memory]:
@@ -243,9 +261,7 @@ class _Lane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Read what is kept, wire, and select."""
         m = Module()
-        latest = Signal(32, reset_less=True)
-        with m.If(self.step_valid):
-            m.d.sync += latest.eq(self.result)
+        latest = self._latest(m)
         x = self._kept(m, "x", self.enter, self.enter_slot, self.x)
         argument = self._kept(m, "argument", self.keeps_argument, self.result_slot, self.result)
         temporary = self._kept(m, "t0", self.keeps_temporary, self.result_slot, self.result)
@@ -268,6 +284,13 @@ class _Lane(wiring.Component):
                     m.d.comb += [self.row.eq(row), significand.eq(wired)]
                     self._select(m, member.sequence, remaining, common, latest, temporary)
         return m
+
+    def _latest(self, m: Module) -> Signal:
+        """Return the result of the step before."""
+        latest = Signal(32, reset_less=True)
+        with m.If(self.step_valid):
+            m.d.sync += latest.eq(self.result)
+        return latest
 
     def _kept(self, m: Module, name: str, write: Value, slot: Value, value: Value) -> Value:
         """Return what was written into the slot of the step that follows."""
@@ -331,6 +354,83 @@ class _Lane(wiring.Component):
                     kind.eq(_kind(nan=nan, zero=x >= EXP2_ZERO, infinite=_exp2_infinite(x))),
                 ]
         return field, kind, sign
+
+
+class SerialElementaryOperands(ElementaryOperands):
+    """Like `ElementaryOperands`, with a lane that serves one after the other in turns.
+
+    Everything that a step is given or gives is that of one of `TURNS` lanes, whose number is that
+    of the turn. The operands are there in the same turn as what they are made of.
+
+    Golden twin: that of `ElementaryOperands`.
+
+    Members
+    -------
+    enter : In(1)
+    enter_slot : In(2)
+    x : In(32)
+    step_valid : In(1)
+    step : In(ElementaryPass)
+    results : In(32)
+        As of `ElementaryOperands`.
+    following : In(ElementaryPass)
+        The step whose operands are wanted.
+    latest : In(32)
+        The result of the step before it.
+    a, b, c : Out(32)
+    """
+
+    following: Any
+    latest: Signal
+
+    def __init__(self) -> None:
+        super().__init__(1, {"following": In(ElementaryPass), "latest": In(32)})
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the tables and the lane."""
+        m = Module()
+        keeps_argument, keeps_temporary = self._keeps(m)
+        m.submodules.lane = lane = _SerialLane()
+        m.d.comb += [
+            lane.enter.eq(self.enter),
+            lane.enter_slot.eq(self.enter_slot),
+            lane.x.eq(self.x),
+            lane.keeps_argument.eq(keeps_argument),
+            lane.keeps_temporary.eq(keeps_temporary),
+            lane.result_slot.eq(self.step.slot),
+            lane.result.eq(self.results),
+            lane.latest.eq(self.latest),
+            lane.following.eq(self.following),
+            self.a.eq(lane.a),
+            self.b.eq(lane.b),
+            self.c.eq(lane.c),
+        ]
+        self._look_up(m, self._tables(m), lane)
+        return m
+
+
+class _SerialLane(_Lane):
+    """A lane that is another one in each turn."""
+
+    latest: In(32)
+
+    def _latest(self, m: Module) -> Signal:
+        """Return the result of the step before."""
+        m.submodules.turns = self._turns = TurnCounter()
+        return self.latest
+
+    def _kept(self, m: Module, name: str, write: Value, slot: Value, value: Value) -> Value:
+        """Return what was written into the slot of the step that follows, in the same turn."""
+        store: memory.Memory = memory.Memory(shape=32, depth=4 * TURNS, init=[])
+        m.submodules[name] = store
+        writer, reader = store.write_port(domain="turn"), store.read_port(domain="comb")
+        m.d.comb += [
+            writer.en.eq(write),
+            writer.addr.eq(Cat(slot, self._turns.number)),
+            writer.data.eq(value),
+            reader.addr.eq(Cat(self.following.slot, self._turns.number)),
+        ]
+        return reader.data
 
 
 class _ScaleKind(enum.Enum, shape=2):

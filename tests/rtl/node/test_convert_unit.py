@@ -1,6 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """The convert unit: every conversion, every lane, with pauses and a clock that stops."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 from d1_golden.numerics import BF16, CFP8_BIASES, Cfp8Config, Cfp8Format, Rounding
@@ -11,23 +13,24 @@ from d1_golden.numerics.convert import (
     fp32_to_cfp8_array,
 )
 from d1_golden.numerics.stimulus import conversion_operands
-from d1_golden.params import PRESETS, preset
+from d1_golden.params import PRESETS
 from d1_rtl.node.convert_unit import ConvertOp, ConvertUnit, convert_operation_layout
-from d1_rtl.sim.native import NativeModel
 
-from testbench.gated import GatedUnit, play_operations
+from testbench.gated import play_operations
+from testbench.on_fpga import SMALLEST, gated_model
 
 SEED = 9
 #: Random streams of so many operations: on d1, more than a million lanes of each kind.
 OPERATIONS = 66_000
-STREAMS = {"d1": 4, "fpga": 1, "tiny": 1}
+STREAMS = {"d1": 4, "fpga": 1, "tiny": 1, "smallest": 1}
 
 
-@pytest.fixture(scope="module", params=PRESETS)
+@pytest.fixture(scope="module", params=[*PRESETS.values(), SMALLEST], ids=lambda p: p.name)
 def unit(request):
-    params = preset(request.param)
-    with NativeModel(GatedUnit(ConvertUnit(params)), name=f"convert_unit_{params.name}") as model:
-        model.reset()
+    params = request.param
+    on_fpga = params is SMALLEST
+    name = f"convert_unit_{params.name}"
+    with closing(gated_model(ConvertUnit(params), name=name, on_fpga=on_fpga)) as model:
         yield params, model
 
 

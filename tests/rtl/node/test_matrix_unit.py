@@ -14,14 +14,13 @@ from d1_rtl.node.matrix_unit import (
     accumulator_part_layout,
     matrix_operation_layout,
 )
-from d1_rtl.sim.native import NativeModel
 
-from testbench.gated import GatedUnit
 from testbench.layouts import pack_rows
+from testbench.on_fpga import SMALLEST, gated_model
 
 SEED = 8
 #: Operations of a random stream; three quarters are steps of R x C blocks.
-OPERATIONS = {"d1": 22_000, "fpga": 8_000, "tiny": 8_000}
+OPERATIONS = {"d1": 22_000, "fpga": 8_000, "tiny": 8_000, "smallest": 8_000}
 STEP, ZERO, WRITE = (op.value for op in MatrixOp)
 #: In these tests: a part is asked for over `i_read`.
 READ = len(MatrixOp)
@@ -30,16 +29,15 @@ READ = len(MatrixOp)
 class Bench:
     """A compiled unit and its golden accumulators, which go along."""
 
-    def __init__(self, params, *, gated=True):
+    def __init__(self, params):
         self.params = params
         self.layout = matrix_operation_layout(params)
         self.place = accumulator_part_layout(params)
-        self.model = NativeModel(
-            GatedUnit(MatrixUnit(params), gated=gated), name=f"matrix_unit_{params.name}"
+        self.model = gated_model(
+            MatrixUnit(params), name=f"matrix_unit_{params.name}", on_fpga=params is SMALLEST
         )
         shape = (params.threads, params.accumulators, params.matrix_rows * params.matrix_cols)
         self.accumulators = np.zeros(shape, np.uint32)
-        self.model.reset()
         self._scratch = np.empty(8 * params.matrix_cols, np.int32)
 
     def golden(self, ops):
@@ -177,9 +175,9 @@ def operations(params, rng, count, **given):
     return {name: np.asarray(values).astype(np.uint8) for name, values in ops.items()}
 
 
-@pytest.fixture(scope="module", params=PRESETS)
+@pytest.fixture(scope="module", params=[*PRESETS.values(), SMALLEST], ids=lambda p: p.name)
 def bench(request):
-    return Bench(preset(request.param))
+    return Bench(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -235,14 +233,6 @@ def test_the_same_accumulator_of_every_thread_takes_a_step_in_turn(bench):
     threads = np.arange(bench.params.threads)
     ops = operations(bench.params, rng, len(threads), op=STEP, first=0, acc=3, thread=threads)
     assert bench.run(ops) == threads.tolist()
-
-
-def test_a_bare_clock_makes_no_difference():
-    print(f"seed {SEED}")
-    rng = np.random.default_rng(SEED)
-    bench = Bench(preset("tiny"), gated=False)
-    ops = operations(bench.params, rng, 2000)
-    bench.run(ops, np.where(rng.random(2000) < 0.2, rng.integers(1, 9, 2000), 0))
 
 
 def test_zero_leaves_positive_zeros_even_of_nans(tiny):

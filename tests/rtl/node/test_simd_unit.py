@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The SIMD unit: every operation, every lane, mixed, with pauses and a clock that stops."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,15 @@ from d1_golden.numerics import elementary
 from d1_golden.numerics.vector_stimulus import FmaKind, fma_operands, fp32_corners
 from d1_golden.params import PRESETS, preset
 from d1_rtl.node.simd_unit import SimdOp, SimdUnit, simd_operation_layout
-from d1_rtl.sim.native import NativeModel
 from numba import njit
 
-from testbench.gated import GatedUnit
 from testbench.layouts import pack_rows
+from testbench.on_fpga import SMALLEST, gated_model
 
 SEED = 16
 #: Lanes of each operation in the random streams: of sums, products and fused ones a million.
-LANES = {"d1": 100_000, "fpga": 20_000, "tiny": 10_000}
-MANY_LANES = {"d1": 1_000_000, "fpga": 20_000, "tiny": 10_000}
+LANES = {"d1": 100_000, "fpga": 20_000, "tiny": 10_000, "smallest": 10_000}
+MANY_LANES = LANES | {"d1": 1_000_000}
 #: Operations in a stream.
 STREAM = 50_000
 
@@ -40,13 +40,12 @@ ELEMENTARY = {
 OF_ONE = (*REDUCTIONS, *ELEMENTARY, SimdOp.VCVT_I32_F32, SimdOp.VCVT_F32_I32)
 
 
-@pytest.fixture(scope="module", params=PRESETS)
+@pytest.fixture(scope="module", params=[*PRESETS.values(), SMALLEST], ids=lambda p: p.name)
 def unit(request):
-    params = preset(request.param)
-    gated = params.name != "fpga"  # an FPGA enables registers instead
-    design = GatedUnit(SimdUnit(params, gated=gated), gated=gated)
-    with NativeModel(design, name=f"simd_unit_{params.name}") as model:
-        model.reset()
+    params = request.param
+    on_fpga = params is SMALLEST
+    unit = SimdUnit(params, gated=not on_fpga)
+    with closing(gated_model(unit, name=f"simd_unit_{params.name}", on_fpga=on_fpga)) as model:
         yield params, model
 
 
@@ -247,7 +246,7 @@ def test_latencies_are_four_cycles_a_pass(unit):
     params, _ = unit
     assert SimdUnit.LATENCY == 4
     passes = {op: len(ELEMENTARY[op].steps) for op in ELEMENTARY}
-    passes |= dict.fromkeys(REDUCTIONS, {"d1": 4, "fpga": 3, "tiny": 2}[params.name])
+    passes |= dict.fromkeys(REDUCTIONS, {16: 4, 8: 3, 4: 2}[params.fp32_lanes])
     assert SimdUnit.latency_by_op(params) == {op: 4 * count for op, count in passes.items()}
     assert {op.name: count for op, count in passes.items() if op in ELEMENTARY} == {
         "VFRCP_F32": 5,

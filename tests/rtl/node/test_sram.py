@@ -17,7 +17,9 @@ from d1_rtl.node.sram import (
     stalled_layout,
 )
 from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.on_fpga import OnFpga
 
+from testbench.on_fpga import SMALLEST, CycleModel
 from testbench.sram_streams import play_sram_streams
 
 READERS = [f"r_{name}" for name in READ_CLIENTS]
@@ -31,15 +33,18 @@ ALL_BYTES = (1 << LINE_BYTES) - 1
 LONGEST_WAIT = PATIENCE + (len(READERS) - 1) + 2 * (len(WRITERS) + 1)
 
 
-@pytest.fixture(scope="module", params=["tiny", "d1"])
+@pytest.fixture(scope="module", params=["tiny", "d1", "smallest"])
 def params(request):
-    return PRESETS[request.param]
+    return SMALLEST if request.param == "smallest" else PRESETS[request.param]
 
 
 @pytest.fixture(scope="module")
 def model(params):
-    with NativeModel(Sram(params), name=f"sram_{params.name}") as model:
-        yield model
+    on_fpga = params is SMALLEST
+    sram = Sram(params, gated=not on_fpga)
+    design = OnFpga(sram) if on_fpga else sram
+    with NativeModel(design, name=f"sram_{params.name}") as model:
+        yield CycleModel(model) if on_fpga else model
 
 
 @pytest.fixture
@@ -317,6 +322,7 @@ def test_random_traffic_of_all_clients_agrees_with_a_flat_memory(sram, params, s
     assert min(served.values()) > 20
 
 
+@pytest.mark.parametrize("params", ["tiny", "d1"], indirect=True)
 def test_all_ports_of_the_node_at_once_read_200_and_write_136_bytes_a_cycle(model, params):
     Driver(model, params)  # reset, nobody asks
     streams = play_sram_streams(model, params, seed=6)

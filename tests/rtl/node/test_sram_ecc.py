@@ -13,8 +13,10 @@ from d1_golden.params import LINE_BYTES, PRESETS
 from d1_rtl.node.interfaces import sram_write_layout
 from d1_rtl.node.sram import READ_CLIENTS, WRITE_CLIENTS, Sram
 from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.on_fpga import OnFpga
 
 from testbench.layouts import pack_rows
+from testbench.on_fpga import CycleModel
 
 PARAMS = PRESETS["tiny"]
 LINES = PARAMS.sram_bytes // LINE_BYTES
@@ -28,10 +30,14 @@ M64 = (1 << 64) - 1
 SETTLED = 40
 
 
-@pytest.fixture(scope="module")
-def model():
-    with NativeModel(Sram(PARAMS), name="sram_tiny") as model:
-        yield model
+@pytest.fixture(scope="module", params=["simulator", "FPGA"])
+def model(request):
+    if request.param == "simulator":
+        with NativeModel(Sram(PARAMS), name="sram_tiny") as model:
+            yield model
+    else:
+        with NativeModel(OnFpga(Sram(PARAMS, gated=False)), name="sram_on_fpga") as model:
+            yield CycleModel(model)
 
 
 @pytest.fixture

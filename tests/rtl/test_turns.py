@@ -1,0 +1,44 @@
+# amaranth: UnusedElaboratable=no
+"""Cycles of several clocks, and a unit that serves several words in their turns."""
+
+import numpy as np
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.on_fpga import OnFpga
+from d1_rtl.turns import TURNS, TurnCounter, collected, delayed, word_of_turn
+
+from testbench.on_fpga import CycleModel
+
+SEED = 8
+
+
+class Increment(wiring.Component):
+    """Adds one to each byte of a word with one adder, and counts its cycles."""
+
+    i: In(8 * TURNS)
+    o: Out(8 * TURNS)
+    cycle: Out(16)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.turns = turns = TurnCounter()
+        held = Signal.like(self.i)
+        m.d.sync += [held.eq(self.i), self.cycle.eq(self.cycle + 1)]
+        byte = (word_of_turn(held, turns.number, 8) + 1)[:8]
+        m.d.comb += self.o.eq(collected(m, delayed(m, byte, TURNS, "byte"), "o"))
+        return m
+
+
+def test_one_adder_serves_all_bytes_of_a_word_in_every_cycle():
+    print(f"seed {SEED}")
+    words = np.random.default_rng(SEED).integers(0, 256, (200, TURNS)).astype(np.uint8)
+    with NativeModel(OnFpga(Increment()), name="increment") as native:
+        model = CycleModel(native)
+        model.reset()
+        played = model.play({"i": words.view(np.uint32)}, ["o", "cycle"])
+        assert native.cycles == 2 + TURNS * len(words)
+    assert np.array_equal(played["cycle"][:, 0], np.arange(len(words)))
+    # A cycle into the register, one into the adder and out of it.
+    assert np.array_equal(played["o"].astype(np.uint32).view(np.uint8)[2:], words[:-2] + 1)
