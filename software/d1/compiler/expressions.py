@@ -175,6 +175,21 @@ class Expr:
             results[node] = new
         return results[self]
 
+    def map_down(self, change: Callable[[Expr], Expr | None]) -> Expr:
+        """Return the same as `map`, but leave alone what is below a part that is replaced."""
+        results: dict[Expr, Expr] = {}
+
+        def changed(node: Expr) -> Expr:
+            if node not in results:
+                new = change(node)
+                if new is None:
+                    args = tuple(changed(arg) for arg in node.args)
+                    new = node if args == node.args else Expr._make(node.kind, args, node.attribute)
+                results[node] = new
+            return results[node]
+
+        return changed(self)
+
     def map_refs(self, change: Callable[[Ref], Ref]) -> Expr:
         """Return the expression with other places loaded from."""
         return self.map(lambda e: Expr.load(change(e.attribute)) if e.kind is Kind.LOAD else None)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from d1.compiler.expressions import Expr, Kind, ordered
+from d1.compiler.expressions import Expr, Kind, Ref, ordered
 
 __all__ = ["moves_with"]
 
@@ -90,6 +90,8 @@ def moves_with(place: Expr, domain: Sequence[int], j: int, nodes: int, block: in
                 values[node] = indices[node.attribute]
             elif node.kind is Kind.CONSTANT:
                 values[node] = np.full(points, node.attribute)
+            elif node.kind is Kind.LOAD and node.attribute.tensor.contents is not None:
+                values[node] = _constant(node.attribute, indices)
             elif node.kind is Kind.OPERATION:
                 operands = [values[arg] for arg in node.args]
                 values[node] = _INSTRUCTIONS[node.attribute](*operands) & 0xFFFFFFFF
@@ -99,3 +101,11 @@ def moves_with(place: Expr, domain: Sequence[int], j: int, nodes: int, block: in
 
     first = places(0)
     return all(np.array_equal(places(r) - first, np.full(points, r * block)) for r in range(nodes))
+
+
+def _constant(ref: Ref, indices: Sequence[_Words]) -> _Words:
+    """Return what is loaded of a tensor that is known."""
+    assert ref.tensor.contents is not None
+    places = sum((s * index for s, index in zip(ref.strides, indices, strict=True)), ref.offset)
+    words: _Words = ref.tensor.contents[places].astype(np.int64)
+    return words

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from d1.compiler.builder import Builder, Value
+from d1.compiler.builder import Builder
 from d1.compiler.expressions import Expr, Kind, Ref, ordered
 from d1.compiler.ir import (
     AllReduce,
@@ -128,8 +128,8 @@ class _Operands:
         Sizes.
     values
         What is computed.
-    loads
-        What else is loaded: the operands of a product.
+    factors
+        What else is computed: the operands of a product.
     targets
         Where values are stored.
 
@@ -137,17 +137,19 @@ class _Operands:
 
     domain: tuple[int, ...]
     values: tuple[Expr, ...]
-    loads: tuple[Ref, ...]
+    factors: tuple[Expr, ...]
     targets: tuple[Ref, ...]
 
     def refs(self) -> list[Ref]:
         """Return all that is loaded."""
-        found = [n.attribute for n in ordered(self.values) if n.kind is Kind.LOAD]
-        return [*self.loads, *found]
+        return [n.attribute for n in self._nodes() if n.kind is Kind.LOAD]
 
     def gathers(self) -> list[Expr]:
         """Return all that is gathered."""
-        return [node for node in ordered(self.values) if node.kind is Kind.GATHER]
+        return [node for node in self._nodes() if node.kind is Kind.GATHER]
+
+    def _nodes(self) -> list[Expr]:
+        return ordered([*self.factors, *self.values])
 
 
 class _Partitioner:
@@ -205,16 +207,12 @@ class _Partitioner:
 
     def _product_operands(self, kernel: Product) -> _Operands:
         """Return a product over batch, rows, columns, terms."""
-        left, right = self.packs[kernel.left].value, self.packs[kernel.right].value
-        if not left.kind is right.kind is Kind.LOAD:
-            raise PartitionError(f"an operand that is computed where it is packed: {kernel}")
-        *batch, row, term = left.attribute.strides
-        a = replace(left.attribute, strides=(*batch, row, 0, term))
-        *batch, column, term = right.attribute.strides
-        b = replace(right.attribute, strides=(*batch, 0, column, term))
+        batch, rank = range(len(kernel.domain) - 2), len(kernel.domain) + 1
+        left = _over(self.packs[kernel.left].value, [*batch, rank - 3, rank - 1], rank)
+        right = _over(self.packs[kernel.right].value, [*batch, rank - 2, rank - 1], rank)
         values = tuple(store.value for store in kernel.stores)
         targets = tuple(replace(s.target, strides=(*s.target.strides, 0)) for s in kernel.stores)
-        return _Operands((*kernel.domain, kernel.k), values, (a, b), targets)
+        return _Operands((*kernel.domain, kernel.k), values, (left, right), targets)
 
     def _dimension(self, kernel: Kernel, operands: _Operands) -> int | None:
         """Return the dimension along which a kernel is divided; None if no operand is."""
@@ -256,6 +254,7 @@ class _Partitioner:
         """Return whether a node can get its part of operands that are whole so far."""
         return all(
             not ref.strides[j]
+            or ref.tensor.contents is not None
             or self._is_split(ref.tensor)
             or (
                 (split := walked(ref, operands.domain, j, self.nodes)) is not None
@@ -321,7 +320,7 @@ class _Partitioner:
         """Return what combines the parts that a kernel makes of parts; None if it may not."""
         if not any(isinstance(self.placements.get(r.tensor), Partial) for r in operands.refs()):
             return None
-        if operands.loads:
+        if operands.factors:
             return None
         states = {
             self._state(value, operands.domain, 0, None, partial=True) for value in operands.values
@@ -380,6 +379,10 @@ class _Partitioner:
 
         def mapped(ref: Ref) -> Ref:
             placement = self.placements.get(ref.tensor, REPLICATED)
+            if ref.tensor.contents is not None:
+                if j is not None and ref.strides[j]:
+                    raise PartitionError(f"each node needs another part of {ref.tensor}")
+                return ref
             if j is not None and ref.strides[j]:
                 split = walked(ref, operands.domain, j, self.nodes)
                 assert split is not None
@@ -398,7 +401,10 @@ class _Partitioner:
             size // self.nodes if n == j else size for n, size in enumerate(operands.domain)
         )
         if isinstance(kernel, Product):
-            self._emit_product(kernel, domain, [mapped(ref) for ref in operands.loads], results)
+            left, right = (
+                self._mapped(factor, operands.domain, j, mapped) for factor in operands.factors
+            )
+            self._emit_product(kernel, domain, left, right, results)
             return
         assert isinstance(kernel, Loops)
         stores = []
@@ -413,18 +419,18 @@ class _Partitioner:
         self,
         kernel: Product,
         domain: tuple[int, ...],
-        loads: Sequence[Ref],
+        left: Expr,
+        right: Expr,
         results: Mapping[Tensor, Placement],
     ) -> None:
-        *batch, rows, columns, k = domain
-        (*outer, row, _, term) = loads[0].strides
-        a = Value(replace(loads[0], strides=(*outer, row, term)), (*batch, rows, k))
-        (*outer, _, column, term) = loads[1].strides
-        b = Value(replace(loads[1], strides=(*outer, term, column)), (*batch, k, columns))
+        *shape, k = domain
+        batch, rank = range(len(shape) - 2), len(shape) + 1
+        left = _back(left, [*batch, rank - 3, rank - 1])
+        right = _back(right, [*batch, rank - 2, rank - 1])
         (store,) = kernel.stores
         assert store.value is Expr.accumulator() and store.target == store.target.tensor.ref()
         tensor = store.target.tensor
-        self.local[tensor, results[tensor]] = self.builder.matmul(a, b).ref.tensor
+        self.local[tensor, results[tensor]] = self.builder.product(shape, k, left, right).ref.tensor
 
     def _mapped(
         self,
@@ -436,7 +442,10 @@ class _Partitioner:
         """Return an expression over a node's points."""
 
         def own(node: Expr) -> Expr | None:
-            return Expr.load(mapped(node.attribute)) if node.kind is Kind.LOAD else None
+            # Within its own part a node counts from 0, as constants do.
+            if node.kind is Kind.LOAD and node.attribute.tensor.contents is None:
+                return Expr.load(mapped(node.attribute))
+            return None
 
         def change(node: Expr) -> Expr | None:
             if node.kind is Kind.LOAD:
@@ -449,10 +458,10 @@ class _Partitioner:
                 if self._is_split(tensor):
                     place = node.args[0].map(own)
                     return Expr.gather(self._local(tensor, self.placements[tensor]), place)
-                return Expr.gather(self._local(tensor, REPLICATED), node.args[0].map(change))
+                return Expr.gather(self._local(tensor, REPLICATED), node.args[0].map_down(change))
             return None
 
-        return value.map(change)
+        return value.map_down(change)
 
     def _index(self, j: int, domain: Sequence[int]) -> Expr:
         """Return an index along the divided dimension, counted from the start of the whole."""
@@ -499,6 +508,35 @@ class _Partitioner:
             self._emit(kernel, operands, self._dimension_of(operands, tensor, placement))
         else:
             raise PartitionError(f"{tensor} is divided, and needed otherwise")
+
+
+def _over(value: Expr, dims: Sequence[int], rank: int) -> Expr:
+    """Return an expression over a larger domain, of which its own dimensions are some."""
+
+    def change(node: Expr) -> Expr | None:
+        if node.kind is Kind.INDEX:
+            return Expr.index(dims[node.attribute])
+        if node.kind is Kind.LOAD:
+            strides = dict(zip(dims, node.attribute.strides, strict=True))
+            wider = tuple(strides.get(n, 0) for n in range(rank))
+            return Expr.load(replace(node.attribute, strides=wider))
+        return None
+
+    return value.map(change)
+
+
+def _back(value: Expr, dims: Sequence[int]) -> Expr:
+    """Return an expression of `_over` over its own domain."""
+
+    def change(node: Expr) -> Expr | None:
+        if node.kind is Kind.INDEX:
+            return Expr.index(dims.index(node.attribute))
+        if node.kind is Kind.LOAD:
+            own = tuple(node.attribute.strides[n] for n in dims)
+            return Expr.load(replace(node.attribute, strides=own))
+        return None
+
+    return value.map(change)
 
 
 def _reduced(instruction: str, of: _State | Partial, is_divided: bool) -> _State | Partial | None:

@@ -106,6 +106,23 @@ def test_attention_and_tables_are_divided_by_sequences() -> None:
     assert sum(source.rows for kernel in sums for source in kernel.sources) <= 2
 
 
+@pytest.mark.parametrize("what", ["images", "dropout"])
+def test_images_are_divided_and_random_numbers_are_those_of_one_node(what: str) -> None:
+    torch.manual_seed(5)
+    if what == "images":
+        layers = (nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+        model, x = nn.Sequential(*layers, nn.Linear(27, 3)), torch.randn(4, 1, 6, 6)
+    else:
+        model, x = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5)), torch.randn(4, 6)
+    y = torch.tensor([0, 2, 1, 1])
+    results = []
+    for nodes in ((1, 1), (2, 1)):
+        torch.manual_seed(7)
+        results.append(step(model, cross_entropy, (x, y), nodes))
+    assert distance(results[1], results[0]) < ORDER
+    assert d1.torch.statistics().mesh_cycles > 0
+
+
 def test_rows_that_nothing_is_summed_over_have_the_bits_of_one_node() -> None:
     model, x = classifier(), torch.randn(8, 6)
     with torch.no_grad():
