@@ -45,6 +45,8 @@ _BY_HOST = frozenset(
 )
 #: Operators whose indices may be on the CPU while data are not, as in PyTorch.
 _INDEXING = frozenset({_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default})
+#: Operators that do not declare what they write, and their likes that do.
+_DECLARING = {_aten.native_batch_norm.default: _aten._native_batch_norm_legit.default}
 #: Types of tensors with elements; others stand for them while PyTorch traces.
 _PLAIN = (Tensor, torch.nn.Parameter)
 
@@ -192,6 +194,8 @@ def _run(
     inner_kwargs: dict[str, Any],
 ) -> Any:
     """Run an operator on a node; return its results, and write what it writes."""
+    if func in _DECLARING and None not in args:
+        func = _DECLARING[func]
     results = run_operator(func, inner_args, inner_kwargs)
     written = written_arguments(func, args, kwargs)
     count = len(results) - len(written)

@@ -205,6 +205,23 @@ def test_devices_do_not_mix() -> None:
     assert torch.equal(a.to("d1")[torch.tensor([1])].cpu(), a[1:])
 
 
+def test_a_small_convolutional_network_runs_forward_and_backward() -> None:
+    torch.manual_seed(5)
+    here = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2))
+    there = copy.deepcopy(here).to("d1")
+    (image,) = random((2, 2, 6, 6))
+    results = here(image), there(image.to("d1"))
+    for result in results:
+        result.square().sum().backward()
+    assert (results[1].cpu() - results[0]).abs().max() < BF16
+    for mine, theirs in zip(there.parameters(), here.parameters(), strict=True):
+        assert mine.grad is not None and theirs.grad is not None
+        assert torch.allclose(mine.grad.cpu(), theirs.grad, atol=10 * BF16, rtol=BF16)
+    assert torch.allclose(there[1].running_mean.cpu(), here[1].running_mean, atol=BF16)
+    assert torch.allclose(there[1].running_var.cpu(), here[1].running_var, atol=BF16)
+    assert there[1].num_batches_tracked.item() == 1
+
+
 def test_empty_tensors_need_no_node() -> None:
     a = torch.zeros(0, 3, device="d1")
     assert (a + 1).shape == (0, 3) and (a @ torch.ones(3, 2, device="d1")).shape == (0, 2)
