@@ -1,8 +1,9 @@
 """A GPT of three layers, three heads and 48 numbers a token learns to sort sequences of digits.
 
-    python software/examples/gpt_sort.py [steps] [device]
+    python software/examples/gpt_sort.py [steps] [golden | rtl | pytorch]
 
-Plain PyTorch, and one line that brings the model to the node. The task, the sizes and the model are
+Plain PyTorch, and one line that brings a step of training to the node: loss, gradients, their norm
+and AdamW. Weights are FP32; products round them to BF16. The task, the sizes and the model are
 those of the demonstration "gpt-nano" of minGPT (Ref: A. Karpathy, github.com/karpathy/minGPT).
 """
 
@@ -109,22 +110,36 @@ def accuracy(model: Gpt, tests: Tensor) -> float:
     return (known == tests).all(1).float().mean().item()
 
 
-def main(steps: int = 1000, device: str = "golden") -> None:
-    """Train and say how well it sorts."""
-    torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(1)
-    sorter = Sorter()
-    run = torch.compile(sorter, backend="d1", options={"device": device}, dynamic=False)
-    optimizer = torch.optim.AdamW(sorter.parameters(), lr=5e-4, betas=(0.9, 0.95))
-    for step in range(steps):
-        loss = run(sequences(BATCH, generator))
-        optimizer.zero_grad()
+class Trainer:
+    """A new model and its optimizer; always the same."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.sorter = Sorter()
+        self.optimizer = torch.optim.AdamW(self.sorter.parameters(), lr=5e-4, weight_decay=0.1)
+
+    def step(self, batch: Tensor) -> Tensor:
+        """Make the model a little better at a batch; return the loss that it had."""
+        self.optimizer.zero_grad()
+        loss = self.sorter(batch)
         loss.backward()
-        nn.utils.clip_grad_norm_(sorter.parameters(), 1.0)
-        optimizer.step()
-        if step % 10 == 0 or step == steps - 1:
-            print(f"step {step:4}: loss {loss.item():.4f}", flush=True)
-    right = accuracy(sorter.gpt, sequences(200, generator))
+        nn.utils.clip_grad_norm_(self.sorter.parameters(), 1.0)
+        self.optimizer.step()
+        return loss
+
+
+def main(steps: int = 1000, device: str = "golden") -> None:
+    """Train and say how well it sorts; on the device "pytorch" without the node."""
+    trainer = Trainer()
+    step = trainer.step
+    if device != "pytorch":
+        step = torch.compile(step, backend="d1", options={"device": device}, dynamic=False)
+    generator = torch.Generator().manual_seed(1)
+    for number in range(steps):
+        loss = step(sequences(BATCH, generator))
+        if number % 10 == 0 or number == steps - 1:
+            print(f"step {number:4}: loss {loss.item():.4f}", flush=True)
+    right = accuracy(trainer.sorter.gpt, sequences(200, generator))
     print(f"{right:.1%} of 200 new sequences sorted")
 
 

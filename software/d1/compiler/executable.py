@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 
@@ -34,6 +34,7 @@ from d1.compiler.loops_lowering import Options, lower_loops
 from d1.compiler.memory_plan import MemoryPlan, plan_memory
 from d1.compiler.objects import machine_code
 from d1.compiler.pack_lowering import lower_pack
+from d1.compiler.pieces import Piece, Window, pieces
 from d1.compiler.product_lowering import lower_product, product_table
 from d1.compiler.tile_code import Code, RegisterPressureError
 from d1.device import Device
@@ -56,6 +57,8 @@ _WORD = 8
 _ENTRY, _BEGAN = 3, 2
 #: What each thread has for what LLVM does not keep in registers.
 _STACK_BYTES = 512
+#: What a kernel takes besides its tensors and stacks, at most: arguments, constants, passes.
+_KERNEL_BYTES = 8192
 #: Tried in turn until a kernel fits in the registers.
 _OPTIONS = (
     Options(unroll=4, whole_row=4, hoist=True),
@@ -282,6 +285,8 @@ class Executable:
         In which of them the program writes when each kernel began, and when the last ended.
     plan
         Where the tensors are, behind the image.
+    windows
+        Inputs and outputs that are parts of tensors, by themselves.
 
     """
 
@@ -292,6 +297,7 @@ class Executable:
     addresses: NDArray[np.bool_]
     began: tuple[int, ...]
     plan: MemoryPlan
+    windows: Mapping[Tensor, Window] = field(default_factory=dict)
 
     @property
     def data_bytes(self) -> int:
@@ -414,20 +420,47 @@ class Program:
     ) -> list[NDArray[np.uint32]]:
         known = dict(zip(self.graph.inputs, inputs, strict=True))
         for part in self.parts:
-            results = run(part, [known[tensor] for tensor in part.graph.inputs])
-            known |= dict(zip(part.graph.outputs, results, strict=True))
+            results = run(part, [_taken(known, part, tensor) for tensor in part.graph.inputs])
+            for tensor, words in zip(part.graph.outputs, results, strict=True):
+                _put(known, part, tensor, words)
         return [known[tensor] for tensor in self.graph.outputs]
+
+
+def _taken(
+    known: dict[Tensor, NDArray[np.uint32]], part: Executable, tensor: Tensor
+) -> NDArray[np.uint32]:
+    """Return the words of an input of a part."""
+    window = part.windows.get(tensor)
+    return known[tensor] if window is None else window.taken(known[window.whole])
+
+
+def _put(
+    known: dict[Tensor, NDArray[np.uint32]],
+    part: Executable,
+    tensor: Tensor,
+    words: NDArray[np.uint32],
+) -> None:
+    """Keep the words of an output of a part."""
+    window = part.windows.get(tensor)
+    if window is None:
+        known[tensor] = words
+        return
+    if window.whole not in known:
+        known[window.whole] = np.zeros(window.whole.words, np.uint32)
+    window.put(words, known[window.whole])
 
 
 def build(graph: Graph) -> Program:
     """Return a graph as a program.
 
-    Where it does not fit in the SRAM of a node, it is cut between kernels.
+    Where it does not fit in the SRAM of a node, it is cut between kernels; a kernel that does not
+    fit alone is cut into pieces.
 
     Raises
     ------
     SramOverflowError
-        A single kernel does not fit; the message names its largest tensor.
+        A single kernel does not fit and has no pieces that do; the message names its largest
+        tensor.
 
     """
     kernels = [
@@ -449,14 +482,45 @@ def build(graph: Graph) -> Program:
             )
             if _excess(tried):
                 too_many = stop
-                if stop == start + 1:
-                    raise SramOverflowError(_excess(tried))
             else:
                 fits, part = stop, tried
-        assert part is not None
-        parts.append(part)
+        if part is None:
+            parts += _in_pieces(tried)
+            fits = start + 1
+        else:
+            parts.append(part)
         start = fits
     return Program(graph, tuple(parts))
+
+
+def _in_pieces(whole: Executable) -> list[Executable]:
+    """Return a program of one kernel that does not fit as several that do."""
+    params = whole.graph.params
+    limit = _data_bytes(params) - _KERNEL_BYTES - _STACK_BYTES * params.threads
+    parts = []
+    (undivided,) = whole.graph.kernels
+    # What nodes do together they do at once, and branches are within one program.
+    found = pieces(undivided, params, limit) if isinstance(undivided, Computation) else []
+    for piece in found:
+        kernel = lower(piece.kernel, params)
+        codes = machine_code({kernel.text: kernel.text})
+        part = _executable(_graph_of(piece, params), (kernel,), codes)
+        windows = {window.part: window for window in (*piece.inputs, *piece.outputs)}
+        parts.append(replace(part, windows=windows))
+    if not parts or any(map(_excess, parts)):
+        raise SramOverflowError(_excess(whole))
+    return parts
+
+
+def _graph_of(piece: Piece, params: NodeParams) -> Graph:
+    windows = [window.part for window in piece.inputs]
+    others = [
+        tensor
+        for tensor in reads(piece.kernel)
+        if tensor not in windows and tensor.contents is None
+    ]
+    outputs = [window.part for window in piece.outputs]
+    return Graph(params, [*windows, *others], outputs, [piece.kernel])
 
 
 def _part(graph: Graph, start: int, stop: int) -> Graph:
@@ -490,16 +554,21 @@ def _executable(
     return Executable(graph, kernels, bytes(program), image, addresses, began, plan)
 
 
+def _data_bytes(params: NodeParams) -> int:
+    """Return the bytes of SRAM for data."""
+    return params.sram_bytes - params.sram_bytes // 4
+
+
 def _excess(executable: Executable) -> str:
     """Return what is wrong with the size of a program; nothing if it fits."""
     params, needed = executable.graph.params, executable.data_bytes
-    code = params.sram_bytes // 4
-    if needed <= params.sram_bytes - code and len(executable.program) <= code:
+    data, code = _data_bytes(params), params.sram_bytes - _data_bytes(params)
+    if needed <= data and len(executable.program) <= code:
         return ""
     largest = max(executable.plan.places, key=lambda tensor: tensor.bytes)
     operators = ", ".join(dict.fromkeys(o for k in executable.kernels for o in k.kernel.operators))
     return (
-        f"the kernel of {operators or 'the graph'} must fit in {params.sram_bytes - code} bytes "
+        f"the kernel of {operators or 'the graph'} must fit in {data} bytes "
         f"for data and {code} for code (preset {params.name}), not take {needed} and "
         f"{len(executable.program)}; its largest tensor is {largest} with {largest.bytes} bytes"
     )

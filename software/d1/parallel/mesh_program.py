@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from d1.compiler.executable import Executable, Program, cycle_limit
 from d1.compiler.ir import AllReduce, Tensor
 from d1.device import Call
+from d1.errors import SramOverflowError
 from d1.fabric.collectives import Group
 from d1.parallel.all_reduce import blocks
 
@@ -54,8 +55,12 @@ def run_on_mesh(program: Program, group: Group, inputs: Mapping[Tensor, Words]) 
     ------
     DeviceError
         A node failed; all have been reset.
+    SramOverflowError
+        A kernel is in pieces, which is for one node alone.
 
     """
+    if any(part.windows for part in program.parts):
+        raise SramOverflowError("a kernel of a program for many nodes must fit in SRAM undivided")
     known = dict(inputs)
     cycles = 0
     for part in program.parts:

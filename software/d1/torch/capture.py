@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ from d1.parallel.partition import Partition
 from d1.parallel.shared_group import shared_group
 from d1.torch.configuration import Settings, Statistics, count, settings
 from d1.torch.lowerings import LOWERINGS, UnsupportedError
+from d1.torch.operations import operations
 from d1.torch.parallel import Parallelism, parts, whole
 from d1.torch.types import DTYPES, from_words, to_tiles, to_words
 
@@ -115,6 +116,8 @@ class CompiledGraph:
         The arguments in the graph.
     target
         Options of the model; what is not there follows the settings.
+    operations
+        Floating-point operations that it is.
 
     """
 
@@ -123,6 +126,7 @@ class CompiledGraph:
     outputs: list[_Output | None]
     placeholders: list[Node]
     target: Target
+    operations: int = field(default=0, init=False)
 
     def __call__(self, *args: Any) -> tuple[Any, ...]:
         """Return the results for some arguments."""
@@ -134,7 +138,8 @@ class CompiledGraph:
             inputs = [argument.words(seeded) for argument in self.arguments]
             words = self.program.run(device, inputs)
             results = dict(zip(self.program.graph.outputs, words, strict=True))
-            count(Statistics(graphs=1, **self._check(chosen, inputs, words)))
+            checked = self._check(chosen, inputs, words)
+            count(Statistics(graphs=1, operations=self.operations, **checked))
             for observer in observers:
                 observer.ran(self, inputs)
         return self._results(results, args)
@@ -209,7 +214,8 @@ class MeshGraph(CompiledGraph):
         if chosen.check and chosen.device != "golden":
             expected, _ = self._run("golden", chosen, inputs)
             checked = _differences(list(results.values()), list(expected.values()))
-        count(Statistics(graphs=1, mesh_cycles=cycles, **checked))
+        computed = self.operations
+        count(Statistics(graphs=1, operations=computed, mesh_cycles=cycles, **checked))
         return self._results(results, args)
 
     def _parts(
@@ -461,7 +467,15 @@ def _program(module: GraphModule, target: Target) -> Callable[..., Sequence[Any]
         for node, output in zip(results, outputs, strict=True)
         if output is not None and output.value is not None
     ]
-    return _finished(builder, sources, outputs, named, placeholders, target)
+    compiled = _finished(builder, sources, outputs, named, placeholders, target)
+    compiled.operations = sum(map(_operations, nodes))
+    return compiled
+
+
+def _operations(node: Node) -> int:
+    """Return how many floating-point operations a node is."""
+    arguments = torch.fx.node.map_arg(node.args, lambda n: n.meta.get("val"))
+    return operations(node.target, arguments, node.meta.get("val"))
 
 
 def _lower(builder: Builder, node: Node, values: dict[Node, Any]) -> Any:

@@ -83,6 +83,8 @@ class Statistics:
     ----------
     graphs
         Runs of compiled graphs.
+    operations
+        Floating-point operations of their operators, as `d1.torch.operations` counts them.
     products
         Calls of the operator `d1::matmul`.
     macs
@@ -97,6 +99,7 @@ class Statistics:
     """
 
     graphs: int = 0
+    operations: int = 0
     products: int = 0
     macs: int = 0
     checked_outputs: int = 0

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions, decomposition_table, get_decompositions
 
+from d1.torch.foreach import foreach_decompositions
 from d1.torch.lowerings import LOWERINGS
 
 __all__ = ["decompositions"]
@@ -69,5 +70,6 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     # The table of the core set is filled when it is walked through, so it cannot be joined.
     table.update(core_aten_decompositions().items())
     table.update(get_decompositions(_BY_REFERENCE))
+    table |= foreach_decompositions()
     table[_aten.native_group_norm.default] = _group_norm
     return {op: rule for op, rule in table.items() if op not in LOWERINGS}

@@ -324,7 +324,7 @@ def _power(x: Expr, y: Expr) -> Expr:
     return Expr.op("vsel", of_whole, size, Expr.op("vflt.f32", x, _ZERO))
 
 
-@lowering(aten.pow.Tensor_Tensor, aten.pow.Scalar)
+@lowering(aten.pow.Tensor_Tensor)
 def power_of(builder: Builder, x: Value | Number, exponent: Value) -> Value:
     """Lower a power whose exponent is an operand."""
     if promoted(x, exponent) is not _F32:

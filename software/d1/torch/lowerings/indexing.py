@@ -193,10 +193,12 @@ def cat(builder: Builder, parts: Sequence[Value], dim: int = 0) -> Value:
     shape[dim] = 0
     result: Expr = Expr.word(0)
     for part in parts:
-        is_one, index = _inside(dim, part.shape[dim], shape[dim], 1)
+        _, index = _inside(dim, part.shape[dim], shape[dim], 1)
         indices = [index if n == dim else Expr.index(n) for n in range(rank)]
         element = Expr.gather(part.ref.tensor, place_of(part, indices))
-        result = Expr.op("vsel", element, result, is_one)
+        before = Expr.op("vslt.i32", Expr.index(dim), Expr.word(shape[dim]))
+        # What is deeper comes first: it takes no registers for all that are still to come.
+        result = Expr.op("vsel", result, element, before)
         shape[dim] += part.shape[dim]
     return builder.compute(shape, parts[0].dtype, result)
 
