@@ -18,7 +18,7 @@ FPGA_PRESET ?= fpga
 CLOCK ?= 25
 
 .DELETE_ON_ERROR:
-.PHONY: help demo die test lint format operators bench tune link routing soak regression million coverage formal verilog bitstream docs lock clean
+.PHONY: help demo die test lint format operators bench tune link routing training soak regression million coverage formal verilog bitstream docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -71,6 +71,11 @@ link: $(INSTALLED) ## run SerDes links for hours: every rate of bit errors, ever
 
 routing: $(INSTALLED) ## route 1000 dies with random dead routers; writes docs/routing_figures.json: half an hour
 	$(BIN)/python tools/routing_figures.py
+	$(BIN)/python tools/write_docs.py
+
+training: $(INSTALLED) ## train the example's GPT, compare steps on the RTL; renews docs/training.md: half an hour
+	$(BIN)/python tools/train_gpt.py curve
+	$(BIN)/python tools/train_gpt.py rtl
 	$(BIN)/python tools/write_docs.py
 
 soak: $(INSTALLED) ## millions of packets through the mesh, golden and RTL; a die against one Verilog top for 100 000 cycles: SEED=

@@ -17,6 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from d1 import gpt_figures
 from d1.c_header import HEADER, c_header
 from d1.link_figures import MODELS, PICTURE, curves, read_figures, read_soak
 from d1_golden import isa, packet, transfer
@@ -457,6 +458,26 @@ def _link_measured() -> str:
     return table(head, rows)
 
 
+def _gpt_training() -> str:
+    """Return what `make training` measured."""
+    rows = [
+        (
+            name,
+            len(run.losses),
+            f"{run.losses[-1]:.2g}",
+            f"behind {run.learnt} steps",
+            f"{run.accuracies[len(run.losses)]:.1%}",
+        )
+        for name, run in gpt_figures.read_runs().items()
+    ]
+    head = ("on", "steps", "last loss", f"{gpt_figures.WANTED:.0%} sorted", "sorted at the end")
+    rtl = gpt_figures.read_figures()["rtl"]
+    return table(head, rows) + (
+        f"\n{rtl['steps']} steps on the RTL: of {rtl['numbers']:,} numbers of losses, gradients "
+        f"and weights {rtl['differing_bits']} bits differ from the golden node's.\n"
+    )
+
+
 def _routing_figures() -> str:
     """Return what `make routing` measured."""
     figures = json.loads((ROOT / "docs" / "routing_figures.json").read_text())
@@ -608,6 +629,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "compiled operators": _operators,
     "worked example": _worked_example,
     "routing figures": _routing_figures,
+    "gpt training": _gpt_training,
     "regression record": _regression_record,
     "packet fields": lambda: _fields(packet.FIELDS),
     "packet opcodes": _packet_opcodes,
@@ -661,6 +683,7 @@ def main() -> int:
     sections = {name: partial(str, make()) for name, make in SECTIONS.items()}
     new = {page: fill(page.read_text(), sections) for page in pages}
     new |= {HEADER: c_header(), PICTURE: str(curves(read_figures()))}
+    new[gpt_figures.PICTURE] = str(gpt_figures.curves(gpt_figures.read_runs()))
     stale = [path for path, text in new.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         print(f"{path.relative_to(ROOT)}: {'is out of date' if check else 'written'}")

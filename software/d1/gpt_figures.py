@@ -29,14 +29,11 @@ class Run(NamedTuple):
         Of each step.
     accuracies
         The part of test sequences that was sorted right, by how many steps there had been.
-    accuracy
-        The last one, computed on the device itself.
 
     """
 
     losses: list[float]
     accuracies: dict[int, float]
-    accuracy: float
 
     @property
     def learnt(self) -> int:
@@ -53,11 +50,7 @@ def read_figures() -> dict[str, Any]:
 def read_runs() -> dict[str, Run]:
     """Return the runs, by what they ran on."""
     return {
-        name: Run(
-            run["losses"],
-            {int(step): part for step, part in run["accuracies"].items()},
-            run["accuracy"],
-        )
+        name: Run(run["losses"], {int(step): part for step, part in run["accuracies"].items()})
         for name, run in read_figures()["runs"].items()
     }
 

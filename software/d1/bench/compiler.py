@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import tempfile
 import time
 from collections.abc import Callable
 from functools import cache, partial
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from d1_golden.memory_map import CounterRegister
 
-import d1
 from d1.bench.metric import PRESET, Metric
 from d1.device import shared_device
+from d1.examples import load_example
 
-__all__ = ["COMPILER_METRICS", "example_module"]
+__all__ = ["COMPILER_METRICS"]
 
 #: Sizes of the layer, and sequences of a step of the GPT.
 _ROWS, _FEATURES, _BATCH = 64, 256, 32
@@ -52,30 +49,33 @@ def _linear_macs_per_cycle() -> float:
     return _ROWS * _FEATURES**2 / counters[CounterRegister.CYCLES]
 
 
-def example_module(name: str) -> ModuleType:
-    """Return a module of the examples, which lie beside the package."""
-    path = Path(d1.__file__).parents[1] / "examples" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _gpt_step(device: str) -> Callable[[], None]:
-    """Return a function that computes a loss of the example's GPT and its gradients."""
+    """Return a function that is a step of training of the example's GPT."""
     import torch
 
-    example = example_module("gpt_sort")
-    torch.manual_seed(1)
-    model = example.Sorter()
+    example = load_example("gpt_sort")
+    trainer = example.Trainer()
     tokens = example.sequences(_BATCH, torch.Generator().manual_seed(1))
-    run = _compiled(model, device)
+    run = _compiled(trainer.step, device)
 
     def step() -> None:
-        run(tokens).backward()
+        run(tokens)
 
     return step
+
+
+def _gpt_fraction() -> float:
+    """Return which part of the floating-point operations of a step the node computes."""
+    from d1.torch import statistics
+    from d1.torch.operations import HostOperations
+
+    step = _gpt_step("golden")
+    step()
+    before = statistics().operations
+    with HostOperations() as host:
+        step()
+    on_node = statistics().operations - before
+    return on_node / (on_node + host.count)
 
 
 @cache
@@ -144,7 +144,7 @@ COMPILER_METRICS: tuple[Metric, ...] = (
     Metric(
         "gpt_step_cycles",
         "cycles",
-        f"RTL, loss and gradients of the GPT that sorts, {_BATCH} sequences",
+        f"RTL, a step of the GPT that sorts, {_BATCH} sequences: loss, gradients, AdamW",
         lambda: float(_gpt_counters()[CounterRegister.CYCLES]),
         takes_minutes=True,
     ),
@@ -153,6 +153,14 @@ COMPILER_METRICS: tuple[Metric, ...] = (
         "MAC/cycle",
         "the same, multiply-accumulates of the matrix unit, padding included",
         _gpt_macs_per_cycle,
+        takes_minutes=True,
+    ),
+    Metric(
+        "gpt_step_fraction_on_d1",
+        "1",
+        "the same on the golden node, floating-point operations on the node of all of the step",
+        _gpt_fraction,
+        lambda _: 0.99,
         takes_minutes=True,
     ),
     Metric(

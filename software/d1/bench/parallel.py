@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from d1_golden.params import preset
 
-from d1.bench.compiler import example_module
 from d1.bench.metric import PRESET, Metric
 from d1.compiler.executable import build
 from d1.compiler.ir import AllReduce, DType, Graph, Tensor
 from d1.device import shared_device
+from d1.examples import load_example
 from d1.parallel.all_reduce import inbox_tensor
 from d1.parallel.mesh_program import run_on_mesh
 from d1.parallel.shared_group import shared_group
@@ -31,7 +31,7 @@ def _gpt_cycles(nodes: tuple[int, int], batch: int) -> int:
 
     import d1.torch
 
-    example = example_module("gpt_sort")
+    example = load_example("gpt_sort")
     torch.manual_seed(1)
     model = example.Sorter()
     tokens = example.sequences(batch, torch.Generator().manual_seed(1))
