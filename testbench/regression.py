@@ -37,7 +37,9 @@ from d1_golden.params import LINE_BYTES, PRESETS, NodeParams, preset
 from d1_rtl.node.node import Node
 from d1_rtl.sim.model import trace_format
 from d1_rtl.sim.node_link import NodeLink
+from d1_rtl.sim.on_fpga import OnFpga
 from d1_rtl.sim.retire_order import TraceError
+from d1_rtl.turns import TURNS
 from numpy.typing import NDArray
 
 from .checker import (
@@ -83,17 +85,27 @@ class NativeNode:
         Whether waveforms can be written; this is a slower build of its own.
     coverage
         Whether branches are counted; this is a slower build of its own.
+    on_fpga
+        Whether its cycles have several clocks, as on an FPGA.
 
     """
 
-    def __init__(self, params: NodeParams, *, waves: bool = False, coverage: bool = False) -> None:
+    def __init__(
+        self,
+        params: NodeParams,
+        *,
+        waves: bool = False,
+        coverage: bool = False,
+        on_fpga: bool = False,
+    ) -> None:
         #: Parameters of the node.
         self.params = params
         #: Thread-cycles without issue, by cause, of all runs.
         self.stalls: Counter[StallCause] = Counter()
         #: The simulated node behind its packet door.
+        self._clocks = TURNS if on_fpga else 1
         self.link = NodeLink(
-            Node(params),
+            OnFpga(Node(params, gated=False), in_turns=False) if on_fpga else Node(params),
             name=f"node_{params.name}",
             design_key=repr(params),
             trace=waves,
@@ -121,7 +133,7 @@ class NativeNode:
             File, first and last cycle of a waveform.
 
         """
-        link, limit = self.link, CYCLES_PER_INSTRUCTION * workload.max_instructions
+        link, limit = self.link, self._clocks * CYCLES_PER_INSTRUCTION * workload.max_instructions
         link.reset()
         link.take_retired()
         start = link.cycles
@@ -242,12 +254,12 @@ def _report_failure(case: Case, node: NativeNode, mismatch: Mismatch) -> str:
     )
 
 
-def _write_wave(case: Case, mismatch: Mismatch, path: Path) -> None:
+def _write_wave(case: Case, mismatch: Mismatch, path: Path, *, on_fpga: bool) -> None:
     """Write the cycles around a failure."""
     middle = mismatch.cycle or 0
     path = path.with_suffix(f".{trace_format()}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    node = NativeNode(case.params, waves=True)
+    node = NativeNode(case.params, waves=True, on_fpga=on_fpga)
     window = (path, max(0, middle - 200), middle + 100) if mismatch.cycle else (path, 0, 10_000)
     with contextlib.suppress(
         TimeoutError, TrafficError, TraceError
@@ -317,6 +329,7 @@ def run_cases(
     traffic: bool = True,
     length: int = CASE_LENGTH,
     instructions: int | None = None,
+    on_fpga: bool = False,
 ) -> Regression:
     """Run one case for each seed.
 
@@ -332,9 +345,11 @@ def run_cases(
         Of each program, in instructions as written.
     instructions
         Stop before the seeds end as soon as this many have retired on the golden node.
+    on_fpga
+        As of `NativeNode`.
 
     """
-    node = NativeNode(params)
+    node = NativeNode(params, on_fpga=on_fpga)
     counts: Counter[str] = Counter()
     results, failures = [], []
     for number, seed in enumerate(seeds, 1):
@@ -405,6 +420,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--record", type=Path, help="JSON to enter the counts of the preset into")
     parser.add_argument("--no-traffic", action="store_true", help="no packets beside the programs")
+    parser.add_argument(
+        "--on-fpga", action="store_true", help="the node as on an FPGA: its cycles have four clocks"
+    )
     parser.add_argument("--junit", type=Path, default=Path("build/junit/regression.xml"))
     parser.add_argument(
         "--waves", type=Path, help="write a waveform of the first failure; .vcd or .fst is added"
@@ -425,13 +443,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traffic=not args.no_traffic,
         length=args.length,
         instructions=args.instructions,
+        on_fpga=args.on_fpga,
     )
     results, failures = regression.results, regression.failures
     if args.record is not None:
         _write_record(args.record, params, args.length, regression)
     _write_junit(args.junit, f"regression.{args.preset}", results)
     if failures and args.waves is not None:
-        _write_wave(*failures[0], args.waves)
+        _write_wave(*failures[0], args.waves, on_fpga=args.on_fpga)
     print("\n".join(_coverage(regression)))
     least = max(1, args.least)
     unseen = [
