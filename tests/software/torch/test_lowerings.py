@@ -98,6 +98,10 @@ CASES = {
         lambda x: F.max_pool2d(x, 3, stride=2, padding=1, dilation=2, ceil_mode=True),
         [(2, 3, 9, 8)],
     ),
+    "greatest of windows with a border that none reaches": (
+        lambda x: F.max_pool2d(x, 3, stride=5, padding=1),
+        [(1, 2, 6, 9)],
+    ),
     "greatest of windows along a line": (lambda x: F.max_pool1d(x, 3, stride=1), [(2, 3, 9)]),
     "mean of windows": (lambda x: F.avg_pool2d(x, 2), [(2, 3, 5, 6)]),
     "mean of windows without their border": (

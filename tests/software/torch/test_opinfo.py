@@ -28,7 +28,9 @@ with warnings.catch_warnings():
 from d1.torch.types import DTYPES
 
 SAMPLES = os.environ.get("D1_SAMPLES", "1")
-OPTIONS = {"device": "golden", "preset": "tiny", "precision": "fp32"}
+#: Some of all samples do not fit in the SRAM of the small preset.
+PRESET = "d1" if SAMPLES == "all" else "tiny"
+OPTIONS = {"device": "golden", "preset": PRESET, "precision": "fp32"}
 #: Of the largest number; sums in another order and functions of some units in the last place.
 TOLERANCE = 2e-5
 

@@ -78,10 +78,12 @@ def greatest(
     met = windows(bordered, outputs, geometry)
     values = _of_window(builder, "vfmax.f32", met, rank, DType.F32, builder.load(met))
     # Numbers of elements; what is no element has one that is never the least.
-    numbers = np.full(geometry.extents(outputs), _LARGE)
-    cut = np.arange(math.prod(sizes)).reshape(sizes)
-    cut = cut[tuple(slice(extent) for extent in numbers.shape)]
-    numbers[tuple(slice(p, p + n) for p, n in zip(geometry.padding, cut.shape, strict=True))] = cut
+    extents = geometry.extents(outputs)
+    before = geometry.padding
+    numbers = np.full(np.maximum(extents, np.add(sizes, before)), _LARGE)
+    inside = tuple(slice(p, p + size) for p, size in zip(before, sizes, strict=True))
+    numbers[inside] = np.arange(math.prod(sizes)).reshape(sizes)
+    numbers = numbers[tuple(slice(extent) for extent in extents)]
     number_of = windows(builder.constant(numbers), outputs, geometry)
     chosen = Expr.op(
         "vsel",
