@@ -466,11 +466,12 @@ def _gpt_training() -> str:
             len(run.losses),
             f"{run.losses[-1]:.2g}",
             f"behind {run.learnt} steps",
+            f"{max(run.accuracies.values()):.1%}",
             f"{run.accuracies[len(run.losses)]:.1%}",
         )
         for name, run in gpt_figures.read_runs().items()
     ]
-    head = ("on", "steps", "last loss", f"{gpt_figures.WANTED:.0%} sorted", "sorted at the end")
+    head = ("on", "steps", "last loss", f"{gpt_figures.WANTED:.0%} sorted", "most", "at the end")
     rtl = gpt_figures.read_figures()["rtl"]
     return table(head, rows) + (
         f"\n{rtl['steps']} steps on the RTL: of {rtl['numbers']:,} numbers of losses, gradients "
