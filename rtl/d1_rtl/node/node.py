@@ -86,12 +86,19 @@ class Node(wiring.Component):
         m.domains += turns.clock_domain
         m.submodules.turns = turns
         m.submodules.parts = turns.drive(parts)
-        for outer, inner in ((self.i_request, parts.i_request), (self.i_reply, parts.i_reply)):
+        for name, outer, inner in (
+            ("request", self.i_request, parts.i_request),
+            ("reply", self.i_reply, parts.i_reply),
+        ):
+            # What comes in during a cycle waits for the next one, so that all its turns see it.
+            offered = Signal(name=f"{name}_offered")
             m.d.comb += [
-                inner.valid.eq(outer.valid),
+                inner.valid.eq(offered),
                 inner.payload.eq(outer.payload),
-                outer.ready.eq(inner.ready & turns.last),
+                outer.ready.eq(offered & inner.ready & turns.last),
             ]
+            with m.If(turns.last):
+                m.d.sync += offered.eq(outer.valid & ~outer.ready)
         for name, outer, inner in (
             ("reply", self.o_reply, parts.o_reply),
             ("request", self.o_request, parts.o_request),
