@@ -37,15 +37,19 @@ _NAMES = ("d1", "d1:0")
 
 
 class _DeviceModule(_DummyBackendModule):
-    """`torch.dojo`: what PyTorch asks about the device. Random numbers are the host's."""
+    """`torch.dojo`: what PyTorch asks about the device.
 
+    Random numbers are the host's, whose state PyTorch keeps itself; the device has none.
+    """
+
+    @torch.compiler.disable
     def get_rng_state(self, device: object = None) -> Tensor:
-        """Return the state of the generator."""
-        return torch.get_rng_state()
+        """Return the state of the device's generator: nothing."""
+        return torch.empty(0, dtype=torch.uint8)
 
+    @torch.compiler.disable
     def set_rng_state(self, state: Tensor, device: object = None) -> None:
-        """Set the state of the generator."""
-        torch.set_rng_state(state)
+        """Do nothing, as there is no state."""
 
 
 def _known(value: Any) -> Any:
