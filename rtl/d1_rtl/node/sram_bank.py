@@ -341,6 +341,7 @@ class _Bank(wiring.Component):
             name: Signal(width * LINE_WORDS, name=name, reset_less=True)
             for name, width in outputs.items()
         }
+        in_turns: dict[str, Value] = {name: Cat() for name in outputs}
         for turn in range(1, TURNS):
             first = words * (turn - 1)
             last = min(first + words, LINE_WORDS)
@@ -349,10 +350,15 @@ class _Bank(wiring.Component):
                     decoder.data.eq(stored[DATA_BITS * first : DATA_BITS * last]),
                     decoder.check.eq(stored_check[CHECK_BITS * first : CHECK_BITS * last]),
                 ]
-                with m.If(reads):
-                    m.d.turn += [
-                        kept[name][width * first : width * last].eq(getattr(decoder, name))
-                        for name, width in outputs.items()
-                    ]
+                for name, width in outputs.items():
+                    value = getattr(decoder, name)
+                    if turn < TURNS - 1:
+                        # The row before may still be looked at until the last turn.
+                        early = Signal(width * words, name=f"{name}_{turn}", reset_less=True)
+                        m.d.turn += early.eq(value)
+                        in_turns[name] = Cat(in_turns[name], early)
+                    else:
+                        with m.If(reads):
+                            m.d.turn += kept[name].eq(Cat(in_turns[name], value))
         fixed = kept.pop("fixed")
         return fixed, kept
