@@ -6,7 +6,9 @@ With --check nothing is written, and the exit code is 1 if a file is out of date
 
 import argparse
 import ast
+import contextlib
 import enum
+import io
 import json
 import re
 import sys
@@ -557,7 +559,19 @@ def _link_soak() -> str:
     return table(("what happened", "model", "runs", "packets", "clocks", "lost, reported"), rows)
 
 
-#: What each generated section holds.
+def _parallel_choice() -> str:
+    """Return what the compiler says of a perceptron that it may divide."""
+    import d1.torch  # noqa: F401  # makes "d1" a backend of torch.compile
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(16, 64), torch.nn.GELU(), torch.nn.Linear(64, 16))
+    options = {"device": "golden", "preset": "tiny", "nodes": (2, 2), "parallel": "auto"}
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), torch.no_grad():
+        torch.compile(model, backend="d1", options=options)(torch.zeros(6, 16))
+    return f"```text\n{said.getvalue()}```\n"
+
+
 def _worked_example() -> str:
     """Return what the passes of the compiler print for a layer and the sums of its rows."""
     import torch
@@ -626,9 +640,11 @@ def _operators() -> str:
 
 
 #: What each generated section holds.
+#: What each generated section holds.
 SECTIONS: dict[str, Callable[[], str]] = {
     "compiled operators": _operators,
     "worked example": _worked_example,
+    "parallel choice": _parallel_choice,
     "routing figures": _routing_figures,
     "gpt training": _gpt_training,
     "regression record": _regression_record,
