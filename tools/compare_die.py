@@ -23,16 +23,16 @@ def main() -> int:
     comparison = DieComparison(replace(DIES["tiny"], name="3x3"), arguments.seed)
     try:
         comparison.run(arguments.cycles)
+        print(
+            f"{comparison.link.cycles} cycles, {comparison.retired} instructions, "
+            f"{comparison.link.sent_packets.sum()} packets over links and to nodes, "
+            f"{comparison.packets} through doors: no difference"
+        )
     except AssertionError as error:
         print(f"seed {arguments.seed}: {error}")
         return 1
     finally:
         comparison.close()
-    print(
-        f"{comparison.link.cycles} cycles, {comparison.retired} instructions, "
-        f"{comparison.link.sent_packets.sum()} packets over links and to nodes, "
-        f"{comparison.packets} through doors: no difference"
-    )
     return 0
 
 
