@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import d1.torch
 import pytest
+import torch
 from d1.c_compiler import RV64IM, compile_c
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "software" / "examples"
 
 Compile = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """Forget what PyTorch's compiler and the backend have of other tests."""
+    torch._dynamo.reset()
+    d1.torch.reset_statistics()
+    yield
+    torch._dynamo.reset()
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,6 @@ import torch
 from d1 import demo
 
 
-@pytest.fixture(autouse=True)
-def fresh() -> None:
-    torch._dynamo.reset()
-
-
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_demo_learns_the_digits_with_every_bit_as_in_golden(capsys, seed):
     assert demo.run_demo("golden", "d1", seed=seed) == 0

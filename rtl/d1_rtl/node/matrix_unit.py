@@ -372,6 +372,26 @@ class _Operands(wiring.Component):
         return m
 
 
+def _accumulator_rows(params: NodeParams) -> int:
+    """Return the accumulators of all threads, each thread's rounded up to a power of two."""
+    return params.threads << (params.accumulators - 1).bit_length()
+
+
+def _accumulator_ports(params: NodeParams) -> dict[str, wiring.Member]:
+    """Return the members with which one element of each accumulator is used."""
+    acc = In(range(_accumulator_rows(params)))
+    return {
+        "acc": acc,
+        "first": In(1),
+        "read_acc": acc,
+        "read_value": Out(32),
+        "write_acc": acc,
+        "write_result": In(1),
+        "write_loaded": In(1),
+        "loaded": In(32),
+    }
+
+
 class _Element(wiring.Component):
     """One element of every accumulator, with its dot product."""
 
@@ -388,20 +408,11 @@ class _Element(wiring.Component):
 
     def __init__(self, params: NodeParams):
         self._params = params
-        self._depth = params.threads << (params.accumulators - 1).bit_length()
-        acc = In(range(self._depth))
         super().__init__(
             {
                 "a": In(DotOperandSignature()),
                 "b": In(DotOperandSignature()),
-                "acc": acc,
-                "first": In(1),
-                "read_acc": acc,
-                "read_value": Out(32),
-                "write_acc": acc,
-                "write_result": In(1),
-                "write_loaded": In(1),
-                "loaded": In(32),
+                **_accumulator_ports(params),
             }
         )
 
@@ -409,7 +420,7 @@ class _Element(wiring.Component):
         m = Module()
         params = self._params
         m.submodules.dot = dot = DotProduct(fraction_bits=params.dot_fraction_bits)
-        store: memory.Memory = memory.Memory(shape=32, depth=self._depth, init=[])
+        store: memory.Memory = memory.Memory(shape=32, depth=_accumulator_rows(params), init=[])
         m.submodules.memory = store
         step, read = (store.read_port(domain="comb") for _ in range(2))
         write = store.write_port()
@@ -451,20 +462,11 @@ class _SerialElements(wiring.Component):
 
     def __init__(self, params: NodeParams, number: int):
         self._params, self._number = params, number
-        self._depth = params.threads << (params.accumulators - 1).bit_length()
-        acc = In(range(self._depth))
         super().__init__(
             {
                 "turn": In(range(TURNS)),
                 "operation": In(matrix_operation_layout(params)),
-                "acc": acc,
-                "first": In(1),
-                "read_acc": acc,
-                "read_value": Out(32),
-                "write_acc": acc,
-                "write_result": In(1),
-                "write_loaded": In(1),
-                "loaded": In(32),
+                **_accumulator_ports(params),
             }
         )
 
@@ -489,7 +491,9 @@ class _SerialElements(wiring.Component):
                 decoder.zero.eq(operation.op == MatrixOp.ZERO),
                 decoder.en.eq(1),
             ]
-        store: memory.Memory = memory.Memory(shape=32, depth=self._depth * TURNS, init=[])
+        store: memory.Memory = memory.Memory(
+            shape=32, depth=_accumulator_rows(params) * TURNS, init=[]
+        )
         m.submodules.memory = store
         step, read = (store.read_port(domain="comb") for _ in range(2))
         write = store.write_port(domain="turn")

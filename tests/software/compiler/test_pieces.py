@@ -1,6 +1,6 @@
 """Kernels that do not fit in SRAM, in pieces: what they read and write, and what they compute."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -24,13 +24,6 @@ pytestmark = [
 
 TINY = preset("tiny")
 FP32, BF16 = 2e-6, 2e-2
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 def compiled(function: Callable) -> Callable:

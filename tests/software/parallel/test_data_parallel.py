@@ -4,7 +4,7 @@ What a node sums up over its part of a batch and what nodes sum up between them 
 in another order than on one node; nothing else differs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import d1.torch
 import pytest
@@ -16,14 +16,6 @@ from torch.nn import functional as F
 
 #: Of sums in another order, as part of the largest element.
 ORDER = 4e-6
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    d1.torch.reset_statistics()
-    yield
-    torch._dynamo.reset()
 
 
 def compiled(function: Callable, nodes: tuple[int, int], **options) -> Callable:

@@ -1,7 +1,5 @@
 """Weights divided over the nodes of a die, and the choice between that and a divided batch."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from d1.compiler.ir import AllReduce, Graph
@@ -12,13 +10,6 @@ from torch.nn import functional as F
 
 #: Of sums in another order, as part of the largest element.
 ORDER = 4e-6
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 class Perceptron(nn.Module):

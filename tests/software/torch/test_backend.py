@@ -1,6 +1,6 @@
 """`torch.compile(model, backend="d1")` in mode "products": what runs on the device, and how."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import d1.torch
 import pytest
@@ -8,14 +8,6 @@ import torch
 from torch import Tensor, nn
 
 OPTIONS = {"device": "golden", "preset": "tiny", "check": True, "mode": "products"}
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    d1.torch.reset_statistics()
-    yield
-    torch._dynamo.reset()
 
 
 def integers(seed: int, *shape: int) -> Tensor:

@@ -15,13 +15,10 @@ OPTIONS = {"device": "golden", "preset": "tiny", "precision": "fp32"}
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    d1.torch.reset_statistics()
+def no_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
-    torch._dynamo.reset()
 
 
 def compiled(function: Callable, **options) -> Callable:

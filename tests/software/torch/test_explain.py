@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,6 @@ options = {"device": "golden", "preset": "tiny"}
 run = torch.compile(model, backend="d1", options=options, dynamic=False)
 print("the sum is", run(torch.randn(8, 12)).item())
 """
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 def compiled(function, **options):

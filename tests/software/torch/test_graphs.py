@@ -5,7 +5,7 @@ rounded to BF16, so they are wrong by up to 2^-8 of the sum of the sizes of thei
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import d1.torch
 import pytest
@@ -16,14 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 FP32, BF16 = 2e-6, 2e-2
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    d1.torch.reset_statistics()
-    yield
-    torch._dynamo.reset()
 
 
 def compiled(function: Callable, preset: str = "tiny", **options) -> Callable:

@@ -9,7 +9,7 @@ compared is not the rounding of operands; tolerances are parts of the largest re
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import d1.torch
 import numpy as np
@@ -20,13 +20,6 @@ from torch.nn import functional as F
 
 FP32, BF16 = 5e-6, 1e-2
 OPTIONS = {"device": "golden", "preset": "tiny", "precision": "fp32"}
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 def compiled(function: Callable, **options) -> Callable:

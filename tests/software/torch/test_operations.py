@@ -1,7 +1,6 @@
 """Floating-point operations, counted on the node and in PyTorch."""
 
 import warnings
-from collections.abc import Iterator
 
 import d1.torch
 import pytest
@@ -10,14 +9,6 @@ from d1.torch.operations import HostOperations, operations
 from torch import Tensor
 
 aten = torch.ops.aten
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    d1.torch.reset_statistics()
-    yield
-    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ takes some samples of each operator, evenly chosen: as many as D1_SAMPLES says, 
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -92,13 +92,6 @@ def name_of(op: Any) -> str:
 
 
 INFOS = {name_of(op): op for op in op_db}
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 def tensors(values: Any) -> list[Tensor]:

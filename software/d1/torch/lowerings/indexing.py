@@ -65,16 +65,25 @@ def gather(builder: Builder, x: Value, dim: int, index: Value, **_: object) -> V
     return builder.compute(index.shape, x.dtype, gathered)
 
 
-@lowering(aten.index.Tensor, aten._unsafe_index.Tensor)
-def index_(builder: Builder, x: Value, chosen: Sequence[Value | None]) -> Value:
-    """Lower elements chosen along some dimensions."""
+def chosen_places(
+    chosen: Sequence[Value | None],
+) -> tuple[dict[int, Value], tuple[int, ...], int]:
+    """Return the indices by dimension, their shape together, and which dimension they are then.
+
+    They come first, or where they were if they were side by side.
+    """
     given = {n: index for n, index in enumerate(chosen) if index is not None}
     if any(index.dtype is not DType.I32 for index in given.values()):
         raise UnsupportedError("indices that are not integers")
     front = torch.broadcast_shapes(*(index.shape for index in given.values()))
-    # The chosen dimensions come first, or where they were if they were side by side.
     dims = list(given)
-    first = dims[0] if dims == [*range(dims[0], dims[-1] + 1)] else 0
+    return given, front, dims[0] if dims == [*range(dims[0], dims[-1] + 1)] else 0
+
+
+@lowering(aten.index.Tensor, aten._unsafe_index.Tensor)
+def index_(builder: Builder, x: Value, chosen: Sequence[Value | None]) -> Value:
+    """Lower elements chosen along some dimensions."""
+    given, front, first = chosen_places(chosen)
     others = [n for n in range(len(x.shape)) if n not in given]
     shape = [x.shape[n] for n in others]
     shape[first:first] = front

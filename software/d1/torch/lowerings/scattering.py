@@ -15,8 +15,8 @@ from d1.compiler.builder import Builder, Value, as_word, inverse
 from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
 from d1.torch.lowerings.elementwise import constant
-from d1.torch.lowerings.indexing import bounded, place_of, spread, wrapped
-from d1.torch.lowerings.registry import UnsupportedError, lowering
+from d1.torch.lowerings.indexing import bounded, chosen_places, place_of, spread, wrapped
+from d1.torch.lowerings.registry import lowering
 
 aten = torch.ops.aten
 
@@ -133,13 +133,9 @@ def index_put(
     accumulate: bool = False,
 ) -> Value:
     """Lower elements replaced at places that are given along some dimensions, or added to."""
-    places = {n: index for n, index in enumerate(chosen) if index is not None}
-    if any(index.dtype is not DType.I32 for index in places.values()):
-        raise UnsupportedError("indices that are not integers")
-    front = torch.broadcast_shapes(*(index.shape for index in places.values()))
-    # The dimensions with indices come first, also of the values.
+    places, front, first = chosen_places(chosen)
     dims = list(places)
-    first = dims[0] if dims == [*range(dims[0], dims[-1] + 1)] else 0
+    # The dimensions with indices come first, also of the values.
     order = [*dims, *(n for n in range(len(x.shape)) if n not in places)]
     shape = [x.shape[n] for n in order[len(dims) :]]
     shape[first:first] = front
