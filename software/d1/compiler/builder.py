@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from d1_golden.numerics import BF16
 from d1_golden.params import NodeParams
 from numpy.typing import NDArray
 
@@ -29,8 +30,11 @@ from d1.compiler.ir import (
     TileLayout,
 )
 from d1.compiler.product_lowering import product_schedule
+from d1.compiler.tile import OperandFormats
 
 __all__ = ["Builder", "Value", "as_word", "divided", "inverse"]
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -376,24 +380,34 @@ class Builder:
             Elements for batch dimensions, rows and k, and for batch dimensions, columns and k.
 
         """
-        *batch, rows, columns = shape
         result = self.tensor(shape, DType.F32)
         if self.fp32_products:
             return self._lane_product(left, right, k, result)
-        schedule = product_schedule(self.params, math.prod(batch), rows, columns, k)
-        sides = (
-            (left, rows, schedule.register_tiles, schedule.register_group),
-            (right, columns, schedule.memory_tiles, schedule.memory_group),
-        )
         packed = []
-        for value, lines, count, group in sides:
-            layout = TileLayout(math.prod(batch), lines, k, count, group)
-            domain = (*batch, lines, k)
-            packed.append(replace(self.tensor(domain, DType.F32, "p"), tiles=layout))
-            self.graph.kernels.append(Pack(domain, packed[-1], value))
+        for tensor, value in zip(self.operands(shape, k, BF16), (left, right), strict=True):
+            packed.append(tensor)
+            self.graph.kernels.append(Pack(tensor.shape, tensor, value))
         store = Store(result.ref(), Expr.accumulator())
         self.graph.kernels.append(Product(tuple(shape), packed[0], packed[1], k, (store,)))
         return _whole(result, shape)
+
+    def operands(
+        self, shape: Sequence[int], k: int, formats: OperandFormats
+    ) -> tuple[Tensor, Tensor]:
+        """Return new tensors in tiles for the operands of a product; parameters as in `product`."""
+        *batch, rows, columns = shape
+        count = math.prod(batch)
+        schedule = product_schedule(self.params, count, rows, columns, k, formats)
+        terms = schedule.tile.terms * schedule.tile.halves
+
+        def operand(lines: int, tiles: int, group: int) -> Tensor:
+            layout = TileLayout(count, lines, k, tiles, group, terms)
+            return replace(self.tensor((*batch, lines, k), DType.F32, "p"), tiles=layout)
+
+        return (
+            operand(rows, schedule.register_tiles, schedule.register_group),
+            operand(columns, schedule.memory_tiles, schedule.memory_group),
+        )
 
     def _lane_product(self, left: Expr, right: Expr, k: int, result: Tensor) -> Value:
         """Return a product in FP32: k is a reduced dimension."""
@@ -431,10 +445,10 @@ class Builder:
 
         """
         word = self.copy(predicate).ref.tensor
-        first, then_kernels = self._apart(then)
+        first, then_kernels = self.apart(then)
         results = [self._empty_like(value) for value in first]
         then_kernels += self._moves(results, first)
-        second, otherwise_kernels = self._apart(otherwise)
+        second, otherwise_kernels = self.apart(otherwise)
         otherwise_kernels += self._moves(results, second)
         tensors = tuple(result.ref.tensor for result in results)
         kernel = Choice(word, tensors, tuple(then_kernels), tuple(otherwise_kernels))
@@ -459,9 +473,9 @@ class Builder:
         """
         results = [self._empty_like(value) for value in start]
         self.graph.kernels += self._moves(results, start)
-        (word,), condition_kernels = self._apart(lambda: [self.copy(condition(results))])
+        (word,), condition_kernels = self.apart(lambda: [self.copy(condition(results))])
         # The results may be the values before in another order: they are moved when all are known.
-        new, body_kernels = self._apart(lambda: [self.copy(value) for value in body(results)])
+        new, body_kernels = self.apart(lambda: [self.copy(value) for value in body(results)])
         self.graph.kernels.append(
             Repeat(
                 tuple(condition_kernels),
@@ -473,8 +487,8 @@ class Builder:
         )
         return results
 
-    def _apart(self, emit: Callable[[], Sequence[Value]]) -> tuple[Sequence[Value], list[Kernel]]:
-        """Return some values, and the kernels for them instead of appending these."""
+    def apart(self, emit: Callable[[], Result]) -> tuple[Result, list[Kernel]]:
+        """Return what a function returns, and the kernels that it would append."""
         outer, self.graph.kernels = self.graph.kernels, []
         try:
             return emit(), self.graph.kernels

@@ -99,7 +99,8 @@ def _with_packs_once(kernels: Sequence[Kernel]) -> list[Kernel]:
     result: list[Kernel] = []
     for kernel in kernels:
         if isinstance(kernel, Pack):
-            key = (kernel.domain, kernel.value, kernel.target.tiles)
+            how = (kernel.format, kernel.stochastic)
+            key = (kernel.domain, kernel.value, kernel.target.tiles, how)
             if key in known:
                 other[kernel.target] = known[key]
                 continue

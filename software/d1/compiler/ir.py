@@ -30,13 +30,11 @@ __all__ = [
     "Pack",
     "Product",
     "Repeat",
+    "Stochastic",
     "Store",
     "Tensor",
     "TileLayout",
 ]
-
-#: Terms of a matrix step.
-_TERMS = 4
 
 
 class DType(enum.Enum):
@@ -50,7 +48,7 @@ class DType(enum.Enum):
 
 @dataclass(frozen=True)
 class TileLayout:
-    """Arrangement of a batch of matrices in BF16 tiles of the matrix unit.
+    """Arrangement of a batch of matrices in tiles of the matrix unit.
 
     `layout.pack_operand` has the order. What is a line and what is summed over says the product.
 
@@ -62,6 +60,8 @@ class TileLayout:
         Tiles along the lines; there may be more than lines need.
     group
         Tiles of a group.
+    terms
+        Terms of each line in a vector: 4 of BF16, 8 of CFP8.
 
     """
 
@@ -70,6 +70,12 @@ class TileLayout:
     k: int
     tiles: int
     group: int
+    terms: int = 4
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of a tile along k."""
+        return -(-self.k // self.terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +125,8 @@ class Tensor:
         if self.tiles is None:
             return self.rows * self.pitch
         # A tile fills a vector; loading ahead reads one group past the end.
-        steps = -(-self.tiles.k // _TERMS)
-        return self.lanes * (self.tiles.batch * self.tiles.tiles * steps + self.tiles.group)
+        tiles = self.tiles.batch * self.tiles.tiles
+        return self.lanes * (tiles * self.tiles.vectors + self.tiles.group)
 
     @property
     def bytes(self) -> int:
@@ -197,6 +203,8 @@ class Product:
         What is computed from a sum.
     operators
         What it computes, as operators of PyTorch; for explanations alone.
+    formats
+        Of operands in CFP8, the words that say which: as `mcfp8a` and `mcfp8b` have it.
 
     """
 
@@ -206,17 +214,37 @@ class Product:
     k: int
     stores: tuple[Store, ...]
     operators: tuple[str, ...] = field(default=(), compare=False)
+    formats: tuple[Tensor, Tensor] | None = None
 
     def __str__(self) -> str:
         sizes = " x ".join(map(str, self.domain))
-        return f"product {sizes} over {self.k}: {self.left.name} {self.right.name}\n" + _lines(
-            self.stores
-        )
+        factors = [self.left.name, self.right.name]
+        if self.formats is not None:
+            names = zip(factors, self.formats, strict=True)
+            factors = [f"{factor} in cfp8 of {name.name}" for factor, name in names]
+        return f"product {sizes} over {self.k}: {' '.join(factors)}\n{_lines(self.stores)}"
+
+
+@dataclass(frozen=True)
+class Stochastic:
+    """What the random numbers of a stochastic rounding are made of.
+
+    Parameters
+    ----------
+    seed
+        Two words that the host draws for each run.
+    stream
+        A word that tells it from others, known when the graph is compiled.
+
+    """
+
+    seed: Tensor
+    stream: Tensor
 
 
 @dataclass(frozen=True)
 class Pack:
-    """An expression rounded to BF16 and arranged in tiles.
+    """An expression rounded to BF16 or CFP8 and arranged in tiles.
 
     Parameters
     ----------
@@ -228,6 +256,10 @@ class Pack:
         For each point.
     operators
         What it computes, as operators of PyTorch; for explanations alone.
+    format
+        For CFP8, the word that says which, as `mcfp8c` has it.
+    stochastic
+        How it is rounded, if not to nearest even.
 
     """
 
@@ -235,10 +267,20 @@ class Pack:
     target: Tensor
     value: Expr
     operators: tuple[str, ...] = field(default=(), compare=False)
+    format: Tensor | None = None
+    stochastic: Stochastic | None = None
+
+    @property
+    def scalars(self) -> tuple[Tensor, ...]:
+        """What it reads besides the value, word by word."""
+        of_rounding = (self.stochastic.seed, self.stochastic.stream) if self.stochastic else ()
+        return of_rounding if self.format is None else (self.format, *of_rounding)
 
     def __str__(self) -> str:
         sizes = " x ".join(map(str, self.domain))
-        return f"pack {sizes}\n    {self.target.name} = {self.value}"
+        to = f" to cfp8 of {self.format.name}" if self.format else ""
+        how = f", stochastic by {self.stochastic.seed.name}" if self.stochastic else ""
+        return f"pack {sizes}{to}{how}\n    {self.target.name} = {self.value}"
 
 
 @dataclass(frozen=True)
@@ -391,6 +433,7 @@ def reads(kernel: Kernel) -> Iterator[Tensor]:
     """Yield the tensors that a kernel reads, of several also those that they write."""
     if isinstance(kernel, Pack):
         yield from kernel.value.tensors()
+        yield from kernel.scalars
         return
     if isinstance(kernel, AllReduce):
         yield from kernel.sources
@@ -404,6 +447,7 @@ def reads(kernel: Kernel) -> Iterator[Tensor]:
     if isinstance(kernel, Product):
         yield kernel.left
         yield kernel.right
+        yield from kernel.formats or ()
     for store in kernel.stores:
         yield from store.value.tensors()
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from d1_golden.csr import CSR_BY_NAME
-from d1_golden.numerics import Cfp8Config, Cfp8Format
+from d1_golden.numerics import Cfp8Config
 from numpy.typing import NDArray
 
 from d1.compiler.block import DATA, MEMORY_START, REGISTER, RESULT, Block
@@ -31,6 +31,7 @@ from d1.compiler.lane_block import LaneBlock
 from d1.compiler.matrix_block import MatrixBlock
 from d1.compiler.schedule import PASS_BYTES, BlockKind, Pass, Schedule
 from d1.compiler.stream import ARRIVED, RELEASED, Stream
+from d1.compiler.tile import CFP8_FORMAT_BIT
 
 __all__ = ["generate", "pass_table", "stream_table"]
 
@@ -231,4 +232,4 @@ def _take_pass(code: Emitter) -> None:
 
 def _cfp8_csr(config: Cfp8Config) -> int:
     """Return the value of mcfp8a and mcfp8b that means a format."""
-    return config.bias | (config.format is Cfp8Format.CFP8_1_5_2) << 6
+    return config.bias | config.format << CFP8_FORMAT_BIT

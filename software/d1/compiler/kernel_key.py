@@ -46,11 +46,13 @@ def kernel_key(kernel: Computation) -> tuple[Hashable, list[Tensor]]:
     key: tuple[Any, ...] = (type(kernel), kernel.domain, expressions, roots)
     match kernel:
         case Pack():
-            key += (number(kernel.target), kernel.target.tiles)
+            key += (number(kernel.target), kernel.target.tiles, kernel.format is None)
+            key += tuple(map(number, kernel.scalars))
         case Loops():
             key += (kernel.reduced,)
         case Product():
             key += (kernel.k, number(kernel.left), number(kernel.right))
+            key += tuple(map(number, kernel.formats or ()))
     if not isinstance(kernel, Pack):
         # Whether a store fills a row is told by the shape of its tensor.
         key += tuple((place(s.target), s.target.tensor.shape[-1:]) for s in kernel.stores)

@@ -51,7 +51,7 @@ class MatrixBlock(Block):
                 self._load(1 - register_set, vector + 1)
             for half in range(halves or self.schedule.tile.halves):
                 first = starts and vector == half == 0 and not self.schedule.accumulate
-                self._steps(self._mnemonic(half, first), register_set, vector)
+                self._steps(self.schedule.tile.step(half, first=first), register_set, vector)
             register_set = 1 - register_set
         self.move_pointers(vectors)
 
@@ -96,9 +96,3 @@ class MatrixBlock(Block):
     def _write_part(self, part: int, vector: int) -> None:
         accumulator, part = divmod(part, self.schedule.tile.result_vectors)
         self.code.emit("mwr", acc_d=accumulator, vs1=vector, part=part)
-
-    def _mnemonic(self, half: int, first: bool) -> str:
-        name = "mmul" if first else "mmac"
-        if self.schedule.tile.halves == 1:
-            return f"{name}.bf16.vm"
-        return f"{name}.cfp8.{('lo', 'hi')[half]}.vm"

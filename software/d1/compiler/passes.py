@@ -89,7 +89,9 @@ def packed_by_host(graph: Graph) -> tuple[Graph, dict[Tensor, Value]]:
     packed: dict[Tensor, Value] = {}
     kernels: list[Kernel] = []
     for kernel in graph.kernels:
-        if isinstance(kernel, Pack) and kernel.value.kind is Kind.LOAD:
+        # The format of CFP8 follows from the data, which the node looks at.
+        by_node = isinstance(kernel, Pack) and kernel.format is not None
+        if isinstance(kernel, Pack) and not by_node and kernel.value.kind is Kind.LOAD:
             ref = kernel.value.attribute
             if ref.tensor in graph.inputs:
                 packed[kernel.target] = Value(ref, kernel.domain)

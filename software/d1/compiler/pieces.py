@@ -17,18 +17,29 @@ from dataclasses import dataclass, replace
 from itertools import product as combinations
 
 import numpy as np
+from d1_golden.numerics import BF16
 from d1_golden.params import LINE_BYTES, NodeParams
 from numpy.typing import NDArray
 
 from d1.compiler.expressions import Expr, Kind, Ref, ordered
-from d1.compiler.ir import Computation, DType, Loops, Pack, Product, Store, Tensor, TileLayout
+from d1.compiler.ir import (
+    Computation,
+    DType,
+    Loops,
+    Pack,
+    Product,
+    Stochastic,
+    Store,
+    Tensor,
+    TileLayout,
+)
 from d1.compiler.layout import pack_operand
-from d1.compiler.product_lowering import product_schedule
+from d1.compiler.product_lowering import CFP8_OPERANDS, product_schedule
 from d1.compiler.schedule import Groups
 
 __all__ = ["Piece", "Window", "pieces"]
 
-#: Terms of a matrix step: a word of 64 bits of an operand in tiles.
+#: Terms of a matrix step.
 _TERMS = 4
 #: Tiles of a product's rows or columns, and matrix steps, that are not divided further.
 _LEAST_TILES, _LEAST_STEPS = 8, 64
@@ -150,7 +161,8 @@ class _Division:
                 least = (*outer * (1,), lines, lines, _LEAST_STEPS * _TERMS)
                 return _Division(kernel, params, sizes, least, (len(sizes) - 1,))
             case Pack():
-                least = (*outer * (1,), lanes // 2, lanes)
+                assert kernel.target.tiles is not None
+                least = (*outer * (1,), lanes // 2, max(lanes, kernel.target.tiles.terms))
                 return _Division(kernel, params, kernel.domain, least, ())
             case Loops():
                 rows = any(store.value.has(Kind.ROW_REDUCE) for store in kernel.stores)
@@ -243,28 +255,33 @@ def _operands(
     """Return the operands of a product over a part of the domain, in the tiles that it takes."""
     *batch, rows, columns = domain
     count = math.prod(batch)
-    s = product_schedule(params, count, rows, columns, k)
-    left = TileLayout(count, rows, k, s.register_tiles, s.register_group)
-    right = TileLayout(count, columns, k, s.memory_tiles, s.memory_group)
+    formats = BF16 if kernel.formats is None else CFP8_OPERANDS
+    s = product_schedule(params, count, rows, columns, k, formats)
     return (
-        replace(kernel.left, name=f"{kernel.left.name}'", tiles=left),
-        replace(kernel.right, name=f"{kernel.right.name}'", tiles=right),
+        _in_tiles(kernel.left, count, rows, k, s.register_tiles, s.register_group),
+        _in_tiles(kernel.right, count, columns, k, s.memory_tiles, s.memory_group),
     )
+
+
+def _in_tiles(whole: Tensor, batch: int, lines: int, k: int, tiles: int, group: int) -> Tensor:
+    """Return a part of an operand, in tiles of its own."""
+    assert whole.tiles is not None
+    layout = TileLayout(batch, lines, k, tiles, group, whole.tiles.terms)
+    return replace(whole, name=f"{whole.name}'", tiles=layout)
 
 
 def _packed(kernel: Pack, domain: Sequence[int]) -> Tensor:
     """Return the target of the arrangement of a part of an operand."""
     *batch, lines, k = domain
     tiles = math.ceil(lines / (kernel.target.lanes // 2))
-    layout = TileLayout(math.prod(batch), lines, k, tiles, 1)
-    return replace(kernel.target, name=f"{kernel.target.name}'", tiles=layout)
+    return _in_tiles(kernel.target, math.prod(batch), lines, k, tiles, 1)
 
 
 def _word_places(tensor: Tensor) -> NDArray[np.int64]:
-    """Return where each word of four terms of an operand in tiles is: [batch, lines, words]."""
+    """Return where each word of terms of an operand in tiles is: [batch, lines, words]."""
     tiles = tensor.tiles
     assert tiles is not None
-    shape = (tiles.batch, tiles.lines, math.ceil(tiles.k / _TERMS))
+    shape = (tiles.batch, tiles.lines, tiles.vectors)
     numbers = np.arange(1, math.prod(shape) + 1, dtype=np.uint64).reshape(shape)
     groups = Groups.cover(tiles.tiles, tiles.group)
     packed = pack_operand(numbers, groups, tensor.lanes // 2, 8)
@@ -311,6 +328,8 @@ class _Cut:
             target = _packed(kernel, self.domain)
             output = self._operand_window(kernel.target, target, *self._range(-2), *self._range(-1))
             pack = replace(kernel, domain=self.domain, target=target, value=value)
+            if pack.stochastic is not None:
+                pack = replace(pack, stochastic=self._stream(pack.stochastic))
             return Piece(pack, self._inputs(), (output,))
         values = [self._changed(store.value) for store in kernel.stores]
         inputs = self._inputs()
@@ -328,6 +347,13 @@ class _Cut:
         )
         product = replace(kernel, domain=self.domain, left=left, right=right, k=k, stores=stores)
         return Piece(product, inputs, windows)
+
+    def _stream(self, whole: Stochastic) -> Stochastic:
+        """Return random numbers for this piece alone."""
+        assert whole.stream.contents is not None
+        first = np.ravel_multi_index(tuple(self.start), self.kernel.domain)
+        contents = whole.stream.contents + np.uint32(first)
+        return replace(whole, stream=replace(whole.stream, contents=contents))
 
     def _range(self, dimension: int) -> tuple[int, int]:
         n = self.rank + dimension
@@ -380,7 +406,9 @@ class _Cut:
         batches = np.arange(math.prod(self.kernel.domain[:-2])).reshape(self.kernel.domain[:-2])
         here = tuple(slice(*self._bounds(n)) for n in range(self.rank - 2))
         chosen = batches[here].reshape(-1)
-        words = slice(term // _TERMS, math.ceil((term + terms) / _TERMS))
+        assert whole.tiles is not None
+        per_word = whole.tiles.terms
+        words = slice(term // per_word, math.ceil((term + terms) / per_word))
         places = _word_places(whole)[chosen, line : line + lines, words].reshape(-1)
         inside = _word_places(part).reshape(-1)
         halves = np.arange(2)

@@ -3,7 +3,8 @@
 Which thread computes which blocks says a `Schedule`; a table in SRAM brings it to the threads. The
 code of a block is as [programming](programming.md) has it: the tiles of one side are loaded into
 registers one step ahead, those of the other come straight from SRAM. Sums leave by rows: two
-accumulators side by side make vectors of a row, on which the expressions are computed.
+accumulators side by side make vectors of a row, on which the expressions are computed. A vector of
+CFP8 has the operands of two steps, of which only the first is done where k ends there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from functools import lru_cache
 from itertools import product as pairs
 
 import numpy as np
+from d1_golden.csr import CSR_BY_NAME
+from d1_golden.numerics import BF16, Cfp8Config, Cfp8Format
 from d1_golden.params import NodeParams
 from numpy.typing import NDArray
 
@@ -23,10 +26,13 @@ from d1.compiler.expressions import Expr, Ref
 from d1.compiler.ir import Product
 from d1.compiler.loops_lowering import Options
 from d1.compiler.schedule import BlockKind, Pass, Schedule
-from d1.compiler.tile import Tile, ceil_div
+from d1.compiler.tile import OperandFormats, Tile, ceil_div
 from d1.compiler.tile_code import Code, Scalar, Vector
 
-__all__ = ["lower_product", "product_schedule", "product_table"]
+__all__ = ["CFP8_OPERANDS", "lower_product", "product_schedule", "product_table"]
+
+#: Operands of CFP8; which ones is known when the program runs.
+CFP8_OPERANDS: OperandFormats = (Cfp8Config(Cfp8Format.CFP8_1_4_3, 0),) * 2
 
 _WORD = 4
 _UNROLL = 4
@@ -35,9 +41,16 @@ _KIND, _COUNT, _REGISTER, _MEMORY, _PLACES = range(5)
 
 
 @lru_cache(maxsize=4096)
-def product_schedule(params: NodeParams, batch: int, rows: int, columns: int, k: int) -> Schedule:
+def product_schedule(
+    params: NodeParams,
+    batch: int,
+    rows: int,
+    columns: int,
+    k: int,
+    formats: OperandFormats = BF16,
+) -> Schedule:
     """Return how a product is walked through: left operand in registers, whole vectors of rows."""
-    tile = Tile(params)
+    tile = Tile(params, formats)
     row_tiles = ceil_div(rows, tile.register_lines)
     # Two tiles side by side are a vector of a row.
     column_tiles = 2 * ceil_div(columns, 2 * tile.memory_lines)
@@ -50,6 +63,7 @@ def product_schedule(params: NodeParams, batch: int, rows: int, columns: int, k:
             steps=ceil_div(k, tile.terms),
             register_group=p,
             memory_group=q,
+            formats=formats,
             threads=params.threads,
             leads=tuple(lead & ~1 for lead in spread(params.threads, q)),
             unroll=_UNROLL,
@@ -110,7 +124,8 @@ def _kinds(threads: list[list[_Entry]]) -> list[_Kind]:
 
 def _schedule(product: Product, params: NodeParams) -> Schedule:
     *batch, rows, columns = product.domain
-    return product_schedule(params, int(np.prod(batch)), rows, columns, product.k)
+    formats = BF16 if product.formats is None else CFP8_OPERANDS
+    return product_schedule(params, int(np.prod(batch)), rows, columns, product.k, formats)
 
 
 def product_table(product: Product, params: NodeParams) -> NDArray[np.uint32]:
@@ -165,6 +180,9 @@ def lower_product(product: Product, params: NodeParams, options: Options) -> tup
     left, right = evaluator.address(product.left), evaluator.address(product.right)
     for ref in refs:
         evaluator.address(ref.tensor)
+    for csr, which in zip(("mcfp8a", "mcfp8b"), product.formats or (), strict=False):
+        value = code.scalar("load32", evaluator.address(which))
+        code.emit("csrrw", rd=0, csr=CSR_BY_NAME[csr].number, rs1=value)
     with code.at_entry():
         table = code.argument(len(evaluator.tensors) + 1)
     mine = code.scalar("add", table, code.scalar("mul", code.thread, _WORD))
@@ -236,23 +254,26 @@ class _Block:
 
     def emit(self) -> None:
         block, tile, code = self.kind.block, self.schedule.tile, self.code
-        head, body, repeats, _ = self.schedule.runs(block)
+        head, body, repeats, tail = self.schedule.runs(block)
         sets = [[code.vector() for _ in range(block.p)] for _ in range(2)]
         # Every run behind the first begins with set 0.
         first = head & 1
         self._load(sets[first], self.register, 0)
-        last = head if not repeats else None
+        last = head if not (repeats or tail) else None
         self._run(self.register, self.memory, head, sets, first, starts=True, last=last)
-        with code.loop(0, repeats) as n:
-            steps = code.add(code.multiply(n, body), head)
-            # The last time round this loads past the block: not used, and within the tensor.
-            self._run(
-                code.add(self.register, code.multiply(steps, block.p * tile.register_bytes)),
-                code.add(self.memory, code.multiply(steps, block.panel * tile.memory_bytes)),
-                body,
-                sets,
-                0,
+
+        def places(vector: Scalar | int) -> tuple[Scalar | int, Scalar | int]:
+            return (
+                code.add(self.register, code.multiply(vector, block.p * tile.register_bytes)),
+                code.add(self.memory, code.multiply(vector, block.panel * tile.memory_bytes)),
             )
+
+        with code.loop(0, repeats) as n:
+            # The last time round this loads past the block: not used, and within the tensor.
+            self._run(*places(code.add(code.multiply(n, body), head)), body, sets, 0)
+        if tail:
+            end = places(head + repeats * body)
+            self._run(*end, 1, sets, 0, halves=1, starts=not head, last=1)
         for i, part in pairs(range(block.p), range(tile.result_vectors)):
             row = i * tile.register_lines + 2 * part
             if row < self.kind.rows:
@@ -270,19 +291,20 @@ class _Block:
         sets: list[list[Vector]],
         first: int,
         *,
+        halves: int | None = None,
         starts: bool = False,
         last: int | None = None,
     ) -> None:
         """Emit steps; the register-side tiles of the first are loaded."""
         block = self.kind.block
+        tile = self.schedule.tile
         for vector in range(vectors):
             current = sets[first ^ vector & 1]
             if vector + 1 != last:
                 self._load(sets[first ^ vector & 1 ^ 1], register, vector + 1)
-            name = "mmul.bf16.vm" if starts and vector == 0 else "mmac.bf16.vm"
-            for i, j in pairs(range(block.p), range(block.q)):
+            for half, i, j in pairs(range(halves or tile.halves), range(block.p), range(block.q)):
                 self.code.emit(
-                    name,
+                    tile.step(half, first=starts and vector == half == 0),
                     acc_d=i * block.q + j,
                     vs2=current[i],
                     rs1=memory,

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from d1_golden.numerics import BF16, FP32, Cfp8Config, FloatFormat
 from d1_golden.params import NodeParams
 
-__all__ = ["OperandFormats", "Tile", "ceil_div"]
+__all__ = ["CFP8_FORMAT_BIT", "OperandFormats", "Tile", "ceil_div"]
 
 #: BF16, FP32, or the CFP8 formats of two operands.
 OperandFormats = tuple[Cfp8Config, Cfp8Config] | FloatFormat
+
+#: Bit of `mcfp8a`, `mcfp8b` and `mcfp8c` that has the number of the format; the bias is below.
+CFP8_FORMAT_BIT = 6
 
 #: Vector registers for two sets of register-side tiles; the others carry accumulators out.
 REGISTER_SIDE_VECTORS = 16
@@ -107,6 +110,20 @@ class Tile:
     def is_square(self) -> bool:
         """Whether either operand may be on either side."""
         return self.register_lines == self.memory_lines
+
+    def step(self, half: int, *, first: bool) -> str:
+        """Return the matrix instruction of a step, one operand in memory.
+
+        Parameters
+        ----------
+        half
+            Of a vector, where it has the operands of two steps.
+        first
+            Whether it is the first on its accumulator.
+
+        """
+        operands = "bf16" if self.halves == 1 else ("cfp8.lo", "cfp8.hi")[half]
+        return f"{'mmul' if first else 'mmac'}.{operands}.vm"
 
     def block_sizes(self) -> tuple[tuple[int, int], ...]:
         """Return the tiles p x q that a thread can sum up at once.

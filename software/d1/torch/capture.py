@@ -18,6 +18,7 @@ from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
 
 from d1.compiler.builder import Builder, Value
+from d1.compiler.cfp8_operands import use_cfp8
 from d1.compiler.executable import Program, build
 from d1.compiler.ir import Tensor
 from d1.compiler.passes import optimized
@@ -43,6 +44,9 @@ __all__ = [
     "programs",
     "warn_once",
 ]
+
+#: Under which nodes say whether they are gradients.
+_GRADIENT = "d1_gradient"
 
 #: The programs of the process in the order in which they were compiled, for explanations.
 programs: list[Program] = []
@@ -276,9 +280,28 @@ def compile_aten(module: GraphModule, target: Target) -> Callable[..., Sequence[
     What cannot be compiled stays PyTorch's, with a warning that names the operator. A graph with
     symbolic sizes is compiled for each shape that it is called with.
     """
+    _mark_gradients(module, [_is_tangent(node) for node in _placeholders(module)])
     if is_symbolic(module):
         return _Specialised(module, target)
     return _compile(module, target)
+
+
+def _placeholders(module: GraphModule) -> list[Node]:
+    return [node for node in module.graph.nodes if node.op == "placeholder"]
+
+
+def _is_tangent(node: Node) -> bool:
+    """Return whether an argument is a gradient that autograd brings to a backward graph."""
+    return "tangents" in str(node.target)
+
+
+def _mark_gradients(module: GraphModule, arguments: Sequence[bool]) -> None:
+    """Take note in a graph, for the parts that it may come to, what follows from gradients."""
+    for node, is_gradient in zip(_placeholders(module), arguments, strict=True):
+        node.meta[_GRADIENT] = is_gradient
+    for node in module.graph.nodes:
+        if node.op != "placeholder":
+            node.meta[_GRADIENT] = any(n.meta[_GRADIENT] for n in node.all_input_nodes)
 
 
 class _Specialised:
@@ -292,6 +315,7 @@ class _Specialised:
         key = tuple((x.shape, x.dtype) if isinstance(x, torch.Tensor) else x for x in args)
         if key not in self.compiled:
             traced = make_fx(self.module, tracing_mode="fake")(*args)
+            _mark_gradients(traced, [n.meta[_GRADIENT] for n in _placeholders(self.module)])
             self.compiled[key] = _compile(traced, self.target)
         return self.compiled[key](*args)
 
@@ -457,6 +481,8 @@ def _program(module: GraphModule, target: Target) -> Callable[..., Sequence[Any]
             values[node] = _attribute(node)
         elif node.op == "call_function":
             values[node] = _lower(builder, node, values)
+    if chosen.precision == "cfp8":
+        use_cfp8(builder, [t for t, (n, _) in sources.items() if placeholders[n].meta[_GRADIENT]])
     if builder.seed is not None:
         sources[builder.seed.ref.tensor] = len(placeholders), builder.seed
     (results,) = nodes[-1].args

@@ -13,7 +13,7 @@ __all__ = ["Settings", "Statistics", "configure", "reset_statistics", "settings"
 
 _CHOICES = {
     "mode": ("graph", "products"),
-    "precision": ("bf16", "fp32"),
+    "precision": ("bf16", "cfp8", "fp32"),
     "parallel": ("data", "tensor", "auto"),
 }
 
@@ -36,7 +36,8 @@ class Settings:
         to it, one by one, of any size.
     precision
         Of products in graphs: "bf16", operands rounded to BF16 and summed up in FP32 by the matrix
-        unit, or "fp32", by the vector lanes.
+        unit; "cfp8", rounded to CFP8 whose biases are chosen from the data, gradients
+        stochastically; or "fp32", by the vector lanes.
     nodes
         Columns and rows of the die that graphs run on; (1, 1) is a node without a mesh.
     parallel
@@ -46,7 +47,8 @@ class Settings:
     Raises
     ------
     ValueError
-        There is no such device, preset, mode, precision or rectangle of nodes.
+        There is no such device, preset, mode, precision or rectangle of nodes, or the precision is
+        none of several nodes.
 
     """
 
@@ -73,6 +75,8 @@ class Settings:
         sides = self.nodes if isinstance(self.nodes, tuple) else ()
         if len(sides) != 2 or not all(isinstance(n, int) and 1 <= n <= MAX_SIDE for n in sides):
             raise ValueError(f"nodes must be columns and rows of 1..{MAX_SIDE}, not {self.nodes!r}")
+        if self.precision == "cfp8" and self.nodes != (1, 1):
+            raise ValueError(f"nodes must be (1, 1) for precision 'cfp8', not {self.nodes!r}")
 
 
 @dataclass

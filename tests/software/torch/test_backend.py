@@ -168,7 +168,11 @@ def test_pytorch_knows_the_backend_by_name():
         ({"device": "gpu"}, "device must be one of board, golden, rtl, not 'gpu'"),
         ({"preset": "huge"}, "preset must be one of d1, fpga, tiny, not 'huge'"),
         ({"mode": "slow"}, "mode must be one of graph, products, not 'slow'"),
-        ({"precision": "fp64"}, "precision must be one of bf16, fp32, not 'fp64'"),
+        ({"precision": "fp64"}, "precision must be one of bf16, cfp8, fp32, not 'fp64'"),
+        (
+            {"precision": "cfp8", "nodes": (2, 1)},
+            r"nodes must be \(1, 1\) for precision 'cfp8', not \(2, 1\)",
+        ),
     ],
 )
 def test_bad_options_are_refused(options, message):
