@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from d1_golden.params import preset
 from d1_rtl.sim.native import NativeModel
 from d1_rtl.sim.on_fpga import OnFpga
 from d1_rtl.turns import TURNS
@@ -15,17 +13,7 @@ from numpy.typing import NDArray
 
 from .gated import GatedUnit
 
-__all__ = ["SMALLEST", "CycleModel", "gated_model"]
-
-#: The smallest node for an FPGA.
-SMALLEST = replace(
-    preset("fpga"),
-    name="smallest",
-    matrix_rows=2,
-    matrix_cols=2,
-    sram_bytes=128 << 10,
-    sram_banks=2,
-)
+__all__ = ["CycleModel", "gated_model"]
 
 
 class CycleModel:

@@ -163,14 +163,14 @@ PRESETS: dict[str, NodeParams] = {
         ),
         NodeParams(
             name="fpga",
-            matrix_rows=4,
-            matrix_cols=4,
+            matrix_rows=2,
+            matrix_cols=2,
             threads=2,
             scalar_slots=2,
             instruction_lines=16,
             branch_targets=16,
             sram_bytes=256 * 1024,
-            sram_banks=8,
+            sram_banks=2,
         ),
         NodeParams(
             name="tiny",

@@ -16,7 +16,9 @@ from d1_golden.isa import (
     is_legal,
     operand_count,
 )
-from d1_golden.params import PRESETS, preset
+from d1_golden.params import NodeParams
+
+from testbench.nodes import SHAPES
 
 SEED = 5
 MEMORY_UNITS = (Unit.LOAD, Unit.STORE)
@@ -143,17 +145,17 @@ def test_operand_kinds_of_the_table_agree_with_their_names() -> None:
         )
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_word_is_legal_if_the_preset_has_all_that_its_operands_name(name: str) -> None:
-    params = preset(name)
+@pytest.mark.parametrize("params", SHAPES, ids=lambda p: p.name)
+def test_a_word_is_legal_if_the_node_has_all_that_its_operands_name(params: NodeParams) -> None:
+    rows = params.matrix_rows
     limits = {
         OperandKind.ACCUMULATOR: 8,
-        OperandKind.LANE: {"d1": 16, "fpga": 8, "tiny": 4}[name],
-        OperandKind.SLIDE: {"d1": 17, "fpga": 9, "tiny": 5}[name],
+        OperandKind.LANE: {2: 4, 4: 8, 8: 16}[rows],
+        OperandKind.SLIDE: {2: 5, 4: 9, 8: 17}[rows],
         OperandKind.SEMAPHORE: 32,
         OperandKind.THREADS: 1 << params.threads,
     }
-    parts = {"bf16": 2, "cfp8": 4, "mrd": {"d1": 4, "fpga": 2, "tiny": 1}[name]}
+    parts = {"bf16": 2, "cfp8": 4, "mrd": {2: 1, 4: 2, 8: 4}[rows]}
     parts["mwr"] = parts["mrd"]
     for row in INSTRUCTIONS:
         for operand in row.operands:

@@ -226,7 +226,7 @@ def test_info_shows_presets_versions_and_caches(capsys) -> None:
         assert word in shown
     assert main(["info", "--preset", "fpga"]) == ExitCode.PASSED
     shown = capsys.readouterr().out
-    assert "4 x 4 x 4" in shown
+    assert "2 x 2 x 4" in shown
     assert "8 x 8 x 4" not in shown
 
 

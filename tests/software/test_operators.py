@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 from d1 import Cfp8Array, Cfp8Config, Cfp8Format
-from d1.device import shared_device
+from d1.backends import open_link
+from d1.device import Device, shared_device
 from d1_golden.memory_map import CounterRegister
 from d1_golden.numerics import matmul_reference
 from d1_golden.numerics.convert import cfp8_to_bf16_array
 from d1_golden.numerics.fp32 import fma_array
 from d1_golden.params import PRESETS
 from numpy.typing import NDArray
+
+from testbench.nodes import FOUR_ROWS
 
 BF16 = ml_dtypes.bfloat16
 SHAPES = [
@@ -77,11 +80,13 @@ def test_results_are_near_those_of_float64(shape):
 def test_random_shapes_have_the_bits_of_the_exact_order(seed):
     rng = np.random.default_rng(seed)
     m, n, k = (int(size) for size in rng.integers(1, 90, 3))
-    preset = ("tiny", "fpga", "d1")[seed % 3]
-    print(f"{seed=} {m=} {n=} {k=} {preset=}")
+    params = (PRESETS["tiny"], FOUR_ROWS, PRESETS["d1"])[seed % 3]
+    print(f"{seed=} {m=} {n=} {k=} {params.name=}")
     a, b = any_codes(rng, m, k), any_codes(rng, k, n)
-    result = d1.matmul(a, b, device="golden", preset=preset)
-    assert_same_bits(result, expected_bits(a, b, preset))
+    with Device(open_link("golden", params), params, "golden") as device:
+        result = d1.matmul(a, b, device=device)
+    bits = (a.view(np.uint16), b.view(np.uint16))
+    assert_same_bits(result, matmul_reference(*bits, params.dot_fraction_bits))
 
 
 @pytest.mark.parametrize(

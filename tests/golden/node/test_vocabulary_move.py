@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from d1_golden.node import vocabulary_move as moves
-from d1_golden.params import PRESETS
+
+from testbench.nodes import SHAPES
 
 SEED = 23
 ROUNDS = 50
@@ -12,7 +13,7 @@ ALL_ONES = 0xFFFF_FFFF_FFFF_FFFF
 DTYPE = {"b8": np.uint8, "b16": np.uint16, "b32": np.uint32}
 
 
-@pytest.fixture(params=PRESETS.values(), ids=lambda params: params.name)
+@pytest.fixture(params=SHAPES, ids=lambda params: params.name)
 def params(request):
     return request.param
 

@@ -7,7 +7,8 @@ from d1_golden.node import vocabulary_simd
 from d1_golden.numerics import elementary, fp32
 from d1_golden.numerics.formats import Rounding
 from d1_golden.numerics.vector_stimulus import fp32_corners
-from d1_golden.params import PRESETS, preset
+
+from testbench.nodes import SHAPES
 
 SEED = 20250302
 VECTORS = 2_000
@@ -77,12 +78,12 @@ OF_ONE = {
 OTHERS = {f"vf{name}_f32" for name in ("add", "sub", "mul", "madd", "nmadd", "min", "max")}
 
 
-@pytest.fixture(scope="module", params=PRESETS)
+@pytest.fixture(scope="module", params=SHAPES, ids=lambda p: p.name)
 def operands(request):
     """Two times vectors of corners, of any words, and of words that are often equal."""
     print(f"seed {SEED}")
     rng = np.random.default_rng(SEED)
-    shape = (2, VECTORS, preset(request.param).fp32_lanes)
+    shape = (2, VECTORS, request.param.fp32_lanes)
     words = rng.integers(0, 1 << 32, shape, np.uint32)
     words = np.where(rng.random(shape) < 0.4, rng.choice(fp32_corners(), shape), words)
     words[1] = np.where(rng.random(shape[1:]) < 0.3, words[0], words[1])

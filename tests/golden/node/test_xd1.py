@@ -18,16 +18,17 @@ from d1_golden.numerics.convert import (
     fp32_to_bf16_array,
     fp32_to_cfp8_array,
 )
-from d1_golden.params import PRESETS, preset
+
+from testbench.nodes import SHAPES
 
 SEED = 11
 DATA = 0x1000
 CFP8 = [(7, "1-4-3 bias 7"), (0x40 | 15, "1-5-2 bias 15"), (3, "1-4-3 bias 3"), (0x40 | 40, "high")]
 
 
-@pytest.fixture(params=PRESETS)
+@pytest.fixture(params=SHAPES, ids=lambda p: p.name)
 def node(request: pytest.FixtureRequest) -> GoldenNode:
-    node = GoldenNode(preset(request.param))
+    node = GoldenNode(request.param)
     rng = np.random.default_rng(SEED)
     node.v[:] = rng.integers(0, 256, node.v.shape)
     node.acc[:] = rng.integers(0, 1 << 32, node.acc.shape, np.uint32)

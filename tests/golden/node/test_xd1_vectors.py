@@ -8,7 +8,8 @@ from d1_golden.csr import Cause
 from d1_golden.isa import INSTRUCTION_BY_NAME, INSTRUCTIONS, Unit, encode
 from d1_golden.memory_map import ThreadRegister, ThreadStatus
 from d1_golden.node import GoldenNode
-from d1_golden.params import PRESETS, preset
+
+from testbench.nodes import SHAPES
 
 SEED = 23
 DATA = 0x1000
@@ -17,9 +18,9 @@ CORNERS = (0, 1, 31, 32, 0x7FFF_FFFF, 0x8000_0000, 0x8000_0001, 0xFFFF_FFFF, 0x3
 Lanes = np.ndarray
 
 
-@pytest.fixture(params=PRESETS)
+@pytest.fixture(params=SHAPES, ids=lambda p: p.name)
 def node(request: pytest.FixtureRequest) -> GoldenNode:
-    node = GoldenNode(preset(request.param))
+    node = GoldenNode(request.param)
     rng = np.random.default_rng(SEED)
     node.v[:] = rng.integers(0, 256, node.v.shape)
     words = node.v.view(np.uint32)

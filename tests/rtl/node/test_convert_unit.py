@@ -13,22 +13,23 @@ from d1_golden.numerics.convert import (
     fp32_to_cfp8_array,
 )
 from d1_golden.numerics.stimulus import conversion_operands
-from d1_golden.params import PRESETS
+from d1_golden.params import preset
 from d1_rtl.node.convert_unit import ConvertOp, ConvertUnit, convert_operation_layout
 
 from testbench.gated import play_operations
-from testbench.on_fpga import SMALLEST, gated_model
+from testbench.nodes import SHAPES
+from testbench.on_fpga import gated_model
 
 SEED = 9
 #: Random streams of so many operations: on d1, more than a million lanes of each kind.
 OPERATIONS = 66_000
-STREAMS = {"d1": 4, "fpga": 1, "tiny": 1, "smallest": 1}
+STREAMS = {"d1": 4, "fpga": 1, "tiny": 1, "four_rows": 1}
 
 
-@pytest.fixture(scope="module", params=[*PRESETS.values(), SMALLEST], ids=lambda p: p.name)
+@pytest.fixture(scope="module", params=SHAPES, ids=lambda p: p.name)
 def unit(request):
     params = request.param
-    on_fpga = params is SMALLEST
+    on_fpga = params is preset("fpga")
     name = f"convert_unit_{params.name}"
     with closing(gated_model(ConvertUnit(params), name=name, on_fpga=on_fpga)) as model:
         yield params, model

@@ -7,7 +7,7 @@ from d1_golden.numerics import BF16, CFP8_BIASES, Cfp8Config, Cfp8Format
 from d1_golden.numerics.convert import cfp8_to_bf16_array
 from d1_golden.numerics.dot_product import matrix_step
 from d1_golden.numerics.stimulus import OperandKind, dot_operands
-from d1_golden.params import PRESETS, preset
+from d1_golden.params import preset
 from d1_rtl.node.matrix_unit import (
     MatrixOp,
     MatrixUnit,
@@ -16,11 +16,12 @@ from d1_rtl.node.matrix_unit import (
 )
 
 from testbench.layouts import pack_rows
-from testbench.on_fpga import SMALLEST, gated_model
+from testbench.nodes import SHAPES
+from testbench.on_fpga import gated_model
 
 SEED = 8
 #: Operations of a random stream; three quarters are steps of R x C blocks.
-OPERATIONS = {"d1": 22_000, "fpga": 8_000, "tiny": 8_000, "smallest": 8_000}
+OPERATIONS = {"d1": 22_000, "fpga": 8_000, "tiny": 8_000, "four_rows": 8_000}
 STEP, ZERO, WRITE = (op.value for op in MatrixOp)
 #: In these tests: a part is asked for over `i_read`.
 READ = len(MatrixOp)
@@ -34,7 +35,7 @@ class Bench:
         self.layout = matrix_operation_layout(params)
         self.place = accumulator_part_layout(params)
         self.model = gated_model(
-            MatrixUnit(params), name=f"matrix_unit_{params.name}", on_fpga=params is SMALLEST
+            MatrixUnit(params), name=f"matrix_unit_{params.name}", on_fpga=params is preset("fpga")
         )
         shape = (params.threads, params.accumulators, params.matrix_rows * params.matrix_cols)
         self.accumulators = np.zeros(shape, np.uint32)
@@ -175,7 +176,7 @@ def operations(params, rng, count, **given):
     return {name: np.asarray(values).astype(np.uint8) for name, values in ops.items()}
 
 
-@pytest.fixture(scope="module", params=[*PRESETS.values(), SMALLEST], ids=lambda p: p.name)
+@pytest.fixture(scope="module", params=SHAPES, ids=lambda p: p.name)
 def bench(request):
     return Bench(request.param)
 

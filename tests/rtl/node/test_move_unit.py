@@ -4,11 +4,11 @@
 import numpy as np
 import pytest
 from d1_golden.node import vocabulary_move as moves
-from d1_golden.params import PRESETS, preset
 from d1_rtl.node.move_unit import MoveOp, MoveUnit, move_operation_layout
 from d1_rtl.sim.native import NativeModel
 
 from testbench.gated import GatedUnit, play_streams
+from testbench.nodes import SHAPES
 
 SEED = 31
 OPERATIONS = 20_000
@@ -22,9 +22,9 @@ MASKS = (*OF_TWO_MASKS, MoveOp.VMV_M_X)
 SCALARS = (MoveOp.VMV_X_V, MoveOp.VMV_X_M)
 
 
-@pytest.fixture(scope="module", params=PRESETS)
+@pytest.fixture(scope="module", params=SHAPES, ids=lambda p: p.name)
 def unit(request):
-    params = preset(request.param)
+    params = request.param
     with NativeModel(GatedUnit(MoveUnit(params)), name=f"move_unit_{params.name}") as model:
         model.reset()
         yield params, model

@@ -9,16 +9,17 @@ import pytest
 from d1_golden.node import vocabulary, vocabulary_simd
 from d1_golden.numerics import elementary
 from d1_golden.numerics.vector_stimulus import FmaKind, fma_operands, fp32_corners
-from d1_golden.params import PRESETS, preset
+from d1_golden.params import preset
 from d1_rtl.node.simd_unit import SimdOp, SimdUnit, simd_operation_layout
 from numba import njit
 
 from testbench.layouts import pack_rows
-from testbench.on_fpga import SMALLEST, gated_model
+from testbench.nodes import SHAPES
+from testbench.on_fpga import gated_model
 
 SEED = 16
 #: Lanes of each operation in the random streams: of sums, products and fused ones a million.
-LANES = {"d1": 100_000, "fpga": 20_000, "tiny": 10_000, "smallest": 10_000}
+LANES = {"d1": 100_000, "fpga": 10_000, "tiny": 10_000, "four_rows": 20_000}
 MANY_LANES = LANES | {"d1": 1_000_000}
 #: Operations in a stream.
 STREAM = 50_000
@@ -40,10 +41,10 @@ ELEMENTARY = {
 OF_ONE = (*REDUCTIONS, *ELEMENTARY, SimdOp.VCVT_I32_F32, SimdOp.VCVT_F32_I32)
 
 
-@pytest.fixture(scope="module", params=[*PRESETS.values(), SMALLEST], ids=lambda p: p.name)
+@pytest.fixture(scope="module", params=SHAPES, ids=lambda p: p.name)
 def unit(request):
     params = request.param
-    on_fpga = params is SMALLEST
+    on_fpga = params is preset("fpga")
     unit = SimdUnit(params, gated=not on_fpga)
     with closing(gated_model(unit, name=f"simd_unit_{params.name}", on_fpga=on_fpga)) as model:
         yield params, model

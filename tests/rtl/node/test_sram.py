@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from d1_golden.params import LINE_BYTES, PRESETS, NodeParams
+from d1_golden.params import LINE_BYTES, NodeParams, preset
 from d1_rtl.node.interfaces import sram_write_layout
 from d1_rtl.node.sram import (
     PATIENCE,
@@ -19,7 +19,7 @@ from d1_rtl.node.sram import (
 from d1_rtl.sim.native import NativeModel
 from d1_rtl.sim.on_fpga import OnFpga
 
-from testbench.on_fpga import SMALLEST, CycleModel
+from testbench.on_fpga import CycleModel
 from testbench.sram_streams import play_sram_streams
 
 READERS = [f"r_{name}" for name in READ_CLIENTS]
@@ -33,14 +33,14 @@ ALL_BYTES = (1 << LINE_BYTES) - 1
 LONGEST_WAIT = PATIENCE + (len(READERS) - 1) + 2 * (len(WRITERS) + 1)
 
 
-@pytest.fixture(scope="module", params=["tiny", "d1", "smallest"])
+@pytest.fixture(scope="module", params=["tiny", "d1", "fpga"])
 def params(request):
-    return SMALLEST if request.param == "smallest" else PRESETS[request.param]
+    return preset(request.param)
 
 
 @pytest.fixture(scope="module")
 def model(params):
-    on_fpga = params is SMALLEST
+    on_fpga = params is preset("fpga")
     sram = Sram(params, gated=not on_fpga)
     design = OnFpga(sram) if on_fpga else sram
     with NativeModel(design, name=f"sram_{params.name}") as model:

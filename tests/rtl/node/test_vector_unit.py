@@ -6,25 +6,26 @@ from itertools import pairwise
 
 import pytest
 from d1_golden.isa import INSTRUCTIONS, Unit, decode, encode
-from d1_golden.params import PRESETS, preset
+from d1_golden.params import preset
 from d1_rtl.node.convert_unit import ConvertUnit
 from d1_rtl.node.matrix_unit import MatrixUnit
 from d1_rtl.node.move_unit import MoveUnit
 from d1_rtl.node.simd_unit import SimdOp, SimdUnit
 
+from testbench.nodes import SHAPES
 from testbench.vector_bench import VectorBench, VectorOperation
 from testbench.vector_programs import VECTOR_UNITS, VectorProgrammer
 
 SEED = 20
 #: Random instructions of each thread.
-LENGTH = {"d1": 600, "fpga": 1500, "tiny": 2500}
+LENGTH = {"d1": 600, "fpga": 1500, "tiny": 2500, "four_rows": 1500}
 #: Cycles from reading the operands of a reduction and of an elementary function on `tiny`.
 SEVERAL_PASSES = SimdUnit.latency_by_op(preset("tiny"))
 
 
-@pytest.fixture(scope="module", params=PRESETS)
+@pytest.fixture(scope="module", params=SHAPES, ids=lambda p: p.name)
 def bench(request):
-    bench = VectorBench(preset(request.param))
+    bench = VectorBench(request.param)
     yield bench
     bench.close()
 

@@ -19,6 +19,8 @@ from d1_golden.numerics.fp32 import fma_array
 from d1_golden.params import PRESETS
 from numpy.typing import NDArray
 
+from testbench.nodes import SHAPES
+
 PARAMS = PRESETS["tiny"]
 CFP8 = (Cfp8Config(Cfp8Format.CFP8_1_5_2, 20), Cfp8Config(Cfp8Format.CFP8_1_4_3, 7))
 FORMATS = pytest.mark.parametrize("formats", [BF16, CFP8, FP32], ids=["bf16", "cfp8", "fp32"])
@@ -186,11 +188,10 @@ def operands_of(wanted: Schedule) -> tuple[NDArray, NDArray]:
     )
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("params", SHAPES, ids=lambda p: p.name)
 @FORMATS
 @pytest.mark.parametrize("block", [(p, 8 // p) for p in (1, 2, 4, 8)])
-def test_the_longest_programs_fit_a_quarter_of_sram(preset, formats, block):
-    params = PRESETS[preset]
+def test_the_longest_programs_fit_a_quarter_of_sram(params, formats, block):
     wanted = schedule(formats, 100_001, *block, accumulate=True, batch=3)
     wanted = replace(
         wanted,

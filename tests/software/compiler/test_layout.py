@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from d1.compiler.layout import pack_operand, unpack_result
 from d1.compiler.schedule import Groups, Schedule
-from d1_golden.params import PRESETS
+
+from testbench.nodes import FOUR_ROWS
 
 
 @pytest.mark.parametrize("dtype,word_bytes", [(np.uint16, 8), (np.uint8, 8), (np.uint32, 4)])
@@ -31,7 +32,7 @@ def test_every_lane_of_a_vector_holds_a_word_of_its_line(dtype, word_bytes, line
 
 @pytest.mark.parametrize("tiles,block", [((1, 1), (1, 1)), ((8, 8), (1, 8)), ((5, 7), (2, 3))])
 def test_a_result_in_the_order_of_blocks_becomes_a_matrix(tiles, block):
-    params, batch = PRESETS["fpga"], 2
+    params, batch = FOUR_ROWS, 2
     schedule = Schedule(
         params=params,
         batch=batch,
