@@ -50,15 +50,12 @@ def all_reduce_code(params: NodeParams, instruction: str) -> bytes:
         What combines.
 
     """
-    chunk = _VECTORS * params.vector_bytes
+    return assemble(_exchange_source() + _sum_source(params, instruction) + _results_source()).code
 
-    def each(line: str) -> str:
-        return "\n".join(
-            line.format(first=n, second=n + _VECTORS, third=n + 2 * _VECTORS)
-            for n in range(_VECTORS)
-        )
 
-    return assemble(f"""
+def _exchange_source() -> str:
+    """Return the code up to where all lines of a node have come in."""
+    return f"""
         mv a7, ra
         ld a6, {_WORD}(a0)              # the block
         bnez a1, meet
@@ -72,6 +69,20 @@ wait:   beqz t0, meet
         addi t0, t0, -1
         j wait
 meet:   barrier 0
+"""
+
+
+def _sum_source(params: NodeParams, instruction: str) -> str:
+    """Return the code with which four threads add up the lines of a node."""
+    chunk = _VECTORS * params.vector_bytes
+
+    def each(line: str) -> str:
+        return "\n".join(
+            line.format(first=n, second=n + _VECTORS, third=n + 2 * _VECTORS)
+            for n in range(_VECTORS)
+        )
+
+    return f"""
         ld a2, {3 * _WORD}(a6)          # where lines come in
         ld a3, {4 * _WORD}(a6)          # bytes from each node
         add a4, a2, a3
@@ -109,6 +120,12 @@ store:
         add a2, a2, a5
         j next
 summed: barrier 0
+"""
+
+
+def _results_source() -> str:
+    """Return the code from the sums of a node to the results of all."""
+    return f"""
         bnez a1, done
         ld t0, {5 * _WORD}(a6)          # ... results to all
         beqz t0, take
@@ -122,7 +139,7 @@ sent:   fence
 done:   mv ra, a7
         ret
 {BARRIER_SUBROUTINE}
-""").code
+"""
 
 
 def inbox_tensor(
