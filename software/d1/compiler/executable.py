@@ -18,12 +18,15 @@ from d1.compiler.ir import (
     AllReduce,
     Choice,
     Computation,
+    Exchange,
     Graph,
     Kernel,
     Loops,
     Pack,
     Product,
+    Receive,
     Repeat,
+    Send,
     Tensor,
     reads,
     writes,
@@ -40,6 +43,7 @@ from d1.compiler.tile_code import Code, RegisterPressureError
 from d1.device import Device
 from d1.errors import SramOverflowError
 from d1.parallel.all_reduce import all_reduce_code, block_bytes
+from d1.parallel.handover import list_bytes, receive_code, send_code
 
 __all__ = [
     "Branch",
@@ -121,7 +125,7 @@ class LoweredKernel:
 
     """
 
-    kernel: Computation | AllReduce | Branch
+    kernel: Computation | Exchange | Branch
     code: Code
     text: str
     tensors: tuple[Tensor, ...]
@@ -133,7 +137,7 @@ class LoweredKernel:
 _lowered: dict[Hashable, tuple[LoweredKernel, list[Tensor]] | None] = {}
 
 
-def lower(kernel: Computation | AllReduce, params: NodeParams) -> LoweredKernel:
+def lower(kernel: Computation | Exchange, params: NodeParams) -> LoweredKernel:
     """Return a kernel with its code; that of one like it if there was one.
 
     Raises
@@ -142,10 +146,8 @@ def lower(kernel: Computation | AllReduce, params: NodeParams) -> LoweredKernel:
         It needs more registers than a thread has.
 
     """
-    if isinstance(kernel, AllReduce):
-        table = np.zeros(block_bytes(kernel) // 4, np.uint32)
-        code = all_reduce_code(params, kernel.instruction)
-        return LoweredKernel(kernel, Code(), f"all {kernel.instruction}", (), table, code)
+    if isinstance(kernel, (AllReduce, Send, Receive)):
+        return _lowered_exchange(kernel, params)
     kernel_part, tensors = kernel_key(kernel)
     key = (params, kernel_part)
     if key not in _lowered:
@@ -159,6 +161,20 @@ def lower(kernel: Computation | AllReduce, params: NodeParams) -> LoweredKernel:
     lowered, places = known
     renamed = dict(zip(places, tensors, strict=True))
     return replace(lowered, kernel=kernel, tensors=tuple(renamed[t] for t in lowered.tensors))
+
+
+def _lowered_exchange(kernel: Exchange, params: NodeParams) -> LoweredKernel:
+    """Return what a node does with others; its table, filled when it runs, says with whom."""
+    match kernel:
+        case AllReduce():
+            text, code = f"all {kernel.instruction}", all_reduce_code(params, kernel.instruction)
+            size = block_bytes(kernel)
+        case Send():
+            text, code, size = "send", send_code(), list_bytes(kernel)
+        case Receive():
+            text, code, size = f"receive {kernel.posts}", receive_code(kernel.posts), 0
+    table = np.zeros(size // 4, np.uint32) if size else None
+    return LoweredKernel(kernel, Code(), text, (), table, code)
 
 
 def forget_lowered() -> None:
@@ -184,9 +200,9 @@ def _lower(kernel: Computation, params: NodeParams) -> LoweredKernel:
     return LoweredKernel(kernel, code, text, tuple(evaluator.tensors), table)
 
 
-def _steps(kernels: Sequence[Kernel]) -> list[Computation | AllReduce | Branch]:
+def _steps(kernels: Sequence[Kernel]) -> list[Computation | Exchange | Branch]:
     """Return kernels in a row, with branches in the place of those that are made of several."""
-    steps: list[Computation | AllReduce | Branch] = []
+    steps: list[Computation | Exchange | Branch] = []
     for kernel in kernels:
         match kernel:
             case Choice():
@@ -206,7 +222,7 @@ def _steps(kernels: Sequence[Kernel]) -> list[Computation | AllReduce | Branch]:
     return steps
 
 
-def _lowered_step(step: Computation | AllReduce | Branch, params: NodeParams) -> LoweredKernel:
+def _lowered_step(step: Computation | Exchange | Branch, params: NodeParams) -> LoweredKernel:
     if not isinstance(step, Branch):
         return lower(step, params)
     code = Code()

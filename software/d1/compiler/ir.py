@@ -24,12 +24,15 @@ __all__ = [
     "Choice",
     "Computation",
     "DType",
+    "Exchange",
     "Graph",
     "Kernel",
     "Loops",
     "Pack",
     "Product",
+    "Receive",
     "Repeat",
+    "Send",
     "Stochastic",
     "Store",
     "Tensor",
@@ -321,6 +324,56 @@ class AllReduce:
 
 
 @dataclass(frozen=True)
+class Send:
+    """Tensors pushed to other nodes; done when they are there.
+
+    Parameters
+    ----------
+    parcels
+        Each: a tensor, which has a place in both nodes; the number of the other node; the semaphore
+        that is posted there behind it.
+    operators
+        What it computes, as operators of PyTorch; for explanations alone.
+
+    """
+
+    parcels: tuple[tuple[Tensor, int, int], ...]
+    operators: tuple[str, ...] = field(default=(), compare=False)
+
+    def __str__(self) -> str:
+        lines = [
+            f"    {tensor.name} to node {node}, semaphore {semaphore}"
+            for tensor, node, semaphore in self.parcels
+        ]
+        return "send\n" + "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Receive:
+    """A wait for tensors that other nodes push.
+
+    Parameters
+    ----------
+    tensors
+        They are inputs of the graph: they may come at any time.
+    posts
+        Semaphores, and how often each is posted for them.
+    operators
+        What it computes, as operators of PyTorch; for explanations alone.
+
+    """
+
+    tensors: tuple[Tensor, ...]
+    posts: tuple[tuple[int, int], ...]
+    operators: tuple[str, ...] = field(default=(), compare=False)
+
+    def __str__(self) -> str:
+        names = ", ".join(tensor.name for tensor in self.tensors)
+        posts = ", ".join(f"{count} of semaphore {semaphore}" for semaphore, count in self.posts)
+        return f"receive {names}: {posts}"
+
+
+@dataclass(frozen=True)
 class Choice:
     """Kernels of which a word in SRAM decides whether they run, or others instead.
 
@@ -383,7 +436,9 @@ class Repeat:
 
 #: A kernel of one node.
 Computation = Loops | Product | Pack
-Kernel = Computation | AllReduce | Choice | Repeat
+#: What a node does with others.
+Exchange = AllReduce | Send | Receive
+Kernel = Computation | Exchange | Choice | Repeat
 
 
 def _nested(kernels: Sequence[Kernel]) -> str:
@@ -438,6 +493,12 @@ def reads(kernel: Kernel) -> Iterator[Tensor]:
     if isinstance(kernel, AllReduce):
         yield from kernel.sources
         return
+    if isinstance(kernel, Send):
+        yield from (tensor for tensor, _, _ in kernel.parcels)
+        return
+    if isinstance(kernel, Receive):
+        yield from kernel.tensors
+        return
     if isinstance(kernel, (Choice, Repeat)):
         yield kernel.predicate
         yield from kernel.results
@@ -461,6 +522,8 @@ def writes(kernel: Kernel) -> Iterator[Tensor]:
         yield from kernel.results
         yield kernel.inbox
         return
+    if isinstance(kernel, (Send, Receive)):
+        return
     if isinstance(kernel, (Choice, Repeat)):
         for inner in parts(kernel):
             yield from writes(inner)
@@ -476,7 +539,7 @@ def parts(kernel: Choice | Repeat) -> tuple[Kernel, ...]:
     return (*kernel.condition, *kernel.body, *kernel.moves)
 
 
-def flat(kernels: Iterable[Kernel]) -> Iterator[Computation | AllReduce]:
+def flat(kernels: Iterable[Kernel]) -> Iterator[Computation | Exchange]:
     """Yield kernels with the parts of those that are made of several in their place."""
     for kernel in kernels:
         if isinstance(kernel, (Choice, Repeat)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,9 +22,7 @@ from d1.compiler.executable import Program, build
 from d1.compiler.ir import Tensor
 from d1.compiler.passes import optimized
 from d1.device import shared_device
-from d1.parallel.buckets import bucketed
-from d1.parallel.mesh_program import run_on_mesh
-from d1.parallel.partition import Partition
+from d1.parallel.division import Division
 from d1.parallel.shared_group import shared_group
 from d1.torch.configuration import Settings, Statistics, count, settings
 from d1.torch.lowerings import LOWERINGS, UnsupportedError
@@ -190,29 +187,26 @@ class CompiledGraph:
 
 @dataclass
 class MeshGraph(CompiledGraph):
-    """A graph as a program for each node of a rectangle.
+    """A graph as programs for the nodes of a rectangle.
 
     Parameters
     ----------
-    partition
+    division
         How it is divided.
 
     """
 
-    partition: Partition
+    division: Division
 
     def __call__(self, *args: Any) -> tuple[Any, ...]:
         """Return the results for some arguments."""
         assert self.program is not None
         chosen = chosen_settings(self.target)
         seeded = (*args, *self._seed())
-        inputs = {
-            argument.tensor: self._parts(argument, seeded, math.prod(chosen.nodes))
-            for argument in self.arguments
-        }
-        if self.partition.rank in self.program.graph.inputs:
-            ranks = range(math.prod(chosen.nodes))
-            inputs[self.partition.rank] = [np.array([rank], np.uint32) for rank in ranks]
+        inputs = {argument.tensor: self._parts(argument, seeded) for argument in self.arguments}
+        rank = self.division.partition.rank
+        if rank in self.program.graph.inputs:
+            inputs[rank] = [np.array([n], np.uint32) for n in range(self.division.parts)]
         results, cycles = self._run(chosen.device, chosen, inputs)
         checked = {}
         if chosen.check and chosen.device != "golden":
@@ -222,13 +216,12 @@ class MeshGraph(CompiledGraph):
         count(Statistics(graphs=1, operations=computed, mesh_cycles=cycles, **checked))
         return self._results(results, args)
 
-    def _parts(
-        self, argument: _Argument, args: tuple[Any, ...], nodes: int
-    ) -> list[NDArray[np.uint32]]:
-        """Return what the host writes to each node."""
+    def _parts(self, argument: _Argument, args: tuple[Any, ...]) -> list[NDArray[np.uint32]]:
+        """Return what the host writes of an argument for each part."""
         part = argument.operand.ref.tensor if argument.operand else argument.tensor
-        source, placement = self.partition.inputs[part]
-        rows = parts(part, argument.in_order(args), source.shape, placement, nodes)
+        source, placement = self.division.partition.inputs[part]
+        count = self.division.parts
+        rows = parts(part, argument.in_order(args), source.shape, placement, count)
         return [argument.arranged(words) for words in rows]
 
     def _run(
@@ -237,10 +230,10 @@ class MeshGraph(CompiledGraph):
         """Return the words of the outputs of the whole graph, and the cycles."""
         assert self.program is not None
         group = shared_group(device, chosen.preset, chosen.nodes)
-        run = run_on_mesh(self.program, group, inputs)
+        run = self.division.run(self.program, group, inputs)
         results = {
             tensor: whole(tensor, part, placement, run.outputs[part])
-            for tensor, (part, placement) in self.partition.outputs.items()
+            for tensor, (part, placement) in self.division.partition.outputs.items()
         }
         return results, run.cycles
 
@@ -542,8 +535,7 @@ def _finished(
 ) -> CompiledGraph:
     if not builder.graph.outputs:
         return CompiledGraph(None, [], outputs, placeholders, target)
-    partition = None
-    graph = builder.graph
+    division = None
     chosen = chosen_settings(target)
     if chosen.nodes != (1, 1):
         inputs = {
@@ -551,14 +543,14 @@ def _finished(
             for tensor, (number, value) in sources.items()
             if number < len(placeholders)
         }
-        partition = target.parallelism.divided(
-            graph, chosen.nodes, chosen.parallel, inputs, results
-        )
-    if partition is not None:
-        graph = partition.graph
-        sources = {part: sources[whole] for part, (whole, _) in partition.inputs.items()}
-    graph, packed = optimized(graph)
-    program = build(bucketed(graph))
+        division = target.parallelism.divided(builder.graph, chosen, inputs, results)
+    if division is None:
+        graph, packed = optimized(builder.graph)
+        program = build(graph)
+    else:
+        graph, packed, program = division.graph, division.packed, division.build()
+        of = division.partition.inputs
+        sources = {part: sources[whole] for part, (whole, _) in of.items()}
     programs.append(program)
     arguments = []
     for tensor in graph.inputs:
@@ -567,8 +559,8 @@ def _finished(
         if rows in sources:
             arguments.append(_Argument(tensor, *sources[rows], operand))
     compiled = CompiledGraph(program, arguments, outputs, placeholders, target)
-    if partition is not None:
-        compiled = MeshGraph(program, arguments, outputs, placeholders, target, partition)
+    if division is not None:
+        compiled = MeshGraph(program, arguments, outputs, placeholders, target, division)
     for observer in observers:
         observer.compiled(compiled)
     return compiled

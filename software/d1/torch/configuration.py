@@ -14,7 +14,7 @@ __all__ = ["Settings", "Statistics", "configure", "reset_statistics", "settings"
 _CHOICES = {
     "mode": ("graph", "products"),
     "precision": ("bf16", "cfp8", "fp32"),
-    "parallel": ("data", "tensor", "auto"),
+    "parallel": ("data", "tensor", "pipeline", "auto"),
 }
 
 
@@ -41,8 +41,11 @@ class Settings:
     nodes
         Columns and rows of the die that graphs run on; (1, 1) is a node without a mesh.
     parallel
-        How graphs are divided over nodes: "data", the batch; "tensor", the weights; "auto", what
-        should take the fewest cycles, one node included, said on the standard error.
+        How graphs are divided over nodes: "data", the batch; "tensor", the weights; "pipeline", the
+        operators; "auto", what should take the fewest cycles, one node included, said on the
+        standard error.
+    micro_batches
+        Parts of the batch in a pipeline; 0 for the number that should take the fewest cycles.
 
     Raises
     ------
@@ -59,6 +62,7 @@ class Settings:
     precision: str = "bf16"
     nodes: tuple[int, int] = (1, 1)
     parallel: str = "data"
+    micro_batches: int = 0
 
     def __post_init__(self) -> None:
         if self.device not in BACKENDS:
@@ -72,6 +76,8 @@ class Settings:
                 raise ValueError(
                     f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
                 )
+        if not isinstance(self.micro_batches, int) or self.micro_batches < 0:
+            raise ValueError(f"micro_batches must be 0 or more, not {self.micro_batches!r}")
         sides = self.nodes if isinstance(self.nodes, tuple) else ()
         if len(sides) != 2 or not all(isinstance(n, int) and 1 <= n <= MAX_SIDE for n in sides):
             raise ValueError(f"nodes must be columns and rows of 1..{MAX_SIDE}, not {self.nodes!r}")
@@ -124,6 +130,7 @@ def configure(
     precision: str | None = None,
     nodes: tuple[int, int] | None = None,
     parallel: str | None = None,
+    micro_batches: int | None = None,
 ) -> Settings:
     """Change where and how graphs run from now on; what is None stays. Returns the settings.
 
@@ -144,6 +151,7 @@ def configure(
         "precision": precision,
         "nodes": nodes,
         "parallel": parallel,
+        "micro_batches": micro_batches,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     _settings = Settings(**(vars(_settings) | changes))

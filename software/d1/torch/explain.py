@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ from torch._guards import TracingContext
 
 from d1.compiler.cost import kernel_cost
 from d1.compiler.executable import Branch, Executable, LoweredKernel
-from d1.compiler.ir import AllReduce, Product
+from d1.compiler.ir import AllReduce, Product, Receive, Send, Tensor
 from d1.device import shared_device
 from d1.torch import capture
 from d1.torch.capture import CompiledGraph, chosen_settings
@@ -37,7 +37,7 @@ class KernelReport:
     Parameters
     ----------
     kind
-        "product", "loops", "pack" or "sum of nodes".
+        "product", "loops", "pack", "branch", "sum of nodes", "send" or "receive".
     domain
         Sizes of what it is computed for; of a product with the terms of a sum.
     operators
@@ -177,13 +177,21 @@ def _kernel(lowered: LoweredKernel, predicted: int) -> KernelReport:
         case Product():
             kind, domain = "product", f"{_sizes(kernel.domain)} over {kernel.k}"
         case AllReduce():
-            words = sum(tensor.words for tensor in kernel.results)
-            kind, domain = "sum of nodes", f"{words} words, {_sizes(kernel.nodes)} nodes"
+            words = _words(kernel.results)
+            kind, domain = "sum of nodes", f"{words}, {_sizes(kernel.nodes)} nodes"
+        case Send():
+            kind, domain = "send", _words(tensor for tensor, _, _ in kernel.parcels)
+        case Receive():
+            kind, domain = "receive", _words(kernel.tensors)
         case Branch():
             kind, domain = "branch", f"{kernel.distance:+} kernels"
         case _:
             kind, domain = type(kernel).__name__.lower(), _sizes(kernel.domain)
     return KernelReport(kind, domain, [_short(o) for o in kernel.operators], predicted)
+
+
+def _words(tensors: Iterable[Tensor]) -> str:
+    return f"{sum(tensor.words for tensor in tensors)} words"
 
 
 def _sizes(sizes: Sequence[int]) -> str:

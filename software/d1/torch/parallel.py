@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,17 +17,20 @@ from torch.fx import GraphModule, Node
 from d1.compiler.builder import Value
 from d1.compiler.ir import Graph, Tensor
 from d1.compiler.passes import optimized
-from d1.parallel.buckets import bucketed
-from d1.parallel.cost_model import estimated
+from d1.parallel.cost_model import Estimate, PipelineEstimate, estimated
+from d1.parallel.division import Division, in_stages, over_nodes
 from d1.parallel.partition import Partition, PartitionError, partitioned
 from d1.parallel.placement import Placement, Split, walked
 from d1.parallel.tensor_parallel import tensor_parallel
+from d1.torch.configuration import Settings
 from d1.torch.types import to_words
 
 __all__ = ["Parallelism", "parts", "whole"]
 
 _Words = NDArray[np.uint32]
 _ONE_NODE = "one node"
+#: More make each stage's program longer for little.
+_MOST_MICRO_BATCHES = 16
 #: The arguments that inputs of a graph are, and how they lie in them.
 Inputs = Mapping[Tensor, tuple[Node, Value]]
 
@@ -53,6 +56,8 @@ class Parallelism:
         Whether the forward graph has been compiled.
     kind
         What was chosen for it, if it was not told.
+    homes
+        Of a pipeline, by name of a node: the last of its nodes that has it.
 
     """
 
@@ -62,6 +67,7 @@ class Parallelism:
     shapes: set[tuple[int, ...]] = field(default_factory=set)
     is_backward: bool = False
     kind: str = _ONE_NODE
+    homes: dict[str, int] = field(default_factory=dict)
 
     def begin(self, module: GraphModule) -> None:
         """Look at a whole graph before it is compiled."""
@@ -81,14 +87,9 @@ class Parallelism:
         self.batch = sizes[0] if sizes else 0
 
     def divided(
-        self,
-        graph: Graph,
-        nodes: tuple[int, int],
-        kind: str,
-        inputs: Inputs,
-        results: Sequence[tuple[Node, Value]],
-    ) -> Partition | None:
-        """Return a graph as each node computes it, or None if it runs on one node.
+        self, graph: Graph, chosen: Settings, inputs: Inputs, results: Sequence[tuple[Node, Value]]
+    ) -> Division | None:
+        """Return a graph as nodes compute it, or None if it runs on one node.
 
         A graph that cannot be divided as it should be warns. One that may be divided in several
         ways prints what each should take.
@@ -97,37 +98,74 @@ class Parallelism:
         ----------
         graph
             As the operators were lowered.
-        nodes
-            Columns and rows.
-        kind
-            "data", "tensor" or "auto".
+        chosen
+            Where it is to run, and how it is to be divided.
         inputs
             The arguments that its inputs are, and how they lie in them.
         results
             What it returns, with the nodes of PyTorch's graph.
 
         """
-        found: dict[str, Partition] = {}
+        kinds = [chosen.parallel]
+        if chosen.parallel == "auto":
+            kinds = [self.kind] if self.is_backward else ["data", "tensor", "pipeline"]
+        found: dict[str, Division] = {}
         refused: dict[str, str] = {}
-        kinds = [kind]
-        if kind == "auto":
-            kinds = [self.kind] if self.is_backward else ["data", "tensor"]
-        for name in kinds:
-            try:
-                found[name] = self._partition(graph, nodes, name, inputs)
-            except PartitionError as error:
-                refused[name] = str(error)
-        if kind == "auto":
-            chosen = _cheapest(graph, nodes, found, refused)
-            partition = found.get(chosen)
-            self.kind = chosen
-        else:
-            partition = found.get(kind)
-            if partition is None:
-                warnings.warn(f"a graph runs on one node: {refused[kind]}", stacklevel=2)
-        if partition is not None:
-            self._remember(partition, math.prod(nodes), inputs, results)
-        return partition
+        for kind in kinds:
+            for name, divide in self._ways(graph, kind, chosen, inputs):
+                try:
+                    found[name] = divide()
+                except PartitionError as error:
+                    refused[name] = str(error)
+        estimates: dict[str, Estimate | PipelineEstimate] = {}
+        if chosen.parallel == "auto":
+            estimates[_ONE_NODE] = estimated(optimized(graph)[0])
+        estimates |= {name: division.estimate for name, division in found.items()}
+        if not found and chosen.parallel != "auto":
+            reasons = "; ".join(dict.fromkeys(refused.values()))
+            warnings.warn(f"a graph runs on one node: {reasons}", stacklevel=2)
+            return None
+        name = min(estimates, key=lambda name: estimates[name].total)
+        if len(estimates) + len(refused) > 1:
+            _print_choice(graph, chosen.nodes, estimates, refused, name)
+        division = found.get(name)
+        self.kind = division.kind if division is not None else _ONE_NODE
+        if division is not None:
+            self._remember(division, inputs, results)
+        return division
+
+    def _ways(
+        self, graph: Graph, kind: str, chosen: Settings, inputs: Inputs
+    ) -> Iterator[tuple[str, Callable[[], Division]]]:
+        """Yield the ways in which a graph may be divided: a name, and what does it."""
+        nodes = math.prod(chosen.nodes)
+        if kind in ("data", "tensor"):
+            yield (
+                kind,
+                lambda: over_nodes(kind, self._partition(graph, chosen.nodes, kind, inputs), nodes),
+            )
+        if kind != "pipeline":
+            return
+        batch = self.batch or 1
+        counts = [chosen.micro_batches] if chosen.micro_batches else _divisors(batch)
+        homes = None
+        if self.is_backward:
+            named = ((tensor, self.homes.get(node.name)) for tensor, (node, _) in inputs.items())
+            homes = {tensor: home for tensor, home in named if home is not None}
+        for count in counts:
+            plural = "es" if count > 1 else ""
+
+            def divide(count: int = count) -> Division:
+                partition = self._micro_batch(graph, count, inputs)
+                return in_stages(partition, count, nodes, homes)
+
+            yield f"pipeline of {count} micro-batch{plural}", divide
+
+    def _micro_batch(self, graph: Graph, count: int, inputs: Inputs) -> Partition:
+        """Return what is computed of a micro-batch: what one of so many nodes would compute."""
+        if count == 1:
+            return partitioned(graph, (1, 1), {})
+        return self._partition(graph, (count, 1), "data", inputs)
 
     def _partition(
         self, graph: Graph, nodes: tuple[int, int], kind: str, inputs: Inputs
@@ -145,21 +183,20 @@ class Parallelism:
         return partitioned(graph, nodes, splits)
 
     def _remember(
-        self,
-        partition: Partition,
-        nodes: int,
-        inputs: Inputs,
-        results: Sequence[tuple[Node, Value]],
+        self, division: Division, inputs: Inputs, results: Sequence[tuple[Node, Value]]
     ) -> None:
         """Note how inputs and results are divided, for the backward graph."""
+        partition = division.partition
         used: dict[Tensor, set[Placement]] = {}
         for tensor, placement in partition.inputs.values():
             used.setdefault(tensor, set()).add(placement)
         lying = [(*inputs[tensor], kinds) for tensor, kinds in used.items() if tensor in inputs]
         lying += [(n, value, {partition.placements[value.ref.tensor]}) for n, value in results]
         for node, value, kinds in lying:
+            if value.ref.tensor in division.homes:
+                self.homes[node.name] = division.homes[value.ref.tensor]
             for j in range(len(value.shape)):
-                split = walked(value.ref, value.shape, j, nodes)
+                split = walked(value.ref, value.shape, j, division.parts)
                 if split is not None and kinds == {split}:
                     self.splits[node.name] = Split(j)
                     if j == 0:
@@ -196,22 +233,24 @@ class Parallelism:
         return Split(0) if shape[0] == self.batch and not self.is_backward else None
 
 
-def _cheapest(
+def _print_choice(
     graph: Graph,
     nodes: tuple[int, int],
-    found: Mapping[str, Partition],
+    estimates: Mapping[str, Estimate | PipelineEstimate],
     refused: Mapping[str, str],
-) -> str:
-    """Return what should take the fewest cycles; print why."""
-    cycles = {_ONE_NODE: estimated(optimized(graph)[0])}
-    for name, partition in found.items():
-        cycles[name] = estimated(bucketed(optimized(partition.graph)[0]))
-    chosen = min(cycles, key=lambda name: cycles[name].total)
+    chosen: str,
+) -> None:
+    """Say what was thought of, and what was chosen."""
     lines = [f"d1: a graph of {len(graph.kernels)} operations on {nodes[0]} x {nodes[1]} nodes"]
-    lines += [f"  {name}: about {estimate}" for name, estimate in cycles.items()]
+    lines += [f"  {name}: about {estimate}" for name, estimate in estimates.items()]
     lines += [f"  {name}: not possible, {reason}" for name, reason in refused.items()]
     print("\n".join([*lines, f"  chosen: {chosen}"]), file=sys.stderr)
-    return chosen
+
+
+def _divisors(size: int) -> list[int]:
+    """Return in how many equal micro-batches a batch may be divided."""
+    most = min(size, _MOST_MICRO_BATCHES)
+    return [count for count in range(1, most + 1) if size % count == 0]
 
 
 def _dimensions(node: Node) -> int:
