@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from d1.compiler.expressions import Expr, Kind, Ref
-from d1.compiler.ir import Choice, Kernel, Loops, Pack, Product, Repeat, Store, Tensor
+from d1.compiler.ir import Choice, Kernel, Loops, Pack, Product, Repeat, Stochastic, Store, Tensor
 
 __all__ = ["renamed"]
 
@@ -35,10 +35,17 @@ def renamed(kernel: _AnyKernel, rename: _Rename) -> _AnyKernel:
                 left=rename(kernel.left),
                 right=rename(kernel.right),
                 stores=_stores(kernel.stores, rename),
+                formats=kernel.formats and (rename(kernel.formats[0]), rename(kernel.formats[1])),
             )
         case Pack():
-            value = _expression(kernel.value, rename)
-            return replace(kernel, target=rename(kernel.target), value=value)
+            of = kernel.stochastic
+            return replace(
+                kernel,
+                target=rename(kernel.target),
+                value=_expression(kernel.value, rename),
+                format=kernel.format and rename(kernel.format),
+                stochastic=of and Stochastic(rename(of.seed), rename(of.stream)),
+            )
         case Choice():
             return replace(
                 kernel,

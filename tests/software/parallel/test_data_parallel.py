@@ -14,31 +14,9 @@ from d1.torch import capture
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: Of sums in another order, as part of the largest element.
-ORDER = 4e-6
-
-
-def compiled(function: Callable, nodes: tuple[int, int], **options) -> Callable:
-    options = {"device": "golden", "preset": "tiny", "nodes": nodes} | options
-    torch._dynamo.reset()
-    return torch.compile(function, backend="d1", options=options, dynamic=False)
-
-
-def step(
-    model: nn.Module, loss: Callable, args: tuple[Tensor, ...], nodes: tuple[int, int], **options
-) -> list[Tensor]:
-    """Return a loss and the gradients of all parameters."""
-    model.zero_grad()
-    result = compiled(lambda *x: loss(model, *x), nodes, **options)(*args)
-    result.backward()
-    return [result.detach(), *(p.grad.clone() for p in model.parameters())]
-
-
-def distance(mine: list[Tensor], theirs: list[Tensor]) -> float:
-    return max(
-        ((a - b).abs().max() / b.abs().max().clamp(min=1e-6)).item()
-        for a, b in zip(mine, theirs, strict=True)
-    )
+Compile = Callable[..., Callable[..., Tensor]]
+Step = Callable[..., list[Tensor]]
+Distance = Callable[[list[Tensor], list[Tensor]], float]
 
 
 class Attention(nn.Module):
@@ -67,20 +45,22 @@ def cross_entropy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("device", ["golden", "rtl"])
 def test_loss_and_gradients_of_four_nodes_are_those_of_one_but_for_the_order_of_sums(
-    device: str,
+    device: str, step: Step, distance: Distance, order: float
 ) -> None:
     model, x = classifier(), torch.randn(8, 6)
     y = torch.tensor([0, 1, 2, -100, 1, 1, 0, 2])  # one that does not count
     one = step(model, cross_entropy, (x, y), (1, 1))
     d1.torch.reset_statistics()
     four = step(model, cross_entropy, (x, y), (2, 2), device=device, check=True)
-    assert distance(four, one) < ORDER
+    assert distance(four, one) < order
     statistics = d1.torch.statistics()
     assert statistics.mesh_cycles > 0 and statistics.differing_bits == 0
     assert (statistics.checked_outputs > 0) == (device == "rtl")
 
 
-def test_attention_and_tables_are_divided_by_sequences() -> None:
+def test_attention_and_tables_are_divided_by_sequences(
+    step: Step, distance: Distance, order: float
+) -> None:
     torch.manual_seed(3)
     model = Attention()
     tokens = torch.randint(5, (4, 3))
@@ -90,7 +70,7 @@ def test_attention_and_tables_are_divided_by_sequences() -> None:
 
     one = step(model, loss, (tokens,), (1, 1))
     first = len(capture.programs)
-    assert distance(step(model, loss, (tokens,), (2, 1)), one) < ORDER
+    assert distance(step(model, loss, (tokens,), (2, 1)), one) < order
     forward, backward = capture.programs[first:]
     assert any(isinstance(kernel, AllReduce) for kernel in backward.graph.kernels)
     # Nothing but the loss and the number of its terms is summed up before the gradients are.
@@ -99,7 +79,9 @@ def test_attention_and_tables_are_divided_by_sequences() -> None:
 
 
 @pytest.mark.parametrize("what", ["images", "dropout"])
-def test_images_are_divided_and_random_numbers_are_those_of_one_node(what: str) -> None:
+def test_images_are_divided_and_random_numbers_are_those_of_one_node(
+    what: str, step: Step, distance: Distance, order: float
+) -> None:
     torch.manual_seed(5)
     if what == "images":
         layers = (nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
@@ -111,28 +93,30 @@ def test_images_are_divided_and_random_numbers_are_those_of_one_node(what: str) 
     for nodes in ((1, 1), (2, 1)):
         torch.manual_seed(7)
         results.append(step(model, cross_entropy, (x, y), nodes))
-    assert distance(results[1], results[0]) < ORDER
+    assert distance(results[1], results[0]) < order
     assert d1.torch.statistics().mesh_cycles > 0
 
 
-def test_rows_that_nothing_is_summed_over_have_the_bits_of_one_node() -> None:
+def test_rows_that_nothing_is_summed_over_have_the_bits_of_one_node(compiled: Compile) -> None:
     model, x = classifier(), torch.randn(8, 6)
     with torch.no_grad():
         one, four = (compiled(model, nodes)(x) for nodes in ((1, 1), (2, 2)))
     assert torch.equal(one, four)
 
 
-def test_statistics_of_a_batch_are_those_of_all_nodes() -> None:
+def test_statistics_of_a_batch_are_those_of_all_nodes(
+    compiled: Compile, distance: Distance, order: float
+) -> None:
     torch.manual_seed(4)
     x = torch.randn(8, 6)
 
     def normed(x: Tensor) -> Tensor:
         return (x - x.mean(0)) / (x.amax(0) - x.amin(0)) * torch.arange(8)[:, None]
 
-    assert distance([compiled(normed, (2, 2))(x)], [normed(x)]) < ORDER
+    assert distance([compiled(normed, (2, 2))(x)], [normed(x)]) < order
 
 
-def test_what_cannot_be_divided_runs_on_one_node_and_says_why() -> None:
+def test_what_cannot_be_divided_runs_on_one_node_and_says_why(compiled: Compile) -> None:
     x = torch.randn(6, 6)
     with pytest.warns(UserWarning, match="one node: dimension 0 .* no multiple of 4"):
         result = compiled(lambda x: x * 2, (2, 2))(x)
