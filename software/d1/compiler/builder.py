@@ -355,7 +355,8 @@ class Builder:
         result = self.tensor((first, last), dtype)
         row, column = result.strides
         target = Ref(result, 0, (row, *len(reduced) * (0,), column))
-        store = Store(target, Expr.outer_reduce(instruction, expr))
+        value = Expr.outer_reduce(instruction, expr) if reduced else expr
+        store = Store(target, value)
         self.graph.kernels.append(Loops(tuple(domain), (store,), len(reduced)))
         return _whole(result, (first, last))
 

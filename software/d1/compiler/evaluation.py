@@ -29,9 +29,9 @@ Register = Vector | Mask
 
 @dataclass(frozen=True)
 class Reduction:
-    """How lanes are combined, and with what nothing is changed."""
+    """How lanes are combined, if they can be, and with what nothing is changed."""
 
-    lanes: str
+    lanes: str | None
     neutral: int
 
 
@@ -39,7 +39,9 @@ _REDUCTIONS = {
     "vfadd.f32": Reduction("vfredsum.f32", 0),
     "vfmax.f32": Reduction("vfredmax.f32", 0xFF800000),
     "vfmin.f32": Reduction("vfredmin.f32", 0x7F800000),
+    "vfmul.f32": Reduction(None, 0x3F800000),
     "vadd.i32": Reduction("vredsum.i32", 0),
+    "vmul.i32": Reduction(None, 1),
     "vmax.i32": Reduction("vredmax.i32", 0x80000000),
     "vmin.i32": Reduction("vredmin.i32", 0x7FFFFFFF),
 }

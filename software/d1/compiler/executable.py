@@ -35,7 +35,7 @@ from d1.compiler.kernel_key import kernel_key
 from d1.compiler.llvm_ir import function
 from d1.compiler.loops_lowering import Options, lower_loops
 from d1.compiler.memory_plan import MemoryPlan, plan_memory
-from d1.compiler.objects import machine_code
+from d1.compiler.objects import machine_code, stack_bytes
 from d1.compiler.pack_lowering import lower_pack
 from d1.compiler.pieces import Piece, Window, pieces
 from d1.compiler.product_lowering import lower_product, product_table
@@ -59,7 +59,7 @@ __all__ = [
 _WORD = 8
 #: Words of a kernel in the table before its arguments, and which of them is when it began.
 _ENTRY, _BEGAN = 3, 2
-#: What each thread has for what LLVM does not keep in registers.
+#: What each thread has at least for what LLVM does not keep in registers.
 _STACK_BYTES = 512
 #: What a kernel takes besides its tensors and stacks, at most: arguments, constants, passes.
 _KERNEL_BYTES = 8192
@@ -247,7 +247,7 @@ def _first_that_fits(
 
 
 @cache
-def _start() -> bytes:
+def _start(stack: int) -> bytes:
     """Return the code that calls the kernels of a table, one after the other, in every thread.
 
     The table begins with where the stacks are; then for each kernel: where its code is, from the
@@ -260,7 +260,7 @@ def _start() -> bytes:
             csrr s2, {CSR_BY_NAME["mhartid"].name}
             ld sp, 0(s1)
             addi t0, s2, 1
-            li t1, {_STACK_BYTES}
+            li t1, {stack}
             mul t0, t0, t1
             add sp, sp, t0
             addi s1, s1, {_WORD}
@@ -559,14 +559,15 @@ def _part(graph: Graph, start: int, stop: int) -> Graph:
 def _executable(
     graph: Graph, kernels: tuple[LoweredKernel, ...], codes: dict[str, bytes]
 ) -> Executable:
-    program = bytearray(_start())
+    stack = max(_STACK_BYTES, _lines(max(stack_bytes(codes[k.text]) for k in kernels)))
+    program = bytearray(_start(stack))
     places: dict[str, int] = {}
     for kernel in kernels:
         if kernel.text not in places:
             places[kernel.text] = len(program)
             program += codes[kernel.text]
     plan = plan_memory(graph)
-    image, addresses, began = _image(graph, kernels, places, plan)
+    image, addresses, began = _image(graph, kernels, places, plan, stack)
     return Executable(graph, kernels, bytes(program), image, addresses, began, plan)
 
 
@@ -591,7 +592,11 @@ def _excess(executable: Executable) -> str:
 
 
 def _image(
-    graph: Graph, kernels: Sequence[LoweredKernel], code: dict[str, int], plan: MemoryPlan
+    graph: Graph,
+    kernels: Sequence[LoweredKernel],
+    code: dict[str, int],
+    plan: MemoryPlan,
+    stack: int,
 ) -> tuple[NDArray[np.uint64], NDArray[np.bool_], tuple[int, ...]]:
     """Return what is in SRAM besides tensors: the table of kernels, stacks, constants.
 
@@ -609,7 +614,7 @@ def _image(
     began = [1 + sum(sizes[:n]) + _BEGAN for n in range(len(sizes) + 1)]
     at = _lines(_WORD * (began[-1] + 1))
     stacks = at
-    at += _STACK_BYTES * graph.params.threads
+    at += stack * graph.params.threads
     blobs: list[tuple[int, NDArray[np.uint32]]] = []
 
     def put(contents: NDArray[np.uint32]) -> int:

@@ -241,7 +241,9 @@ class _Lowering:
 
     def _finish_row(self, reduce: Expr, vectors: list[Vector], row: Row) -> None:
         total = self._combined(reduce, vectors)
-        row.values[reduce] = self.evaluator.unary(reduction(reduce.attribute).lanes, total)
+        lanes = reduction(reduce.attribute).lanes
+        assert lanes is not None, f"{reduce.attribute} must not combine lanes"
+        row.values[reduce] = self.evaluator.unary(lanes, total)
 
     def _combined(self, reduce: Expr, vectors: list[Vector]) -> Vector:
         """Return vectors combined, neighbours first."""

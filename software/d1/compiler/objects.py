@@ -11,18 +11,24 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+from d1_golden.isa import OPERANDS, decode, encode
 from elftools.elf.elffile import ELFFile
 
 from d1.c_compiler import RV64IM, CompileError, clang_environment
 from d1.compiler.cache import read_cached, write_cached
 from d1.compiler.llvm_ir import module
 
-__all__ = ["forget", "machine_code", "statistics"]
+__all__ = ["forget", "machine_code", "stack_bytes", "statistics"]
 
 #: Each function in a section of its own, that no linker has to touch.
 _OPTIONS = (*RV64IM, "-mno-relax", "-ffunction-sections", "-Wno-override-module", "-c")
 _TIMEOUT = 300
 _NAME = "KERNEL"
+
+_RD = OPERANDS["rd"]
+#: `addi sp, sp, ...`, and the bits of it that are no immediate.
+_ADDI_SP, _ADDI_MASK = encode("addi", rd=2, rs1=2, imm=0), 0xFFFFF
 
 _memory: dict[str, bytes] = {}
 #: How many kernels were compiled, and by how many runs of the compiler.
@@ -66,6 +72,26 @@ def machine_code(functions: Mapping[str, str]) -> dict[str, bytes]:
             _memory[key] = code
             write_cached(key, code)
     return {name: _memory[key] for name, key in keys.items()}
+
+
+def stack_bytes(code: bytes) -> int:
+    """Return how much of the stack a function takes that calls no other.
+
+    Raises
+    ------
+    CompileError
+        The function changes its stack pointer by something else than `addi`.
+
+    """
+    words = np.frombuffer(code, "<u4")
+    is_addi = (words & _ADDI_MASK) == _ADDI_SP
+    for word in words[((words & _RD.word_mask) == _ADDI_SP & _RD.word_mask) & ~is_addi].tolist():
+        row = decode(word)
+        if row is not None and _RD in row.operands:
+            raise CompileError(f"the stack pointer must be changed by addi, not {row.name}")
+    # Immediates are the highest 12 bits, signed.
+    changes = words[is_addi].view(np.int32) >> 20
+    return int(-changes[changes < 0].sum())
 
 
 def forget() -> None:

@@ -43,11 +43,11 @@ def _group_norm(
     bias: Tensor | None,
     batch: int,
     channels: int,
-    _: int,
+    places: int,
     groups: int,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    rows = x.reshape(batch, groups, -1)
+    rows = x.reshape(batch, groups, channels // groups * places)
     variance, mean = torch.var_mean(rows, -1, correction=0, keepdim=True)
     scale = torch.rsqrt(variance + eps)
     result = ((rows - mean) * scale).reshape(x.shape)
@@ -57,6 +57,128 @@ def _group_norm(
     if bias is not None:
         result = result + bias.reshape(of_channel)
     return result, mean.squeeze(-1), scale.squeeze(-1)
+
+
+def _add_products(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    product = torch.bmm(a, b).sum(0)
+    product = product if alpha == 1 else product * alpha
+    return product if beta == 0 else product + (x if beta == 1 else x * beta)
+
+
+def _trilinear(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    expand_a: list[int],
+    expand_b: list[int],
+    expand_c: list[int],
+    summed: list[int],
+    _: int = 1,
+) -> Tensor:
+    """Return the product of three, with new dimensions each, summed along some."""
+    factors = []
+    for x, new in ((a, expand_a), (b, expand_b), (c, expand_c)):
+        for dim in new:
+            x = x.unsqueeze(dim)
+        factors.append(x)
+    product = factors[0] * factors[1] * factors[2]
+    return product.sum(summed) if summed else product
+
+
+def _round_decimals(x: Tensor, *, decimals: int) -> Tensor:
+    if decimals < 0:
+        return (x / 10.0**-decimals).round() * 10.0**-decimals
+    return (x * 10.0**decimals).round() / 10.0**decimals
+
+
+def _hypot(a: Tensor, b: Tensor) -> Tensor:
+    a, b = a.abs(), b.abs()
+    large, small = torch.maximum(a, b), torch.minimum(a, b)
+    ratio = small / large
+    size = large * (1 + ratio * ratio).sqrt()
+    return torch.where((small == 0) | (small == large) & large.isinf(), large, size)
+
+
+def _put(x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    flat = x.reshape(-1).index_put((index.reshape(-1),), source.reshape(-1), accumulate)
+    return flat.reshape(x.shape)
+
+
+def _kth_value(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    if not x.dim():
+        return x.clone(), torch.zeros_like(x, dtype=torch.int64)
+    values, places = torch.sort(x, dim=dim, stable=True)
+    chosen = (values.narrow(dim, k - 1, 1), places.narrow(dim, k - 1, 1))
+    return chosen if keepdim else (chosen[0].squeeze(dim), chosen[1].squeeze(dim))
+
+
+def _median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    count = x.shape[dim] if x.dim() else 1
+    return _kth_value(x, (count + 1) // 2, dim, keepdim)
+
+
+def _median_of_all(x: Tensor) -> Tensor:
+    return _median(x.reshape(-1), 0)[0]
+
+
+def _search_sorted(
+    row: Tensor,
+    x: Tensor,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
+) -> Tensor:
+    """Return how many elements of a row are before each element."""
+    if sorter is not None:
+        row = row.gather(-1, sorter)
+    row, each = row.unsqueeze(-2), x.unsqueeze(-1)
+    before = row <= each if right or side == "right" else row < each
+    return before.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
+
+
+def _bucketize(x: Tensor, edges: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    places = _search_sorted(edges, x.reshape(-1), out_int32=out_int32, right=right)
+    return places.reshape(x.shape)
+
+
+def _pad_by_edges_backward(gradient: Tensor, x: Tensor, padding: list[int]) -> Tensor:
+    """Return the gradient of what was padded with its edges: an edge has those of its copies."""
+    for n in range(len(padding) // 2):
+        dim, before = x.dim() - 1 - n, padding[2 * n]
+        size = x.shape[dim]
+        gradient = torch.constant_pad_nd(
+            gradient, [*2 * n * [0], *(max(-by, 0) for by in padding[2 * n : 2 * n + 2])]
+        )
+        before = max(before, 0)
+        behind = gradient.shape[dim] - before - size
+        if size == 1:
+            gradient = gradient.sum(dim, keepdim=True)
+            continue
+        parts = [before + 1, size - 2, behind + 1]
+        first, middle, last = gradient.split(parts, dim)
+        edges = [part.sum(dim, keepdim=True) for part in (first, last)]
+        gradient = torch.cat([edges[0], *([middle] if size > 2 else []), edges[1]], dim)
+    return gradient
+
+
+_OWN: dict[Any, Callable[..., Any]] = {
+    _aten.native_group_norm.default: _group_norm,
+    _aten.addbmm.default: _add_products,
+    _aten._trilinear.default: _trilinear,
+    _aten.round.decimals: _round_decimals,
+    _aten.hypot.default: _hypot,
+    _aten.put.default: _put,
+    _aten.kthvalue.default: _kth_value,
+    _aten.median.dim: _median,
+    _aten.median.default: _median_of_all,
+    _aten.searchsorted.Tensor: _search_sorted,
+    _aten.bucketize.Tensor: _bucketize,
+    _aten.replication_pad1d_backward.default: _pad_by_edges_backward,
+    _aten.replication_pad2d_backward.default: _pad_by_edges_backward,
+    _aten.replication_pad3d_backward.default: _pad_by_edges_backward,
+}
 
 
 @cache
@@ -71,5 +193,5 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     table.update(core_aten_decompositions().items())
     table.update(get_decompositions(_BY_REFERENCE))
     table |= foreach_decompositions()
-    table[_aten.native_group_norm.default] = _group_norm
+    table |= _OWN
     return {op: rule for op, rule in table.items() if op not in LOWERINGS}

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from d1.c_compiler import CompileError
 from d1.compiler.builder import Builder
 from d1.compiler.executable import Program, build
 from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
+from d1.compiler.objects import machine_code, stack_bytes
 from d1.compiler.passes import optimized
 from d1.device import shared_device
+from d1_golden.assembler import assemble
 from d1_golden.params import preset
 
 
@@ -38,3 +41,46 @@ def test_a_profile_has_the_results_of_a_run_and_the_time_of_each_kernel(kind: st
     if kind == "rtl":
         assert sum(cycles) < whole
         assert compiled.profile(device, [words])[1] == cycles
+
+
+def test_a_kernel_has_as_much_stack_as_it_takes() -> None:
+    """75 operands are more addresses than there are registers."""
+    builder = Builder(preset("tiny"))
+    shape = (2, 2, 3)
+    # Of other shapes each, so that nothing is at the same place in two of them.
+    more = [[n // 5**k % 5 for k in range(3)] for n in range(75)]
+    sizes = [tuple(size + m for size, m in zip(shape, by, strict=True)) for by in more]
+    whole = [builder.input(size, DType.F32) for size in sizes]
+    parts = [x.slice(0, 0, 2).slice(1, 0, 2).slice(2, 0, 3) for x in whole]
+
+    def total(*elements: Expr) -> Expr:
+        result = elements[0]
+        for element in elements[1:]:
+            result = Expr.op("vadd.i32", result, element)
+        return result
+
+    builder.output(builder.elementwise(total, *parts, dtype=DType.F32))
+    compiled = build(builder.graph)
+    (part,) = compiled.parts
+    (kernel,) = part.kernels
+    assert stack_bytes(machine_code({"it": kernel.text})["it"]) > 512
+    device = shared_device("golden", "tiny")
+    rng = np.random.default_rng(1)
+    inputs = [rng.integers(0, 1 << 16, t.words, np.uint32) for t in compiled.graph.inputs]
+    (result,) = compiled.run(device, inputs)
+    (output,) = compiled.graph.outputs
+    expected = np.zeros(shape, np.uint32)
+    for tensor, words in zip(compiled.graph.inputs, inputs, strict=True):
+        rows = words.reshape(*tensor.shape[:-1], tensor.pitch)
+        expected += rows[:2, :2, :3]
+    assert np.array_equal(result.reshape(*shape[:-1], output.pitch)[..., :3], expected)
+
+
+def test_the_stack_of_a_function_is_read_from_its_code() -> None:
+    def code(text: str) -> bytes:
+        return assemble(text).code
+
+    assert stack_bytes(code("addi a0, a0, -8\nret")) == 0
+    assert stack_bytes(code("addi sp, sp, -32\naddi sp, sp, -2032\naddi sp, sp, 2047")) == 2064
+    with pytest.raises(CompileError, match="must be changed by addi, not sub"):
+        stack_bytes(code("addi sp, sp, -32\nsub sp, sp, t0"))

@@ -253,3 +253,23 @@ def test_random_numbers_have_their_distributions():
         assert set(drawn.unique().tolist()) == {0.0, 1.0}
         deviation = (probability * (1 - probability) / count) ** 0.5
         assert abs(drawn.mean() - probability) < 5 * deviation
+
+
+def test_quotients_are_rounded_exactly():
+    """Where a quotient in FP32 is a whole number or next to one, and integers of all sizes."""
+    generator = torch.Generator().manual_seed(7)
+    real = torch.arange(1, 200).float().reshape(1, -1), torch.arange(-20, 21).float().reshape(-1, 1)
+    some = torch.randint(-(2**31), 2**31, (4, 50), generator=generator)
+    other = torch.randint(1, 2**31, (4, 50), generator=generator) >> torch.arange(50) % 31
+    other = other.clamp(min=1) * (-1) ** torch.arange(50)
+
+    def rounded(a: Tensor, b: Tensor) -> list[Tensor]:
+        modes = [torch.div(a, b, rounding_mode=mode) for mode in ("floor", "trunc")]
+        return [*modes, a // b, a % b, torch.fmod(a, b)]
+
+    def function(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> list[Tensor]:
+        return [*rounded(a, b), *rounded(c, d), c % 7, c // -3]
+
+    operands = (real[0], real[1] + (real[1] == 0), some, other)
+    for mine, theirs in zip(compiled(function)(*operands), function(*operands), strict=True):
+        assert mine.dtype == theirs.dtype and torch.equal(mine, theirs)

@@ -36,41 +36,70 @@ TOLERANCE = 2e-5
 
 #: By the name in PyTorch's list, and that of the variant.
 OPERATORS = """
-    __radd__ __rdiv__ __rmul__ __rsub__ abs add addcdiv addcmul addmm addmv addr all
-    amax amin any argmax argmin baddbmm bmm broadcast_to cat ceil clamp clamp_max
-    clamp_min clone constant_pad_nd contiguous cos cumsum diag diagonal
-    div.no_rounding_mode dot einsum eq exp exp2 expand expm1 fill flatten flip floor
-    full_like gather ge gt index_add index_select isfinite isinf isnan kron le lerp log log10
-    log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt
-    masked_fill matmul max.binary max.reduction_no_dim max.reduction_with_dim maximum mean
-    min.binary min.reduction_no_dim min.reduction_with_dim minimum mm movedim mul mv narrow
-    native_layer_norm ne neg nn.functional.adaptive_avg_pool1d
-    nn.functional.adaptive_avg_pool2d nn.functional.avg_pool1d nn.functional.avg_pool2d
-    nn.functional.batch_norm nn.functional.binary_cross_entropy
-    nn.functional.binary_cross_entropy_with_logits nn.functional.celu nn.functional.conv1d
-    nn.functional.conv2d nn.functional.conv_transpose1d nn.functional.conv_transpose2d
-    nn.functional.cosine_similarity nn.functional.cross_entropy nn.functional.elu
-    nn.functional.embedding nn.functional.gelu nn.functional.glu nn.functional.group_norm
+    H T __radd__ __rdiv__ __rmul__ __rsub__ abs acos acosh add addbmm addcdiv addcmul addmm
+    addmm.decomposed addmv addr alias_copy all amax amin aminmax any argmax argmin argsort
+    argwhere asin asinh atan atan2 atanh atleast_1d atleast_2d atleast_3d baddbmm bmm
+    broadcast_tensors broadcast_to bucketize cat ceil chunk clamp clamp_max
+    clamp_min clone column_stack constant_pad_nd contiguous copysign cos cosh count_nonzero
+    cross cumprod cumsum cumulative_trapezoid deg2rad diag diag_embed diagflat diagonal
+    diagonal_copy diagonal_scatter diff dist div.floor_rounding div.no_rounding_mode
+    div.trunc_rounding dot dsplit dstack einsum eq erf erfc exp exp2 expand expand_as
+    expand_copy expm1 fill flatten flip fliplr flipud floor floor_divide fmax fmin fmod frac
+    full_like gather ge gradient gt heaviside hsplit hstack hypot index_add index_copy
+    index_fill index_put index_select inner isclose isfinite isin isinf isnan isneginf isposinf
+    isreal kron kthvalue ldexp le lerp log log10 log1p log2 log_softmax logaddexp logaddexp2
+    logical_and logical_not logical_or logical_xor logit logsumexp lt mH mT masked_fill matmul
+    max.binary max.reduction_no_dim max.reduction_with_dim max_pool2d_with_indices_backward
+    maximum mean median meshgrid.list_of_tensors meshgrid.variadic_tensors min.binary
+    min.reduction_no_dim min.reduction_with_dim minimum mm movedim msort mul mv nan_to_num
+    nanmean nansum narrow native_dropout_backward native_group_norm native_layer_norm ne neg
+    nn.functional.adaptive_avg_pool1d nn.functional.adaptive_avg_pool2d nn.functional.avg_pool1d
+    nn.functional.avg_pool2d nn.functional.avg_pool3d nn.functional.batch_norm
+    nn.functional.bilinear nn.functional.binary_cross_entropy
+    nn.functional.binary_cross_entropy_with_logits nn.functional.celu
+    nn.functional.channel_shuffle nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d
+    nn.functional.conv_transpose1d nn.functional.conv_transpose2d nn.functional.conv_transpose3d
+    nn.functional.cosine_embedding_loss nn.functional.cosine_similarity
+    nn.functional.cross_entropy nn.functional.elu nn.functional.embedding nn.functional.gelu
+    nn.functional.glu nn.functional.group_norm nn.functional.hardshrink
     nn.functional.hardsigmoid nn.functional.hardswish nn.functional.hardtanh
-    nn.functional.huber_loss nn.functional.instance_norm nn.functional.kl_div
-    nn.functional.l1_loss nn.functional.layer_norm nn.functional.leaky_relu
-    nn.functional.linear nn.functional.logsigmoid nn.functional.max_pool1d
-    nn.functional.max_pool2d nn.functional.mish nn.functional.mse_loss nn.functional.nll_loss
-    nn.functional.normalize nn.functional.pad.constant nn.functional.pixel_shuffle
-    nn.functional.relu nn.functional.relu6 nn.functional.rms_norm
+    nn.functional.hinge_embedding_loss nn.functional.huber_loss nn.functional.instance_norm
+    nn.functional.interpolate.area nn.functional.interpolate.bicubic
+    nn.functional.interpolate.bilinear nn.functional.interpolate.linear
+    nn.functional.interpolate.nearest nn.functional.interpolate.nearest-exact
+    nn.functional.interpolate.trilinear nn.functional.kl_div nn.functional.l1_loss
+    nn.functional.layer_norm nn.functional.leaky_relu nn.functional.linear
+    nn.functional.local_response_norm nn.functional.logsigmoid nn.functional.margin_ranking_loss
+    nn.functional.max_pool1d nn.functional.max_pool2d nn.functional.max_pool3d
+    nn.functional.max_unpool1d nn.functional.max_unpool1d.grad nn.functional.max_unpool2d
+    nn.functional.max_unpool2d.grad nn.functional.max_unpool3d nn.functional.max_unpool3d.grad
+    nn.functional.mish nn.functional.mse_loss nn.functional.nll_loss nn.functional.normalize
+    nn.functional.pad.circular nn.functional.pad.constant nn.functional.pad.reflect
+    nn.functional.pad.replicate nn.functional.pad.replicate_negative
+    nn.functional.pairwise_distance nn.functional.pixel_shuffle nn.functional.poisson_nll_loss
+    nn.functional.prelu nn.functional.relu nn.functional.relu6 nn.functional.rms_norm
     nn.functional.scaled_dot_product_attention nn.functional.selu nn.functional.silu
     nn.functional.smooth_l1_loss nn.functional.soft_margin_loss nn.functional.softmin
     nn.functional.softplus nn.functional.softshrink nn.functional.softsign
-    nn.functional.tanhshrink nn.functional.threshold nn.functional.unfold norm permute positive
-    pow reciprocal repeat reshape roll round rsqrt rsub scatter scatter_add select sgn sigmoid
-    sign sin slice softmax sort split sqrt square squeeze stack std std_mean sub sum t tanh
-    tile topk transpose tril triu trunc unbind unflatten unfold unsqueeze var var_mean view
-    where zeros_like
+    nn.functional.tanhshrink nn.functional.threshold nn.functional.triplet_margin_loss
+    nn.functional.triplet_margin_with_distance_loss nn.functional.unfold
+    nn.functional.upsample_bilinear nn.functional.upsample_nearest norm norm.fro norm.inf outer
+    permute positive pow prod put rad2deg ravel reciprocal remainder repeat repeat_interleave
+    reshape reshape_as roll rot90 round round.decimals_0 round.decimals_3 round.decimals_neg_3
+    rsqrt rsub scatter scatter_add searchsorted select select_scatter sgn sigmoid sign signbit
+    sin sinc sinh slice slice_scatter softmax sort split split.list_args split_with_sizes
+    split_with_sizes_copy sqrt square squeeze squeeze.multiple squeeze_copy stack std
+    std.unbiased std_mean std_mean.unbiased sub sum sum_to_size t t_copy take take_along_dim tan
+    tanh tensor_split tensordot tile topk trace transpose transpose_copy trapezoid trapz tril
+    triu true_divide trunc unbind unflatten unfold unfold_copy unsafe_chunk unsafe_split
+    unsqueeze unsqueeze_copy var var.unbiased var_mean var_mean.unbiased vdot view vsplit vstack
+    where xlogy zeros_like
 """.split()
 OF_INTEGERS = """
     abs add amax amin argmax argmin bitwise_and bitwise_not bitwise_or bitwise_xor cat clamp
-    clone cumsum eq expand flip gather ge gt index_select le lt masked_fill max.binary maximum
-    minimum mul ne neg repeat reshape sort sub sum tile transpose
+    clone cumprod cumsum div.floor_rounding eq expand flip floor_divide fmax fmod gather ge gt
+    index_select le lt masked_fill max.binary maximum minimum mul ne neg prod remainder repeat
+    reshape signbit sort sub sum tile transpose
 """.split()
 OF_BF16 = """
     add cumsum div.no_rounding_mode exp matmul mean mul nn.functional.conv2d
@@ -99,7 +128,8 @@ def tensors(values: Any) -> list[Tensor]:
 
 
 def is_of_the_node(values: Any) -> bool:
-    return all(x.dtype in DTYPES for x in tensors(values))
+    types = [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.dtype)]
+    return all(dtype in DTYPES for dtype in [*types, *(x.dtype for x in tensors(values))])
 
 
 def samples_of(name: str, dtype: torch.dtype) -> list[Any]:

@@ -97,27 +97,29 @@ def pointwise(
     return builder.elementwise(of_converted, *args, dtype=result or of)
 
 
-def _binary(targets: tuple[Any, ...], real: str, integer: str | None) -> None:
+def _binary(
+    targets: tuple[Any, ...], real: str, integer: str | None, truth: str | None = None
+) -> None:
     @lowering(*targets)
     def lower(
         builder: Builder, a: Value | Number, b: Value | Number, *, alpha: Number = 1
     ) -> Value:
         of = promoted(a, b)
-        if of is _BOOL or (of is _I32 and integer is None):
+        instruction = {_F32: real, _I32: integer, _BOOL: truth}[of]
+        if instruction is None:
             raise UnsupportedError(f"operands of type {of.value}")
-        instruction = real if of is _F32 else integer
 
         def combine(x: Expr, y: Expr) -> Expr:
             if alpha != 1:
                 y = Expr.op("vfmul.f32" if of is _F32 else "vmul.i32", y, constant(alpha, of))
-            return Expr.op(str(instruction), x, y)
+            return Expr.op(instruction, x, y)
 
         return pointwise(builder, combine, a, b, of=of)
 
 
-_binary((aten.add.Tensor, aten.add.Scalar), "vfadd.f32", "vadd.i32")
+_binary((aten.add.Tensor, aten.add.Scalar), "vfadd.f32", "vadd.i32", "mor")
 _binary((aten.sub.Tensor, aten.sub.Scalar), "vfsub.f32", "vsub.i32")
-_binary((aten.mul.Tensor, aten.mul.Scalar), "vfmul.f32", "vmul.i32")
+_binary((aten.mul.Tensor, aten.mul.Scalar), "vfmul.f32", "vmul.i32", "mand")
 
 
 def _with_nan(choose: str) -> Callable[[Expr, Expr], Expr]:
@@ -130,12 +132,42 @@ def _with_nan(choose: str) -> Callable[[Expr, Expr], Expr]:
     return function
 
 
+def _extreme(name: str) -> Callable[[DType], Callable[[Expr, Expr], Expr]]:
+    """Return, for a type, the greater or lesser of two; of a number and a NaN the number."""
+    names = {_F32: f"vf{name}.f32", _I32: f"v{name}.i32"}
+    return lambda of: lambda a, b: Expr.op(names[of], a, b)
+
+
 def _greater(of: DType) -> Callable[[Expr, Expr], Expr]:
     return _with_nan("vfmax.f32") if of is _F32 else lambda a, b: Expr.op("vmax.i32", a, b)
 
 
 def _lesser(of: DType) -> Callable[[Expr, Expr], Expr]:
     return _with_nan("vfmin.f32") if of is _F32 else lambda a, b: Expr.op("vmin.i32", a, b)
+
+
+@lowering(aten.fmax.default)
+def greater_number(builder: Builder, a: Value, b: Value) -> Value:
+    """Lower the greater of two; of a number and a NaN the number."""
+    return _of_truth(builder, _extreme("max"), promoted(a, b), a, b)
+
+
+@lowering(aten.fmin.default)
+def lesser_number(builder: Builder, a: Value, b: Value) -> Value:
+    """Lower the lesser of two; of a number and a NaN the number."""
+    return _of_truth(builder, _extreme("min"), promoted(a, b), a, b)
+
+
+@lowering(aten.atan2.default)
+def arctan2(builder: Builder, a: Value, b: Value) -> Value:
+    """Lower the angle of a point."""
+    return pointwise(builder, f.arctan2, a, b, of=_F32)
+
+
+@lowering(aten.copysign.Tensor, aten.copysign.Scalar)
+def copysign(builder: Builder, a: Value, b: Value | Number) -> Value:
+    """Lower the size of one with the sign of the other."""
+    return pointwise(builder, lambda x, y: f.with_sign_of(f.absolute(x), y), a, b, of=_F32)
 
 
 @lowering(aten.maximum.default)
@@ -172,27 +204,6 @@ def subtract_from(builder: Builder, a: Value, b: Value | Number) -> Value:
     return pointwise(builder, lambda x, y: Expr.op(instruction, y, x), a, b, of=of)
 
 
-@lowering(aten.div.Tensor, aten.div.Scalar)
-def div(builder: Builder, a: Value | Number, b: Value | Number) -> Value:
-    """Lower a quotient."""
-    if not isinstance(b, Value) and b and math.frexp(b)[0] in (0.5, -0.5):
-        return pointwise(builder, lambda x: f.multiply(x, Expr.number(1 / b)), a, of=_F32)
-    return pointwise(builder, f.divide, a, b, of=_F32)
-
-
-@lowering(aten.div.Tensor_mode, aten.div.Scalar_mode)
-def div_rounded(
-    builder: Builder, a: Value | Number, b: Value | Number, *, rounding_mode: str | None = None
-) -> Value:
-    """Lower a quotient that is rounded."""
-    if promoted(a, b) is not _F32:
-        raise UnsupportedError("rounded quotients of integers")
-    if rounding_mode is None:
-        return div(builder, a, b)
-    rounded = f.floor if rounding_mode == "floor" else f.truncate
-    return pointwise(builder, lambda x, y: rounded(f.divide(x, y)), a, b, of=_F32)
-
-
 def _unary(target: Any, function: Callable[[Expr], Expr]) -> None:
     @lowering(target)
     def lower(builder: Builder, x: Value) -> Value:
@@ -217,6 +228,15 @@ _unary(aten.erf.default, f.erf)
 _unary(aten.sigmoid.default, f.sigmoid)
 _unary(aten.sin.default, f.sin)
 _unary(aten.cos.default, f.cos)
+_unary(aten.tan.default, f.tan)
+_unary(aten.asin.default, f.arcsin)
+_unary(aten.acos.default, lambda x: f.subtract(Expr.number(math.pi / 2), f.arcsin(x)))
+_unary(aten.atan.default, f.arctan)
+_unary(aten.sinh.default, f.sinh)
+_unary(aten.cosh.default, f.cosh)
+_unary(aten.asinh.default, f.arcsinh)
+_unary(aten.acosh.default, f.arccosh)
+_unary(aten.atanh.default, f.arctanh)
 _unary(aten.expm1.default, f.expm1)
 _unary(aten.log1p.default, f.log1p)
 _unary(aten.log2.default, lambda x: f.multiply(f.log(x), Expr.number(math.log2(math.e))))
@@ -246,6 +266,16 @@ def _kind(target: Any, of_real: Callable[[Expr], Expr]) -> None:
 
 _kind(aten.isnan.default, lambda x: negated(Expr.op("vfeq.f32", x, x)))
 _kind(aten.isinf.default, lambda x: Expr.op("vfeq.f32", f.absolute(x), Expr.number(math.inf)))
+
+
+@lowering(aten.signbit.default)
+def signbit(builder: Builder, x: Value) -> Value:
+    """Lower whether the sign is set."""
+    if x.dtype is _BOOL:
+        return builder.compute(x.shape, _BOOL, Expr.word(0))
+    return pointwise(
+        builder, lambda a: Expr.op("vslt.i32", a, Expr.word(0)), x, of=x.dtype, result=_BOOL
+    )
 
 
 @lowering(aten.neg.default)

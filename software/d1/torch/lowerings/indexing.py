@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -55,9 +56,12 @@ def embedding(builder: Builder, weight: Value, indices: Value, *_: object, **__:
 @lowering(aten.gather.default)
 def gather(builder: Builder, x: Value, dim: int, index: Value, **_: object) -> Value:
     """Lower elements chosen along a dimension."""
+    if not x.shape or not index.shape:
+        x = x if x.shape else builder.reshape(x, (1,))
+        count = math.prod(index.shape)
+        chosen = gather(builder, x, 0, builder.reshape(index, (count,)))
+        return builder.reshape(chosen, index.shape)
     rank = len(index.shape)
-    if not rank:
-        raise UnsupportedError("a tensor without dimensions")
     dim %= rank
     chosen = bounded(builder.load(index), x.shape[dim])
     indices = [chosen if n == dim else Expr.index(n) for n in range(rank)]

@@ -6,6 +6,7 @@ What has to do with order looks at every pair of elements, which is right for sh
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from d1.compiler.builder import Builder, Value
 from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
-from d1.torch.lowerings.elementwise import converted
+from d1.torch.lowerings.elementwise import Number, constant, converted, pointwise
 from d1.torch.lowerings.registry import UnsupportedError, lowering
 
 aten = torch.ops.aten
@@ -37,7 +38,10 @@ def _check(x: Value) -> None:
 
 def _extreme(builder: Builder, x: Value, dim: int, keepdim: bool, name: str) -> tuple[Value, Value]:
     """Return the extreme elements along a dimension, and the first places where they are."""
-    _check(x)
+    if x.dtype is DType.BOOL:
+        numbers = pointwise(builder, lambda e: e, x, of=DType.I32)
+        values, places = _extreme(builder, numbers, dim, keepdim, name)
+        return pointwise(builder, lambda e: e, values, of=DType.BOOL), places
     if not x.shape:
         return x, builder.compute((), DType.I32, Expr.word(0))
     dim %= len(x.shape)
@@ -89,22 +93,25 @@ def _against(x: Value, dim: int) -> Value:
     return Value(replace(x.ref, strides=(stride, *strides)), (x.shape[dim], *x.shape))
 
 
-@lowering(aten.cumsum.default)
-def cumulative_sum(
-    builder: Builder, x: Value, dim: int, *, dtype: torch.dtype | None = None
-) -> Value:
-    """Lower the sums of the elements up to each."""
-    of = DType.F32 if x.dtype is DType.F32 or dtype is torch.float32 else DType.I32
-    if not x.shape:
-        return builder.compute((), of, converted(builder.load(x), x.dtype, of))
-    dim %= len(x.shape)
+def _cumulative(target: Any, operations: Mapping[DType, str], neutral: Number) -> None:
+    @lowering(target)
+    def lower(builder: Builder, x: Value, dim: int, *, dtype: torch.dtype | None = None) -> Value:
+        of = DType.F32 if x.dtype is DType.F32 or dtype is torch.float32 else DType.I32
+        if not x.shape:
+            return builder.compute((), of, converted(builder.load(x), x.dtype, of))
+        dim %= len(x.shape)
 
-    def up_to(element: Expr) -> Expr:
-        behind = Expr.op("vslt.i32", Expr.index(dim + 1), Expr.index(0))
-        return Expr.op("vsel", Expr.word(0), converted(element, x.dtype, of), behind)
+        def up_to(element: Expr) -> Expr:
+            behind = Expr.op("vslt.i32", Expr.index(dim + 1), Expr.index(0))
+            given = converted(element, x.dtype, of)
+            return Expr.op("vsel", constant(neutral, of), given, behind)
 
-    instruction = "vfadd.f32" if of is DType.F32 else "vadd.i32"
-    return builder.reduce(instruction, _against(x, dim), [0], keepdim=False, dtype=of, before=up_to)
+        each = _against(x, dim)
+        return builder.reduce(operations[of], each, [0], keepdim=False, dtype=of, before=up_to)
+
+
+_cumulative(aten.cumsum.default, {DType.F32: "vfadd.f32", DType.I32: "vadd.i32"}, 0)
+_cumulative(aten.cumprod.default, {DType.F32: "vfmul.f32", DType.I32: "vmul.i32"}, 1)
 
 
 @lowering(aten.sort.default, aten.sort.stable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -81,11 +82,39 @@ def mean(
     )
 
 
+@lowering(aten.prod.default)
+def whole_product(builder: Builder, x: Value, *, dtype: torch.dtype | None = None) -> Value:
+    """Lower the product of all elements."""
+    return product(builder, builder.reshape(x, (math.prod(x.shape),)), 0, dtype=dtype)
+
+
+@lowering(aten.prod.dim_int)
+def product(
+    builder: Builder,
+    x: Value,
+    dim: int,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Value:
+    """Lower a product: nothing multiplies the lanes of a vector, so each row is in a lane."""
+    x, dims, keepdim = _with_dims(builder, x, dim, keepdim)
+    of = DType.F32 if x.dtype is DType.F32 or dtype is torch.float32 else DType.I32
+    in_lanes = Value(replace(x.ref, strides=(*x.ref.strides, 0)), (*x.shape, 1))
+    result = builder.reduce(
+        "vfmul.f32" if of is DType.F32 else "vmul.i32",
+        in_lanes,
+        dims,
+        keepdim=keepdim,
+        dtype=of,
+        before=lambda e: converted(e, x.dtype, of),
+    )
+    return builder.reshape(result, result.shape[:-1])
+
+
 def _extreme(target: Any, real: str, integer: str) -> Callable[..., Value]:
     @lowering(target)
     def lower(builder: Builder, x: Value, dim: Sequence[int] = (), keepdim: bool = False) -> Value:
-        if x.dtype is DType.BOOL:
-            raise UnsupportedError(f"operand of type {x.dtype.value}")
         x, dims, keepdim = _with_dims(builder, x, dim, keepdim)
         instruction = real if x.dtype is DType.F32 else integer
         return builder.reduce(instruction, x, dims, keepdim=keepdim)

@@ -77,7 +77,7 @@ def unsqueeze(builder: Builder, x: Value, dim: int) -> Value:
 def squeeze(builder: Builder, x: Value, dim: int | Sequence[int]) -> Value:
     """Lower the removal of dimensions of size 1."""
     dims = [dim] if isinstance(dim, int) else dim
-    gone = {d % len(x.shape) for d in dims}
+    gone = {d % max(len(x.shape), 1) for d in dims}
     shape = [s for n, s in enumerate(x.shape) if n not in gone or s != 1]
     return builder.reshape(x, shape)
 
@@ -200,18 +200,29 @@ def scalar_tensor(
 @lowering(aten.arange.start_step, aten.arange.start, aten.arange.default)
 def arange(
     builder: Builder,
-    *bounds: int,
+    *bounds: float,
     dtype: torch.dtype | None = None,
     **_: object,
 ) -> Value:
-    """Lower whole numbers in order."""
-    numbers = range(*bounds) if all(isinstance(b, int) for b in bounds) else None
-    if numbers is None or dtype not in (None, torch.int64, torch.int32):
+    """Lower numbers at equal distances, counted from the first."""
+    bounds = (0, *bounds) if len(bounds) == 1 else bounds
+    start, stop, step = bounds if len(bounds) == 3 else (*bounds, 1)
+    real = dtype in (torch.float32, torch.bfloat16) if dtype else not all_whole(bounds)
+    if (dtype is not None and dtype not in DTYPES) or (not real and not all_whole(bounds)):
         raise UnsupportedError(f"bounds {bounds} of type {dtype}")
-    scaled = Expr.op("vmul.i32", Expr.index(0), Expr.word(numbers.step))
-    return builder.compute(
-        (len(numbers),), DType.I32, Expr.op("vadd.i32", scaled, Expr.word(numbers.start))
-    )
+    count = math.ceil((stop - start) / step)
+    number = Expr.index(0)
+    if real:
+        number = Expr.op("vcvt.f32.i32", number)
+        value = Expr.op("vfmadd.f32", number, Expr.number(step), Expr.number(start))
+        return builder.compute((count,), DType.F32, value)
+    scaled = Expr.op("vmul.i32", number, Expr.word(int(step)))
+    return builder.compute((count,), DType.I32, Expr.op("vadd.i32", scaled, Expr.word(int(start))))
+
+
+def all_whole(numbers: Sequence[float]) -> bool:
+    """Return whether all numbers are integers."""
+    return all(isinstance(number, int) for number in numbers)
 
 
 @lowering(operator.getitem)
