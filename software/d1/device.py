@@ -25,7 +25,7 @@ from d1_golden.params import LINE_BYTES, NodeParams
 from numpy.typing import NDArray
 
 from d1.backends import open_link
-from d1.errors import AccessError, CycleLimitError, KernelFault
+from d1.errors import AccessError, CycleLimitError, DeviceError, KernelFault
 from d1.exchange import exchange
 from d1.link import PacketLink
 from d1.sram import SramRegion
@@ -95,6 +95,8 @@ class Call:
         Address and contents of what to write before.
     outputs
         Address and size in bytes of what to read afterwards.
+    evidence
+        The same of what to read if it fails; the error has the contents.
 
     """
 
@@ -103,6 +105,7 @@ class Call:
     threads: int = 1
     inputs: tuple[tuple[int, NDArray[np.generic]], ...] = ()
     outputs: tuple[tuple[int, int], ...] = ()
+    evidence: tuple[tuple[int, int], ...] = ()
 
 
 class Device:
@@ -253,6 +256,7 @@ class Device:
         threads: int = 1,
         inputs: Sequence[tuple[int, NDArray[np.generic]]] = (),
         outputs: Iterable[tuple[int, int]] = (),
+        evidence: Iterable[tuple[int, int]] = (),
         max_cycles: int,
     ) -> list[NDArray[np.uint8]]:
         """Run a program to its end and return what it left in SRAM.
@@ -262,7 +266,7 @@ class Device:
 
         Parameters
         ----------
-        program, arg, threads, inputs, outputs
+        program, arg, threads, inputs, outputs, evidence
             See `Call`.
         max_cycles
             Cycles after which to give up.
@@ -276,7 +280,7 @@ class Device:
             There are not so many threads.
 
         """
-        call = Call(program, arg, threads, tuple(inputs), tuple(outputs))
+        call = Call(program, arg, threads, tuple(inputs), tuple(outputs), tuple(evidence))
         with self.lock:
             results, cycles = call_all({self: call}, max_cycles=max_cycles)
         self.call_cycles += cycles
@@ -323,7 +327,14 @@ class Device:
 
         """
         states = {thread: _thread_state(contents[thread]) for thread in range(call.threads)}
-        self._require_success(states, max_cycles)
+        try:
+            self._require_success(states, max_cycles)
+        except DeviceError as error:
+            # What failed may be what would tell.
+            with suppress(DeviceError, TimeoutError):
+                wanted = [(self.base + address, size) for address, size in call.evidence]
+                error.evidence = self._exchange([], wanted)
+            raise
         return list(contents[call.threads :])
 
     def forget_programs(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = [
     "AccessError",
     "BoardError",
@@ -13,7 +16,26 @@ __all__ = [
 
 
 class DeviceError(RuntimeError):
-    """A device did not do what it was asked."""
+    """A device did not do what it was asked.
+
+    Members
+    -------
+    evidence : list of uint8 arrays
+        What was read from SRAM to find out more, as a call asked for; nothing if it could not be.
+    where : str
+        What failed, in the caller's terms; nothing if that is not known.
+
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.evidence: list[NDArray[np.uint8]] = []
+        self.where = ""
+
+    def locate(self, where: str) -> None:
+        """Say in the message what failed."""
+        self.where = where
+        self.args = (f"{self}: {where}",)
 
 
 class AccessError(DeviceError):

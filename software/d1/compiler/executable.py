@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
@@ -22,12 +23,14 @@ from d1.compiler.ir import (
     Graph,
     Kernel,
     Loops,
+    Operator,
     Pack,
     Product,
     Receive,
     Repeat,
     Send,
     Tensor,
+    named,
     reads,
     writes,
 )
@@ -41,7 +44,7 @@ from d1.compiler.pieces import Piece, Window, pieces
 from d1.compiler.product_lowering import lower_product, product_table
 from d1.compiler.tile_code import Code, RegisterPressureError
 from d1.device import Device
-from d1.errors import SramOverflowError
+from d1.errors import DeviceError, SramOverflowError
 from d1.parallel.all_reduce import all_reduce_code, block_bytes
 from d1.parallel.handover import list_bytes, receive_code, send_code
 
@@ -92,13 +95,13 @@ class Branch:
     distance
         How many kernels further the other one is; 1 is the next.
     operators
-        What it is for, as operators of PyTorch; for explanations alone.
+        What it is for, as operators of PyTorch; for explanations and errors alone.
 
     """
 
     predicate: Tensor | None
     distance: int
-    operators: tuple[str, ...] = ()
+    operators: tuple[Operator, ...] = ()
 
     def __str__(self) -> str:
         return f"branch by {self.distance} unless {self.predicate and self.predicate.name}"
@@ -204,6 +207,7 @@ def _steps(kernels: Sequence[Kernel]) -> list[Computation | Exchange | Branch]:
     """Return kernels in a row, with branches in the place of those that are made of several."""
     steps: list[Computation | Exchange | Branch] = []
     for kernel in kernels:
+        first = len(steps)
         match kernel:
             case Choice():
                 then, otherwise = _steps(kernel.then), _steps(kernel.otherwise)
@@ -219,6 +223,10 @@ def _steps(kernels: Sequence[Kernel]) -> list[Computation | Exchange | Branch]:
                 steps.append(Branch(None, -len(condition) - 1 - len(body), kernel.operators))
             case _:
                 steps.append(kernel)
+        steps[first:] = [
+            step if step.operators else replace(step, operators=kernel.operators)
+            for step in steps[first:]
+        ]
     return steps
 
 
@@ -324,6 +332,34 @@ class Executable:
         """Return where in the image the table of a kernel is, in bytes: its last argument."""
         return int(self.image[self.began[number + 1] - _BEGAN - 1])
 
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the table of kernels, where the image begins: what `naming_kernels` needs."""
+        return _WORD * (self.began[-1] + 1)
+
+    @contextmanager
+    def naming_kernels(self) -> Iterator[None]:
+        """Say of a device that fails inside which kernel it was at.
+
+        That is the last one that thread 0 called: none is called before all threads are done with
+        the one before.
+        """
+        try:
+            yield
+        except DeviceError as error:
+            for table in error.evidence:
+                began = table.view(np.uint64)[list(self.began[:-1])]
+                number = int(began.argmax())
+                error.locate(self._describe(number) if began[number] else "before its first kernel")
+            raise
+
+    def _describe(self, number: int) -> str:
+        kernel = self.kernels[number].kernel
+        operators = named(kernel.operators)
+        return f"in kernel {number + 1} of {len(self.kernels)}, {str(kernel).splitlines()[0]}" + (
+            f", of {operators}" if operators else ""
+        )
+
     def run(self, device: Device, inputs: Sequence[NDArray[np.uint32]]) -> list[NDArray[np.uint32]]:
         """Return the words of the outputs.
 
@@ -350,7 +386,7 @@ class Executable:
         They are those of thread 0 from the call of a kernel to that of the next, with the barrier.
         The golden node, which has no time, counts its instructions instead.
         """
-        results, image = self._run(device, inputs, _WORD * (self.began[-1] + 1))
+        results, image = self._run(device, inputs, self.table_bytes)
         began = image.view(np.uint64)[list(self.began)].astype(np.int64)
         return results, np.diff(began).tolist()
 
@@ -362,17 +398,19 @@ class Executable:
             image = self.image + np.uint64(base) * self.addresses
             start = base + image.nbytes
             places = [start + self.plan.places[tensor] for tensor in self.graph.inputs]
-            left, *results = device.call(
-                self.program,
-                base,
-                threads=device.params.threads,
-                inputs=[(base, image), *zip(places, inputs, strict=True)],
-                outputs=[
-                    (base, image_bytes),
-                    *((start + self.plan.places[t], t.bytes) for t in self.graph.outputs),
-                ],
-                max_cycles=cycle_limit(self),
-            )
+            with self.naming_kernels():
+                left, *results = device.call(
+                    self.program,
+                    base,
+                    threads=device.params.threads,
+                    inputs=[(base, image), *zip(places, inputs, strict=True)],
+                    outputs=[
+                        (base, image_bytes),
+                        *((start + self.plan.places[t], t.bytes) for t in self.graph.outputs),
+                    ],
+                    evidence=[(base, self.table_bytes)],
+                    max_cycles=cycle_limit(self),
+                )
         return [result.view(np.uint32) for result in results], left.view(np.uint32)
 
 
@@ -583,7 +621,7 @@ def _excess(executable: Executable) -> str:
     if needed <= data and len(executable.program) <= code:
         return ""
     largest = max(executable.plan.places, key=lambda tensor: tensor.bytes)
-    operators = ", ".join(dict.fromkeys(o for k in executable.kernels for o in k.kernel.operators))
+    operators = named(o for k in executable.kernels for o in k.kernel.operators)
     return (
         f"the kernel of {operators or 'the graph'} must fit in {data} bytes "
         f"for data and {code} for code (preset {params.name}), not take {needed} and "

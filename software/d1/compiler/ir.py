@@ -28,6 +28,7 @@ __all__ = [
     "Graph",
     "Kernel",
     "Loops",
+    "Operator",
     "Pack",
     "Product",
     "Receive",
@@ -47,6 +48,34 @@ class DType(enum.Enum):
     I32 = "i32"
     #: 0 and 1.
     BOOL = "bool"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of PyTorch that a kernel computes.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    source
+        File and line of the model that it is from; nothing if that is not known.
+
+    """
+
+    name: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def named(operators: Iterable[Operator]) -> str:
+    """Return operators, each once, with the lines that they are from."""
+    return ", ".join(
+        f"{operator} ({operator.source})" if operator.source else str(operator)
+        for operator in dict.fromkeys(operators)
+    )
 
 
 @dataclass(frozen=True)
@@ -175,14 +204,14 @@ class Loops:
     reduced
         How many of the outer dimensions outer reductions are over.
     operators
-        What it computes, as operators of PyTorch; for explanations alone.
+        What it computes, as operators of PyTorch; for explanations and errors alone.
 
     """
 
     domain: tuple[int, ...]
     stores: tuple[Store, ...]
     reduced: int = 0
-    operators: tuple[str, ...] = field(default=(), compare=False)
+    operators: tuple[Operator, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         sizes = " x ".join(map(str, self.domain))
@@ -205,7 +234,7 @@ class Product:
     stores
         What is computed from a sum.
     operators
-        What it computes, as operators of PyTorch; for explanations alone.
+        What it computes, as operators of PyTorch; for explanations and errors alone.
     formats
         Of operands in CFP8, the words that say which: as `mcfp8a` and `mcfp8b` have it.
 
@@ -216,7 +245,7 @@ class Product:
     right: Tensor
     k: int
     stores: tuple[Store, ...]
-    operators: tuple[str, ...] = field(default=(), compare=False)
+    operators: tuple[Operator, ...] = field(default=(), compare=False)
     formats: tuple[Tensor, Tensor] | None = None
 
     def __str__(self) -> str:
@@ -258,7 +287,7 @@ class Pack:
     value
         For each point.
     operators
-        What it computes, as operators of PyTorch; for explanations alone.
+        What it computes, as operators of PyTorch; for explanations and errors alone.
     format
         For CFP8, the word that says which, as `mcfp8c` has it.
     stochastic
@@ -269,7 +298,7 @@ class Pack:
     domain: tuple[int, ...]
     target: Tensor
     value: Expr
-    operators: tuple[str, ...] = field(default=(), compare=False)
+    operators: tuple[Operator, ...] = field(default=(), compare=False)
     format: Tensor | None = None
     stochastic: Stochastic | None = None
 
@@ -303,7 +332,7 @@ class AllReduce:
     nodes
         Columns and rows of nodes.
     operators
-        What it computes, as operators of PyTorch; for explanations alone.
+        What it computes, as operators of PyTorch; for explanations and errors alone.
 
     """
 
@@ -312,7 +341,7 @@ class AllReduce:
     inbox: Tensor
     instruction: str
     nodes: tuple[int, int]
-    operators: tuple[str, ...] = field(default=(), compare=False)
+    operators: tuple[Operator, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         columns, rows = self.nodes
@@ -333,12 +362,12 @@ class Send:
         Each: a tensor, which has a place in both nodes; the number of the other node; the semaphore
         that is posted there behind it.
     operators
-        What it computes, as operators of PyTorch; for explanations alone.
+        What it computes, as operators of PyTorch; for explanations and errors alone.
 
     """
 
     parcels: tuple[tuple[Tensor, int, int], ...]
-    operators: tuple[str, ...] = field(default=(), compare=False)
+    operators: tuple[Operator, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         lines = [
@@ -359,13 +388,13 @@ class Receive:
     posts
         Semaphores, and how often each is posted for them.
     operators
-        What it computes, as operators of PyTorch; for explanations alone.
+        What it computes, as operators of PyTorch; for explanations and errors alone.
 
     """
 
     tensors: tuple[Tensor, ...]
     posts: tuple[tuple[int, int], ...]
-    operators: tuple[str, ...] = field(default=(), compare=False)
+    operators: tuple[Operator, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         names = ", ".join(tensor.name for tensor in self.tensors)
@@ -386,7 +415,7 @@ class Choice:
     then, otherwise
         The kernels.
     operators
-        What it computes, as operators of PyTorch; for explanations alone.
+        What it computes, as operators of PyTorch; for explanations and errors alone.
 
     """
 
@@ -394,7 +423,7 @@ class Choice:
     results: tuple[Tensor, ...]
     then: tuple[Kernel, ...]
     otherwise: tuple[Kernel, ...]
-    operators: tuple[str, ...] = field(default=(), compare=False)
+    operators: tuple[Operator, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         then, otherwise = (_nested(kernels) for kernels in (self.then, self.otherwise))
@@ -418,7 +447,7 @@ class Repeat:
     moves
         Then, the writing of `results`.
     operators
-        What it computes, as operators of PyTorch; for explanations alone.
+        What it computes, as operators of PyTorch; for explanations and errors alone.
 
     """
 
@@ -427,7 +456,7 @@ class Repeat:
     results: tuple[Tensor, ...]
     body: tuple[Kernel, ...]
     moves: tuple[Loops, ...]
-    operators: tuple[str, ...] = field(default=(), compare=False)
+    operators: tuple[Operator, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         condition, body = (_nested(k) for k in (self.condition, (*self.body, *self.moves)))

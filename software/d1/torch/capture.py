@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from torch.fx.passes.operator_support import OperatorSupportBase
 from d1.compiler.builder import Builder, Value
 from d1.compiler.cfp8_operands import use_cfp8
 from d1.compiler.executable import Program, build
-from d1.compiler.ir import Tensor
+from d1.compiler.ir import Operator, Tensor
 from d1.compiler.passes import optimized
 from d1.device import shared_device
 from d1.parallel.division import Division
@@ -507,8 +508,15 @@ def _lower(builder: Builder, node: Node, values: dict[Node, Any]) -> Any:
         value = LOWERINGS[node.target].function(builder, *known(node.args), **known(node.kwargs))
     except UnsupportedError as error:
         raise _NodeError(node, str(error)) from None
-    kernels[first:] = [replace(kernel, operators=(str(node.target),)) for kernel in kernels[first:]]
+    operator = Operator(str(node.target), _source(node))
+    kernels[first:] = [replace(kernel, operators=(operator,)) for kernel in kernels[first:]]
     return value
+
+
+def _source(node: Node) -> str:
+    """Return file and line of the model that a node is from; nothing if PyTorch does not know."""
+    found = re.findall(r'File "(.+)", line (\d+)', node.stack_trace or "")
+    return ":".join(found[-1]) if found else ""
 
 
 def _output(builder: Builder, node: Node | None, values: dict[Node, Any]) -> _Output | None:

@@ -20,7 +20,7 @@ from torch._guards import TracingContext
 
 from d1.compiler.cost import kernel_cost
 from d1.compiler.executable import Branch, Executable, LoweredKernel
-from d1.compiler.ir import AllReduce, Product, Receive, Send, Tensor
+from d1.compiler.ir import AllReduce, Operator, Product, Receive, Send, Tensor
 from d1.device import shared_device
 from d1.torch import capture
 from d1.torch.capture import CompiledGraph, chosen_settings
@@ -198,9 +198,9 @@ def _sizes(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def _short(operator: str) -> str:
+def _short(operator: Operator) -> str:
     """Return the name of an operator without library and overload."""
-    return re.sub(r"^aten\.|\.\w+$", "", operator)
+    return re.sub(r"^aten\.|\.\w+$", "", operator.name)
 
 
 def _tensors(part: Executable) -> Iterator[TensorReport]:
