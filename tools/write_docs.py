@@ -22,6 +22,7 @@ from typing import Any
 from d1 import gpt_figures
 from d1.c_header import HEADER, c_header
 from d1.link_figures import MODELS, PICTURE, curves, read_figures, read_soak
+from d1.pipeline_figures import read_pipeline_figures, steady
 from d1_golden import isa, packet, transfer
 from d1_golden.csr import CSRS, Cause
 from d1_golden.fpga import frame as uart_frame
@@ -572,6 +573,20 @@ def _parallel_choice() -> str:
     return f"```text\n{said.getvalue()}```\n"
 
 
+def _pipeline_speed() -> str:
+    """Return how much faster a pipeline is than one node."""
+    runs = read_pipeline_figures()
+    rows = [
+        (run.batch, run.micro_batches, f"{run.one:,}", f"{run.many:,}", f"{run.speedup:.2f}")
+        for run in runs
+    ]
+    half, whole = runs[-2:]
+    more = (f"{whole.one - half.one:,}", f"{whole.many - half.many:,}", f"{steady(runs):.2f}")
+    rows.append((f"from {half.batch} to {whole.batch}", "full pipeline", *more))
+    head = ("batch", "micro-batches", "cycles of one node", "of four", "times as fast")
+    return table(head, rows)
+
+
 def _worked_example() -> str:
     """Return what the passes of the compiler print for a layer and the sums of its rows."""
     import torch
@@ -645,6 +660,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "compiled operators": _operators,
     "worked example": _worked_example,
     "parallel choice": _parallel_choice,
+    "pipeline speed": _pipeline_speed,
     "routing figures": _routing_figures,
     "gpt training": _gpt_training,
     "regression record": _regression_record,

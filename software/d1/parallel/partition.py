@@ -8,7 +8,8 @@ its operands; what is not divided, it computes as a whole. What follows from tha
   operations that may be done with the parts, and is summed up over the nodes (`AllReduce`) where it
   is needed for something else, or is an output.
 
-A whole tensor that a divided kernel needs a part of is computed once more, divided.
+A whole tensor that a divided kernel needs a part of is computed once more, divided. Branches and
+loops every node runs as a whole.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ from d1.compiler.builder import Builder
 from d1.compiler.expressions import Expr, Kind, Ref, ordered
 from d1.compiler.ir import (
     AllReduce,
+    Choice,
     DType,
     Graph,
     Kernel,
     Loops,
     Pack,
     Product,
+    Repeat,
     Store,
     Tensor,
     writes,
 )
+from d1.compiler.renaming import renamed
 from d1.parallel.all_reduce import inbox_tensor
 from d1.parallel.gathered_places import moves_with
 from d1.parallel.placement import (
@@ -171,6 +175,11 @@ class _Partitioner:
 
     def add(self, kernel: Kernel) -> None:
         """Add a kernel, divided if an operand is."""
+        if isinstance(kernel, (Choice, Repeat)):
+            whole = renamed(kernel, self._whole)
+            self.builder.graph.kernels.append(whole)
+            self.placements |= dict.fromkeys(writes(kernel), REPLICATED)
+            return
         operands = self._operands(kernel)
         j = self._dimension(kernel, operands)
         if j is None and (instruction := self._linear(operands)):
@@ -269,7 +278,10 @@ class _Partitioner:
             return True
         if tensor.contents is not None or self.placements[tensor] != REPLICATED:
             return False
-        operands = self._operands(self.producers[tensor])
+        producer = self.producers[tensor]
+        if isinstance(producer, (Choice, Repeat)):
+            return False
+        operands = self._operands(producer)
         j = self._dimension_of(operands, tensor, split)
         return (
             j is not None
@@ -470,6 +482,14 @@ class _Partitioner:
         rank = Expr.load(Ref(self.rank, 0, len(domain) * (0,)))
         first = Expr.op("vmul.i32", rank, Expr.word(domain[j] // self.nodes))
         return Expr.op("vadd.i32", Expr.index(j), first)
+
+    def _whole(self, tensor: Tensor) -> Tensor:
+        """Return what every node has all of: known before, or written in a branch or a loop."""
+        is_known = tensor in self.placements or (tensor, REPLICATED) in self.local
+        if tensor.contents is None and not is_known:
+            new = self.builder.tensor(tensor.shape, tensor.dtype)
+            self.local[tensor, REPLICATED] = replace(new, tiles=tensor.tiles)
+        return self._local(tensor, REPLICATED)
 
     def _new(self, tensor: Tensor, placement: Placement) -> Tensor:
         shape = local_shape(tensor.shape, placement, self.nodes)
