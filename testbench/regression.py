@@ -102,8 +102,8 @@ class NativeNode:
         self.params = params
         #: Thread-cycles without issue, by cause, of all runs.
         self.stalls: Counter[StallCause] = Counter()
-        #: The simulated node behind its packet door.
         self._clocks = TURNS if on_fpga else 1
+        #: The simulated node behind its packet door.
         self.link = NodeLink(
             OnFpga(Node(params, gated=False), in_turns=False) if on_fpga else Node(params),
             name=f"node_{params.name}",
@@ -432,6 +432,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--count must be positive, not {args.count}")
     if args.length <= 0:
         parser.error(f"--length must be positive, not {args.length}")
+    if args.record is not None and args.on_fpga:
+        parser.error("--record must be without --on-fpga: records are of simulated nodes")
     params, seeds = preset(args.preset), range(args.seed, args.seed + args.count)
     if args.instructions is None:
         print(f"regression of preset {args.preset}, seeds {seeds.start}..{seeds.stop - 1}")

@@ -40,6 +40,10 @@ class NodeParams:
         R x C FP32 accumulators in each thread.
     threads
         Hardware threads.
+    issue_groups
+        Threads that issue in one cycle, each a group of instructions: 1 or 2.
+    issue_width
+        Instructions of a group at most: 2 or 4.
     scalar_slots
         Scalar instructions that start in one cycle: half of them in ALUs, half in address units.
     instruction_lines
@@ -69,6 +73,8 @@ class NodeParams:
     matrix_depth: int = 4
     accumulators: int = 8
     threads: int = 1
+    issue_groups: int = 2
+    issue_width: int = 4
     scalar_slots: int = 4
     instruction_lines: int = 8
     branch_targets: int = 8
@@ -94,6 +100,10 @@ class NodeParams:
             raise ValueError(f"accumulators must be in 8..16, not {self.accumulators!r}")
         if self.threads > 4:
             raise ValueError(f"threads must be in 1..4, not {self.threads!r}")
+        if self.issue_groups > 2:
+            raise ValueError(f"issue_groups must be 1 or 2, not {self.issue_groups!r}")
+        if self.issue_width not in (2, 4):
+            raise ValueError(f"issue_width must be 2 or 4, not {self.issue_width!r}")
         if self.scalar_slots not in (2, 4):
             raise ValueError(f"scalar_slots must be 2 or 4, not {self.scalar_slots!r}")
         for name in ("instruction_lines", "branch_targets"):
@@ -166,6 +176,8 @@ PRESETS: dict[str, NodeParams] = {
             matrix_rows=2,
             matrix_cols=2,
             threads=2,
+            issue_groups=1,
+            issue_width=2,
             scalar_slots=2,
             instruction_lines=16,
             branch_targets=16,

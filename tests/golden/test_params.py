@@ -48,6 +48,8 @@ def test_parameters_cannot_be_changed() -> None:
         ({"accumulators": 17}, r"accumulators must be in 8\.\.16, not 17"),
         ({"threads": 5}, r"threads must be in 1\.\.4, not 5"),
         ({"threads": 0}, "threads must be a positive integer, not 0"),
+        ({"issue_groups": 3}, "issue_groups must be 1 or 2, not 3"),
+        ({"issue_width": 3}, "issue_width must be 2 or 4, not 3"),
         ({"scalar_slots": 3}, "scalar_slots must be 2 or 4, not 3"),
         ({"instruction_lines": 12}, "instruction_lines must be a power of two .* 4, not 12"),
         ({"branch_targets": 2}, "branch_targets must be a power of two of at least 4, not 2"),

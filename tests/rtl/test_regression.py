@@ -71,6 +71,16 @@ def test_count_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--count must be positive, not 0" in capsys.readouterr().err
 
 
+def test_a_node_as_on_an_fpga_has_no_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "record.json"
+    with pytest.raises(SystemExit):
+        regression.main(["--on-fpga", "--record", str(record)])
+    assert "--record must be without --on-fpga" in capsys.readouterr().err
+    assert not record.exists()
+
+
 def test_a_packet_that_reads_what_was_not_written_is_a_difference(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

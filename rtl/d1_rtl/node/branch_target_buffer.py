@@ -13,10 +13,8 @@ from d1_golden.params import NodeParams
 from ..multi_write_memory import multi_write_memory
 from .instruction_store import SLOT_BITS
 
-__all__ = ["TRAIN_PORTS", "BranchTargetBuffer", "prediction_layout", "training_layout"]
+__all__ = ["BranchTargetBuffer", "prediction_layout", "training_layout"]
 
-#: Branches that can be learnt from in one cycle.
-TRAIN_PORTS = 2
 #: Bits of the number of an instruction word in a node's space.
 _WORD_BITS = LOCAL_BITS - 2
 #: States of the counter of an entry: the upper two predict that the branch is taken.
@@ -67,21 +65,21 @@ class BranchTargetBuffer(wiring.Component):
     Lookup is combinational, one a cycle. Training takes effect for lookups two cycles later. A
     taken branch takes a place that is free or belongs to another start; in an entry of its own
     start it takes the place of another branch as soon as that is not predicted to be taken, and
-    weakens it until then. When both ports change one entry in a cycle, port 0 does.
+    weakens it until then. When two ports change one entry in a cycle, port 0 does.
 
     Golden twin: none; predictions change timing, never results.
 
     Parameters
     ----------
     params
-        Entries of the table.
+        Entries of the table; groups of instructions, which have one branch each.
 
     Members
     -------
     start : In(22)
         The instruction word at which a fetch starts.
     prediction : Out(prediction_layout())
-    train : In(training_layout()).array(TRAIN_PORTS)
+    train : In(training_layout()).array(issue_groups)
     invalidate : In(1)
         Forget everything, training in this cycle and the one before included.
     busy : Out(1)
@@ -100,7 +98,7 @@ class BranchTargetBuffer(wiring.Component):
             {
                 "start": In(_WORD_BITS),
                 "prediction": Out(prediction_layout()),
-                "train": In(training_layout()).array(TRAIN_PORTS),
+                "train": In(training_layout()).array(params.issue_groups),
                 "invalidate": In(1),
                 "busy": Out(1),
             }

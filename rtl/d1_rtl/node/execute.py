@@ -42,7 +42,6 @@ from .micro_op import (
 )
 from .muldiv import MulDiv
 from .scalar_scoreboard import RegisterMark
-from .thread_chooser import GROUPS
 from .transfer_engine import TransferOp, transfer_operation_layout
 from .trap_unit import TrapUnit
 from .vector_unit import vector_blocking_layout, vector_operation_layout, vector_scalar_layout
@@ -105,17 +104,17 @@ class Execute(wiring.Component):
         Those in other slots always have.
     first_ready : Out(1), address_ready : Out(address slots)
         That slot is empty or is left at the end of this cycle.
-    repair : In(Repair).array(2)
+    repair : In(Repair).array(issue_groups)
     fault_pc : In(64).array(threads)
     start, running : In(threads), pc, argument : In(64).array(threads)
         A thread starts: at what address, with what in x10.
     results : Out(ScalarResult).array(scalar_slots + 2)
         Of the ALU slots, the address slots, of loads, of all other units.
-    marks : Out(RegisterMark).array(scalar_slots + 2)
+    marks : Out(RegisterMark).array(scalar_slots + issue_groups)
         Of the slots in order: instructions whose results come later.
     redirect : Out(redirect_layout()).array(threads)
     invalidate : Out(1)
-    train : Out(training_layout()).array(2)
+    train : Out(training_layout()).array(issue_groups)
     blocked : Out(threads)
         The thread waits for an instruction that blocks it.
     divider_free : Out(1)
@@ -123,7 +122,7 @@ class Execute(wiring.Component):
         An exception stops the thread.
     busy : Out(threads)
         The thread has an instruction here that is not done.
-    vector : Out(stream of vector_operation_layout(params)).array(2)
+    vector : Out(stream of vector_operation_layout(params)).array(issue_groups)
     vector_scalar, vector_blocking : In(stream)
     vector_error : In(HardwareError)
     scalar_holds : Out(threads)
@@ -182,34 +181,35 @@ class Execute(wiring.Component):
     def __init__(self, params: NodeParams):
         self._params = params
         threads, slots = params.threads, params.scalar_slots // 2
+        groups = params.issue_groups
         slot = In(slot_layout())
         operation = stream.Signature(vector_operation_layout(params), always_ready=True)
         super().__init__(
             {
                 "alus": slot.array(slots),
                 "addresses": slot.array(slots),
-                "vectors": slot.array(GROUPS),
+                "vectors": slot.array(groups),
                 "first_entered": In(1),
                 "entered": In(slots),
                 "first_ready": Out(1),
                 "address_ready": Out(slots),
-                "repair": In(Repair).array(GROUPS),
+                "repair": In(Repair).array(groups),
                 "fault_pc": In(64).array(threads),
                 "start": In(threads),
                 "running": In(threads),
                 "pc": In(64).array(threads),
                 "argument": In(64).array(threads),
                 "results": Out(ScalarResult).array(2 * slots + 2),
-                "marks": Out(RegisterMark).array(2 * slots + GROUPS),
+                "marks": Out(RegisterMark).array(2 * slots + groups),
                 "redirect": Out(redirect_layout()).array(threads),
                 "invalidate": Out(1),
-                "train": Out(training_layout()).array(GROUPS),
+                "train": Out(training_layout()).array(groups),
                 "blocked": Out(threads),
                 "divider_free": Out(1),
                 "stops": Out(threads),
                 "trap": Out(Trap).array(threads),
                 "busy": Out(threads),
-                "vector": Out(operation).array(GROUPS),
+                "vector": Out(operation).array(groups),
                 "vector_scalar": In(stream.Signature(vector_scalar_layout())),
                 "vector_blocking": In(stream.Signature(vector_blocking_layout())),
                 "vector_error": In(HardwareError),

@@ -13,14 +13,10 @@ from d1_golden.params import NodeParams
 from .instruction_store import BLOCK_BITS, BLOCK_WORDS, SLOT_BITS
 from .micro_op import FetchFault
 
-__all__ = ["ROWS", "WINDOW", "WINDOWS", "FetchRows", "row_layout", "window_layout"]
+__all__ = ["ROWS", "FetchRows", "previewed_threads", "row_layout", "window_layout"]
 
 #: Rows of each thread.
 ROWS = 4
-#: Threads that are looked at in one cycle.
-WINDOWS = 2
-#: Instructions of each that are seen.
-WINDOW = 4
 _ROW_BITS = (ROWS - 1).bit_length()
 _WORD_BITS = LOCAL_BITS - 2
 
@@ -54,8 +50,8 @@ def row_layout() -> data.StructLayout:
     )
 
 
-def window_layout() -> data.StructLayout:
-    """Return the layout of the next instructions of a thread.
+def window_layout(params: NodeParams) -> data.StructLayout:
+    """Return the layout of the next instructions of a thread, `issue_width` at most.
 
     Fields
     ------
@@ -79,26 +75,31 @@ def window_layout() -> data.StructLayout:
     )
     return data.StructLayout(
         {
-            "count": range(WINDOW + 1),
-            "entries": data.ArrayLayout(entry, WINDOW),
+            "count": range(params.issue_width + 1),
+            "entries": data.ArrayLayout(entry, params.issue_width),
         }
     )
 
 
+def previewed_threads(params: NodeParams) -> int:
+    """Return how many threads are looked at before some are chosen: none if one is chosen."""
+    return params.threads if params.issue_groups > 1 else 0
+
+
 class FetchRows(wiring.Component):
-    """Keep up to `ROWS` rows for each thread, and show the next instructions of two threads.
+    """Keep up to `ROWS` rows for each thread, and show the next instructions of those that issue.
 
     A row that is pushed in a cycle is seen from the next cycle on. `window` is combinational from
-    `select`: up to four instructions, out of one or two rows; so is what `take` removes at the end
-    of the cycle. One row in, and two times four instructions out, a cycle. `drop` goes before
-    `push` and `take`.
+    `select`: up to `issue_width` instructions, out of one or two rows; so is what `take` removes at
+    the end of the cycle. One row in, and a window of `issue_groups` threads out, a cycle. `drop`
+    goes before `push` and `take`.
 
     Golden twin: none; the order of instructions does not change.
 
     Parameters
     ----------
     params
-        Number of threads.
+        Number of threads, of those that issue in a cycle, and of instructions of each.
 
     Members
     -------
@@ -109,10 +110,10 @@ class FetchRows(wiring.Component):
     levels : Out(range(ROWS + 1)).array(threads)
         Rows in use.
     heads : Out(32).array(threads)
-        The next instruction of each thread that has a row.
-    select : In(range(threads)).array(WINDOWS)
-    window : Out(window_layout()).array(WINDOWS)
-    take : In(range(WINDOW + 1)).array(WINDOWS)
+        The next instruction of each thread that has a row; none if `issue_groups` is 1.
+    select : In(range(threads)).array(issue_groups)
+    window : Out(window_layout(params)).array(issue_groups)
+    take : In(range(issue_width + 1)).array(issue_groups)
         How many entries of the window are done with; at most `count`. Threads of two windows must
         differ when something is taken from both.
     """
@@ -126,28 +127,29 @@ class FetchRows(wiring.Component):
     take: Any
 
     def __init__(self, params: NodeParams):
-        threads = params.threads
-        self._threads = threads
+        self._params = params
+        threads, groups = params.threads, params.issue_groups
         push = data.StructLayout({"valid": 1, "thread": range(threads), "row": row_layout()})
         super().__init__(
             {
                 "push": In(push),
                 "drop": In(threads),
                 "levels": Out(range(ROWS + 1)).array(threads),
-                "heads": Out(32).array(threads),
-                "select": In(range(threads)).array(WINDOWS),
-                "window": Out(window_layout()).array(WINDOWS),
-                "take": In(range(WINDOW + 1)).array(WINDOWS),
+                "heads": Out(32).array(previewed_threads(params)),
+                "select": In(range(threads)).array(groups),
+                "window": Out(window_layout(params)).array(groups),
+                "take": In(range(params.issue_width + 1)).array(groups),
             }
         )
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        rows: Any = memory.Memory(shape=row_layout(), depth=ROWS * self._threads, init=[])
+        threads = self._params.threads
+        rows: Any = memory.Memory(shape=row_layout(), depth=ROWS * threads, init=[])
         m.submodules.rows = rows
         # Of each thread: its oldest row, and how many instructions of that are done with.
-        heads = Array(Signal(_ROW_BITS, name=f"head_{n}") for n in range(self._threads))
-        dones = Array(Signal(SLOT_BITS, name=f"done_{n}") for n in range(self._threads))
+        heads = Array(Signal(_ROW_BITS, name=f"head_{n}") for n in range(threads))
+        dones = Array(Signal(SLOT_BITS, name=f"done_{n}") for n in range(threads))
         write = rows.write_port()
         thread = self.push.thread
         free = (heads[thread] + Array(self.levels)[thread])[:_ROW_BITS]
@@ -156,13 +158,14 @@ class FetchRows(wiring.Component):
             write.data.eq(self.push.row),
             write.en.eq(self.push.valid),
         ]
-        taken = [self._show(m, index, rows, heads, dones) for index in range(WINDOWS)]
-        for n in range(self._threads):
-            port = rows.read_port(domain="comb")
-            m.d.comb += [
-                port.addr.eq(ROWS * n + heads[n]),
-                self.heads[n].eq(port.data.words[dones[n]]),
-            ]
+        taken = [self._show(m, index, rows, heads, dones) for index in range(len(self.window))]
+        for n in range(threads):
+            if self.heads:
+                port = rows.read_port(domain="comb")
+                m.d.comb += [
+                    port.addr.eq(ROWS * n + heads[n]),
+                    self.heads[n].eq(port.data.words[dones[n]]),
+                ]
             emptied = Signal(range(3), name=f"emptied_{n}")
             for select, take, (count, done) in zip(self.select, self.take, taken, strict=True):
                 with m.If((select == n) & (take != 0)):
@@ -182,6 +185,7 @@ class FetchRows(wiring.Component):
     ) -> tuple[Signal, Signal]:
         """Fill a window; return how many rows its `take` empties, and then `done` of the oldest."""
         select, take, window = self.select[index], self.take[index], self.window[index]
+        width = len(window.entries)
         ports = [rows.read_port(domain="comb") for _ in range(2)]
         row, behind = (port.data for port in ports)
         level = Array(self.levels)[select]
@@ -194,9 +198,9 @@ class FetchRows(wiring.Component):
             done.eq(dones[select]),
             left.eq(Mux(level > 0, row.last - row.first - done + 1, 0)),
             more.eq(Mux(level > 1, behind.last - behind.first + 1, 0)),
-            window.count.eq(Mux(total > WINDOW, WINDOW, total)),
+            window.count.eq(Mux(total > width, width, total)),
         ]
-        words: Any = Signal(data.ArrayLayout(32, WINDOW), name=f"words_{index}")
+        words: Any = Signal(data.ArrayLayout(32, width), name=f"words_{index}")
         m.d.comb += words.as_value().eq(row.words.as_value() >> Cat(Const(0, 5), done))
         for n, entry in enumerate(window.entries):
             with m.Switch(left):

@@ -11,15 +11,14 @@ from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import NodeParams
 
 from .arbiter import RoundRobinArbiter
-from .branch_target_buffer import TRAIN_PORTS, BranchTargetBuffer, training_layout
-from .fetch_rows import ROWS, WINDOW, WINDOWS, FetchRows, window_layout
+from .branch_target_buffer import BranchTargetBuffer, training_layout
+from .fetch_rows import ROWS, FetchRows, previewed_threads, window_layout
 from .instruction_store import BLOCK_BITS, BLOCK_WORDS, SLOT_BITS, InstructionStore
 from .interfaces import SramReadSignature
 from .micro_op import FetchFault
 
 __all__ = [
     "SLOT_BITS",
-    "WINDOW",
     "Frontend",
     "redirect_layout",
     "training_layout",
@@ -68,12 +67,12 @@ class Frontend(wiring.Component):
     available : Out(threads)
         The thread has at least one instruction buffered.
     heads : Out(32).array(threads)
-        The next instruction of each available thread.
-    select : In(range(threads)).array(2)
-    window : Out(window_layout()).array(2)
+        The next instruction of each available thread; none if `issue_groups` is 1.
+    select : In(range(threads)).array(issue_groups)
+    window : Out(window_layout(params)).array(issue_groups)
         The next instructions of the selected threads; combinational.
-    take : In(range(5)).array(2)
-        How many of them are consumed at the end of this cycle. Threads of the two must differ when
+    take : In(range(issue_width + 1)).array(issue_groups)
+        How many of them are consumed at the end of this cycle. Threads of two must differ when
         something is taken from both.
     redirect : In(redirect_layout()).array(threads)
         The thread goes on at `target`; what is buffered of it is dropped, taken or not.
@@ -81,7 +80,7 @@ class Frontend(wiring.Component):
         Drop what is buffered of the thread and stop fetching. Goes before `redirect`.
     fault_pc : Out(64).array(threads)
         Where the next fetch is; after a fault the pc of the faulty entry, until the next redirect.
-    train : In(training_layout()).array(2)
+    train : In(training_layout()).array(issue_groups)
         What executed branches tell the branch target buffer.
     invalidate : In(1)
         Forget every line and prediction. Rows stay: redirect the threads that must not use them.
@@ -106,18 +105,18 @@ class Frontend(wiring.Component):
 
     def __init__(self, params: NodeParams):
         self._params = params
-        threads = params.threads
+        threads, groups = params.threads, params.issue_groups
         super().__init__(
             {
                 "available": Out(threads),
-                "heads": Out(32).array(threads),
-                "select": In(range(threads)).array(WINDOWS),
-                "window": Out(window_layout()).array(WINDOWS),
-                "take": In(range(WINDOW + 1)).array(WINDOWS),
+                "heads": Out(32).array(previewed_threads(params)),
+                "select": In(range(threads)).array(groups),
+                "window": Out(window_layout(params)).array(groups),
+                "take": In(range(params.issue_width + 1)).array(groups),
                 "redirect": In(redirect_layout()).array(threads),
                 "halt": In(threads),
                 "fault_pc": Out(64).array(threads),
-                "train": In(training_layout()).array(TRAIN_PORTS),
+                "train": In(training_layout()).array(groups),
                 "invalidate": In(1),
                 "active": Out(1),
                 "sram": Out(SramReadSignature(params)),
@@ -144,7 +143,7 @@ class Frontend(wiring.Component):
             store.invalidate.eq(self.invalidate),
             branch_targets.invalidate.eq(self.invalidate),
         ]
-        for index in range(WINDOWS):
+        for index in range(len(self.window)):
             m.d.comb += [
                 rows.select[index].eq(self.select[index]),
                 rows.take[index].eq(self.take[index]),

@@ -367,9 +367,9 @@ class RetireSignature(wiring.Signature):
 
     Members
     -------
-    slots : Out(RetiredSlot).array(scalar_slots + 3)
-        The ALU slots, the address slots, two vector slots, and the instruction that blocked its
-        thread and is done.
+    slots : Out(RetiredSlot).array(scalar_slots + issue_groups + 1)
+        The ALU slots, the address slots, the vector slot of each group, and the instruction that
+        blocked its thread and is done.
     late : Out(ScalarResult).array(2)
         Results that were pending: of loads, and of all other units.
     """
@@ -377,7 +377,7 @@ class RetireSignature(wiring.Signature):
     def __init__(self, params: NodeParams) -> None:
         super().__init__(
             {
-                "slots": Out(RetiredSlot).array(params.scalar_slots + 3),
+                "slots": Out(RetiredSlot).array(params.scalar_slots + params.issue_groups + 1),
                 "late": Out(ScalarResult).array(2),
             }
         )

@@ -1,4 +1,4 @@
-"""Issue: the stage that lets instructions of two threads a cycle into the slots of execution."""
+"""Issue: the stage that lets instructions of one or two threads a cycle into their slots."""
 
 from typing import Any
 
@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS, StallCause
 from d1_golden.params import NodeParams
 
-from .frontend import SLOT_BITS, WINDOW, window_layout
+from .fetch_rows import previewed_threads
+from .frontend import SLOT_BITS, window_layout
 from .head_preview import HeadPreview
 from .interfaces import THREAD_BITS, ScalarResult, Stall
 from .issue_group import IssueGroup, ThreadState
@@ -16,7 +17,7 @@ from .micro_op import VECTOR_MEMORY_UNITS, Unit, field, slot_layout
 from .register_file import RegisterFile
 from .scalar_scoreboard import RegisterMark, ScalarScoreboard
 from .slot_allocator import SlotAllocator
-from .thread_chooser import GROUPS, ThreadChooser
+from .thread_chooser import ThreadChooser
 
 __all__ = ["Issue", "Repair"]
 
@@ -37,10 +38,10 @@ class Repair(data.Struct):
 class Issue(wiring.Component):
     """Hand instructions to the slots of execution, in program order within each thread.
 
-    Two threads a cycle, up to four instructions of each: they are decoded and their registers are
-    read in the cycle in which they are in the window of the front end, and are in their slots in
-    the next. An operand comes from the register file or from a result of this cycle. An
-    instruction waits, and those behind it, for
+    `issue_groups` threads a cycle, up to `issue_width` instructions of each: they are decoded and
+    their registers are read in the cycle in which they are in the window of the front end, and are
+    in their slots in the next. An operand comes from the register file or from a result of this
+    cycle. An instruction waits, and those behind it, for
 
     - a register that waits for its result (`ScalarScoreboard`), or is written by an instruction
       of the same group;
@@ -57,14 +58,14 @@ class Issue(wiring.Component):
     Parameters
     ----------
     params
-        Number of threads and slots.
+        Number of threads and slots, of threads that issue in a cycle and their instructions.
 
     Members
     -------
-    select : Out(thread).array(2), window : In(window_layout()).array(2), take : Out(3).array(2)
+    select, take : Out(...).array(issue_groups), window : In(window_layout(params)).array(...)
         The front end's instructions of the chosen threads, and how many of them are taken.
     heads : In(32).array(threads)
-        The next instruction of each available thread.
+        The next instruction of each available thread; none if `issue_groups` is 1.
     available, running, flush, blocked : In(threads)
         A thread has instructions, may issue, goes elsewhere in this cycle, has an instruction
         under way that it waits for.
@@ -76,11 +77,11 @@ class Issue(wiring.Component):
         other slots always are.
     first_entered : Out(1), entered : Out(address slots)
         The instruction of the slot entered it at the begin of this cycle.
-    repair : Out(Repair).array(2)
+    repair : Out(Repair).array(issue_groups)
         Of the groups in the slots.
     results : In(ScalarResult).array(scalar_slots + 2)
         Results of this cycle: of the ALU slots, the address slots, of loads, of all other units.
-    marks : In(RegisterMark).array(scalar_slots + 2)
+    marks : In(RegisterMark).array(scalar_slots + issue_groups)
         Instructions in the slots whose results come later.
     room, loads_pending, stores_pending, transfers_pending : In(threads)
         Of the vector queues and the transfer engine.
@@ -131,28 +132,29 @@ class Issue(wiring.Component):
     def __init__(self, params: NodeParams):
         self._params = params
         threads, slots = params.threads, params.scalar_slots // 2
+        groups = params.issue_groups
         slot = Out(slot_layout())
         by_thread = In(threads)
         super().__init__(
             {
-                "select": Out(THREAD_BITS).array(GROUPS),
-                "window": In(window_layout()).array(GROUPS),
-                "take": Out(range(WINDOW + 1)).array(GROUPS),
-                "heads": In(32).array(threads),
+                "select": Out(THREAD_BITS).array(groups),
+                "window": In(window_layout(params)).array(groups),
+                "take": Out(range(params.issue_width + 1)).array(groups),
+                "heads": In(32).array(previewed_threads(params)),
                 "available": by_thread,
                 "running": by_thread,
                 "flush": by_thread,
                 "blocked": by_thread,
                 "alus": slot.array(slots),
                 "addresses": slot.array(slots),
-                "vectors": slot.array(GROUPS),
+                "vectors": slot.array(groups),
                 "first_ready": In(1),
                 "address_ready": In(slots),
                 "first_entered": Out(1),
                 "entered": Out(slots),
-                "repair": Out(Repair).array(GROUPS),
+                "repair": Out(Repair).array(groups),
                 "results": In(ScalarResult).array(2 * slots + 2),
-                "marks": In(RegisterMark).array(2 * slots + GROUPS),
+                "marks": In(RegisterMark).array(2 * slots + groups),
                 "room": by_thread,
                 "loads_pending": by_thread,
                 "stores_pending": by_thread,
@@ -173,7 +175,7 @@ class Issue(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        params = self._params
+        params, width = self._params, self._params.issue_width
         m.submodules.chooser = chooser = ThreadChooser(params)
         m.submodules.allocator = allocator = SlotAllocator(params)
         passed = Signal(params.threads)
@@ -183,7 +185,10 @@ class Issue(wiring.Component):
             allocator.address_free.eq(self.address_ready),
         ]
         states = self._thread_states(m, passed)
-        previews = self._preview(m, chooser, states)
+        if self.heads:
+            ready = self._preview(m, chooser, states)
+        else:
+            ready = self._remember(m)
         groups = []
         for index, chosen in enumerate(chooser.chosen):
             m.submodules[f"group_{index}"] = group = IssueGroup(params)
@@ -197,16 +202,16 @@ class Issue(wiring.Component):
                 group.units.link_ready.eq(self.link_ready & ~self._in_alu(Unit.LINK)),
                 group.semaphores.eq(self.semaphores),
             ]
-            for place in range(WINDOW):
-                m.d.comb += allocator.lanes[index * WINDOW + place].eq(group.needs[place])
+            for place in range(width):
+                m.d.comb += allocator.lanes[index * width + place].eq(group.needs[place])
             groups.append(group)
         flushed = Cat(self.flush.bit_select(chosen.thread, 1) for chosen in chooser.chosen)
-        goes = allocator.goes & Cat(~flag.replicate(WINDOW) for flag in flushed)
-        for index in range(GROUPS):
-            m.d.comb += self.take[index].eq(sum(goes.word_select(index, WINDOW)))
+        goes = allocator.goes & Cat(~flag.replicate(width) for flag in flushed)
+        for index in range(len(groups)):
+            m.d.comb += self.take[index].eq(sum(goes.word_select(index, width)))
         self._fill_slots(m, chooser, groups, allocator, goes)
         self._steer(m, chooser, groups, goes, passed)
-        self._explain(m, chooser, previews, groups, allocator.goes)
+        self._explain(m, chooser, ready, groups, allocator.goes)
         return m
 
     def _in_alu(self, unit: Unit) -> Value:
@@ -258,9 +263,9 @@ class Issue(wiring.Component):
             states.append(state)
         return states
 
-    def _preview(self, m: Module, chooser: ThreadChooser, states: list[Any]) -> list[HeadPreview]:
-        """Look at the next instruction of each thread, for the choice."""
-        previews = []
+    def _preview(self, m: Module, chooser: ThreadChooser, states: list[Any]) -> list[Value]:
+        """Look at the next instruction of each thread; return which have their registers."""
+        ready: list[Value] = []
         m.d.comb += chooser.store_free.eq(self.address_ready[-1])
         for thread, (insn, state) in enumerate(zip(self.heads, states, strict=True)):
             m.submodules[f"preview_{thread}"] = preview = HeadPreview(self._params)
@@ -269,8 +274,18 @@ class Issue(wiring.Component):
                 preview.waiting.eq(state.waiting),
                 chooser.heads[thread].eq(preview.head),
             ]
-            previews.append(preview)
-        return previews
+            ready.append(preview.ready)
+        return ready
+
+    def _remember(self, m: Module) -> list[Value]:
+        """Return which threads do not wait for a register, or get a result in this cycle."""
+        ready: list[Value] = []
+        for thread, stall in enumerate(self.stall):
+            lacks = Signal(name=f"lacks_{thread}")
+            m.d.sync += lacks.eq(stall.cause == StallCause.OPERAND)
+            comes = Cat(result.valid & (result.thread == thread) for result in self.results)
+            ready.append(~lacks | comes.any())
+        return ready
 
     def _fill_slots(
         self,
@@ -281,7 +296,8 @@ class Issue(wiring.Component):
         goes: Value,
     ) -> None:
         """Put the instructions that go, with their operands, into their slots."""
-        lanes = range(GROUPS * WINDOW)
+        width = self._params.issue_width
+        lanes = range(len(groups) * width)
         slots = [*self.alus, *self.addresses]
         m.submodules.registers = registers = RegisterFile(
             self._params, reads=2 * len(slots), writes=len(self.results)
@@ -293,8 +309,8 @@ class Issue(wiring.Component):
               for slot in range(len(self.alus))),
             *(Cat(goes[n] & allocator.address[n][slot] for n in lanes)
               for slot in range(len(self.addresses))),
-            *(Cat(goes[n] & group.needs[n % WINDOW].vector & ~group.needs[n % WINDOW].address
-                  if n // WINDOW == index else 0 for n in lanes)
+            *(Cat(goes[n] & group.needs[n % width].vector & ~group.needs[n % width].address
+                  if n // width == index else 0 for n in lanes)
               for index, group in enumerate(groups)),
         ]  # fmt: skip
         for number, (slot, chosen) in enumerate(zip([*slots, *self.vectors], wanted, strict=True)):
@@ -332,9 +348,8 @@ class Issue(wiring.Component):
         m.d.comb += entering.valid.eq(chosen.any())
         with m.Switch(chosen):
             for index, group in enumerate(groups):
-                for place in range(WINDOW):
-                    entry = group.window.entries[place]
-                    with m.Case(1 << index * WINDOW + place):
+                for place, entry in enumerate(group.window.entries):
+                    with m.Case(1 << index * self._params.issue_width + place):
                         m.d.comb += [
                             entering.thread.eq(chooser.chosen[index].thread),
                             entering.group.eq(index),
@@ -355,6 +370,7 @@ class Issue(wiring.Component):
         passed: Signal,
     ) -> None:
         """Let threads wait at barriers, take semaphores, note wrong predictions."""
+        width = self._params.issue_width
         m.d.sync += [
             passed.eq((passed | self.release) & ~self.flush),
             self.arrive.eq(self.arrive & ~self.release & ~self.flush),
@@ -363,7 +379,7 @@ class Issue(wiring.Component):
             thread = chosen.thread
             first = group.window.entries[0]
             mask = field(first.insn, "imm_threads")[: self._params.threads]
-            with m.If(goes[index * WINDOW]):
+            with m.If(goes[index * width]):
                 with m.If(group.kinds[0].takes_semaphore):
                     m.d.comb += [
                         self.take_semaphore.eq(1),
@@ -381,7 +397,7 @@ class Issue(wiring.Component):
             for place, (entry, kind) in enumerate(
                 zip(group.window.entries, group.kinds, strict=True)
             ):
-                with m.If(goes[index * WINDOW + place]):
+                with m.If(goes[index * width + place]):
                     with m.If(entry.predicted & kind.no_branch):
                         m.d.sync += [
                             self.repair[index].valid.eq(1),
@@ -395,22 +411,23 @@ class Issue(wiring.Component):
         self,
         m: Module,
         chooser: ThreadChooser,
-        previews: list[HeadPreview],
+        ready: list[Value],
         groups: list[IssueGroup],
         goes: Value,
     ) -> None:
         """Say for each thread that issues nothing why, and what that means for the next choice."""
+        width = self._params.issue_width
         # Chosen in the cycle before, and it waited for its queue, memory order or other threads.
         tired = Signal(self._params.threads)
         m.d.comb += [
-            chooser.waits.eq(tired | ~Cat(preview.ready for preview in previews)),
+            chooser.waits.eq(tired | ~Cat(ready)),
             chooser.keep.eq(~goes[0] & (groups[0].cause == StallCause.SLOT)),
         ]
         m.d.sync += tired.eq(0)
-        for thread, (stall, preview) in enumerate(zip(self.stall, previews, strict=True)):
+        for thread, (stall, is_ready) in enumerate(zip(self.stall, ready, strict=True)):
             m.d.comb += [
                 stall.valid.eq(self.running[thread]),
-                stall.cause.eq(Mux(preview.ready, StallCause.SLOT, StallCause.OPERAND)),
+                stall.cause.eq(Mux(is_ready, StallCause.SLOT, StallCause.OPERAND)),
             ]
             with m.If(self.arrive[thread]):
                 m.d.comb += stall.cause.eq(StallCause.WAIT)
@@ -421,7 +438,7 @@ class Issue(wiring.Component):
             for index, (chosen, group) in enumerate(zip(chooser.chosen, groups, strict=True)):
                 with m.If(chosen.valid & (chosen.thread == thread)):
                     m.d.comb += stall.cause.eq(group.cause)
-                    with m.If(goes[index * WINDOW]):
+                    with m.If(goes[index * width]):
                         m.d.comb += stall.valid.eq(0)
                     with m.Elif(
                         (group.cause != StallCause.SLOT) & (group.cause != StallCause.OPERAND)

@@ -9,7 +9,7 @@ from d1_golden.memory_map import StallCause
 from d1_golden.params import NodeParams
 
 from .decoder import Decoder
-from .frontend import WINDOW, window_layout
+from .frontend import window_layout
 from .micro_op import (
     SIMPLE_OPS,
     VECTOR_MEMORY_UNITS,
@@ -86,18 +86,18 @@ class IssueGroup(wiring.Component):
     Parameters
     ----------
     params
-        For the decoder.
+        For the decoder; instructions of the window.
 
     Members
     -------
     valid : In(1)
-    window : In(window_layout())
+    window : In(window_layout(params))
     state : In(ThreadState)
     units : In(UnitState)
     semaphores : In(semaphores)
-    uops : Out(micro_op_layout()).array(4)
-    needs : Out(LaneNeeds).array(4)
-    kinds : Out(IssuedKind).array(4)
+    uops : Out(micro_op_layout()).array(issue_width)
+    needs : Out(LaneNeeds).array(issue_width)
+    kinds : Out(IssuedKind).array(issue_width)
     at_barrier : Out(1)
         The first instruction is a barrier that waits for nothing else.
     cause : Out(StallCause)
@@ -120,13 +120,13 @@ class IssueGroup(wiring.Component):
         super().__init__(
             {
                 "valid": In(1),
-                "window": In(window_layout()),
+                "window": In(window_layout(params)),
                 "state": In(ThreadState),
                 "units": In(UnitState),
                 "semaphores": In(params.semaphores),
-                "uops": Out(micro_op_layout()).array(WINDOW),
-                "needs": Out(LaneNeeds).array(WINDOW),
-                "kinds": Out(IssuedKind).array(WINDOW),
+                "uops": Out(micro_op_layout()).array(params.issue_width),
+                "needs": Out(LaneNeeds).array(params.issue_width),
+                "kinds": Out(IssuedKind).array(params.issue_width),
                 "at_barrier": Out(1),
                 "cause": Out(StallCause),
             }
@@ -136,7 +136,7 @@ class IssueGroup(wiring.Component):
         m = Module()
         stores_before: Value = Signal()
         accesses_before: Value = Signal()
-        for place in range(WINDOW):
+        for place in range(self._params.issue_width):
             entry, uop = self.window.entries[place], self.uops[place]
             m.submodules[f"decoder_{place}"] = decoder = Decoder(self._params)
             m.d.comb += [decoder.insn.eq(entry.insn), uop.eq(decoder.uop)]

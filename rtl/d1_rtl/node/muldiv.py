@@ -9,6 +9,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..numerics.logic import normalised
+from ..turns import TURNS, TurnCounter, collected, word_of_turn
 from .interfaces import THREAD_BITS
 from .micro_op import MulDivOp
 
@@ -17,6 +18,8 @@ __all__ = ["Divider", "MulDiv", "Multiplier", "muldiv_layout", "muldiv_result_la
 #: Multiplications that may be on their way or wait for `o`: two in the multiplier, and six that
 #: allow for an operation between the look at `multiplier_free` and its transfer.
 _PRODUCTS = 8
+#: Partial products of a multiplication.
+_PARTIAL = 4
 _DIVISIONS = (MulDivOp.DIV, MulDivOp.DIVU, MulDivOp.REM, MulDivOp.REMU)
 _REMAINDERS = (MulDivOp.REM, MulDivOp.REMU)
 
@@ -40,7 +43,7 @@ class Multiplier(wiring.Component):
 
     `product` holds the full product of the operands of two cycles before: four partial products of
     half words, their sum with the correction of signs. One multiplication can enter per cycle. Only
-    cycles with `enable` count.
+    cycles with `enable` count. On an FPGA one partial product is made in each turn.
 
     Members
     -------
@@ -66,13 +69,21 @@ class Multiplier(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        low = [Signal(64, name=f"partial_{n}") for n in range(4)]
+        low = [Signal(64, name=f"partial_{n}") for n in range(_PARTIAL)]
         correction, total = Signal(64), Signal(128)
         m.d.comb += total.eq(Cat(low[0], low[3]) + ((low[1] + low[2]) << 32))
         halves_a, halves_b = (self.a[:32], self.a[32:]), (self.b[:32], self.b[32:])
+        if platform is None:
+            products = [a * b for a in halves_a for b in halves_b]
+        else:
+            m.submodules.turns = turns = TurnCounter()
+            a_of_turn = word_of_turn(Cat(half.replicate(2) for half in halves_a), turns.number, 32)
+            b_of_turn = word_of_turn(self.b.replicate(2), turns.number, 32)
+            made = collected(m, a_of_turn * b_of_turn, "product")
+            products = [made.word_select(n, 64) for n in range(_PARTIAL)]
         with m.If(self.enable):
             m.d.sync += [
-                low[2 * i + j].eq(halves_a[i] * halves_b[j]) for i in (0, 1) for j in (0, 1)
+                partial.eq(product) for partial, product in zip(low, products, strict=True)
             ]
             # As a signed number, an operand with its top bit set is less by 2^64.
             m.d.sync += [
@@ -90,7 +101,8 @@ class Divider(wiring.Component):
 
     Only bits that the quotient can have are worked on: with D the bits of the dividend less those
     of the divisor, 0 at least, `done` is high D // 2 + 4 cycles after `start`, in 4..35 cycles,
-    until the next `start`. Division by zero gives the quotient 2^64 - 1 and the dividend as
+    until the next `start`. On an FPGA it is one bit in each turn, of all 64, so always 17 cycles.
+    Division by zero gives the quotient 2^64 - 1 and the dividend as
     remainder, as RV64M wants it.
 
     Members
@@ -116,6 +128,8 @@ class Divider(wiring.Component):
     remainder: Out(64)
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
+        if platform is not None:
+            return self._divide_in_turns()
         m = Module()
         # The divisor is moved left by `shift`, an even number, so that the remainder is less than
         # four times as much, and moves right by two in each step.
@@ -155,6 +169,34 @@ class Divider(wiring.Component):
                     m.next = "IDLE"
         return m
 
+    def _divide_in_turns(self) -> Module:
+        """Subtract the divisor in each turn, wherever it can be."""
+        m = Module()
+        m.submodules.turns = turns = TurnCounter()
+        divisor, left = Signal(64), Signal(range(64 // TURNS + 1))
+        # The bits of the dividend leave `quotient` at the top while digits enter it.
+        rest, difference = Signal(65), Signal(66)
+        m.d.comb += [
+            rest.eq(Cat(self.quotient[-1], self.remainder)),
+            difference.eq(rest - divisor),
+        ]
+        with m.If(self.start & turns.last):
+            m.d.turn += [
+                self.remainder.eq(0),
+                self.quotient.eq(self.dividend),
+                divisor.eq(self.divisor),
+                left.eq(64 // TURNS),
+                self.done.eq(0),
+            ]
+        with m.Elif(left != 0):
+            m.d.turn += [
+                self.remainder.eq(Mux(difference[-1], rest, difference)),
+                self.quotient.eq(Cat(~difference[-1], self.quotient[:-1])),
+            ]
+            with m.If(turns.last):
+                m.d.turn += [left.eq(left - 1), self.done.eq(left == 1)]
+        return m
+
     def _step(self, m: Module, divisor: Value, triple: Value) -> None:
         """Take the greatest multiple of the divisor from the remainder, and note the digit."""
         digit, rest = Signal(2), Signal(64)
@@ -175,8 +217,8 @@ class MulDiv(wiring.Component):
     A multiplication that is transferred in cycle t has its result on `o` in t + 2, one a cycle. A
     division has its result there in t + 4 + D // 2, with D the bits of the dividend's magnitude
     less those of the divisor's (zero has one), 0 at least: in 4..35 cycles, 19 at most when of 32
-    bits. There is one division at a time; multiplications pass it. Its result goes first where it
-    meets that of a multiplication, which then comes later.
+    bits; on an FPGA always in t + 17. There is one division at a time; multiplications pass it. Its
+    result goes first where it meets that of a multiplication, which then comes later.
 
     Results that are not taken wait in a queue with room for every multiplication that was taken;
     `i` is ready for 8 of them.

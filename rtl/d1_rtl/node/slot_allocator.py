@@ -7,9 +7,6 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
 
-from .frontend import WINDOW
-from .thread_chooser import GROUPS
-
 __all__ = ["LaneNeeds", "SlotAllocator"]
 
 
@@ -46,17 +43,17 @@ class SlotAllocator(wiring.Component):
     Parameters
     ----------
     params
-        Number of slots.
+        Number of slots, groups and instructions of each.
 
     Members
     -------
-    lanes : In(LaneNeeds).array(8)
-        The instructions of the first group, then those of the second.
+    lanes : In(LaneNeeds).array(lanes)
+        The instructions of the first group, then those of the second: `issue_width` of each.
     first_free : In(1), address_free : In(address slots)
         The first ALU slot, and each address slot.
-    goes : Out(8)
-    alu : Out(ALU slots).array(8)
-    address : Out(address slots).array(8)
+    goes : Out(lanes)
+    alu : Out(ALU slots).array(lanes)
+    address : Out(address slots).array(lanes)
         One-hot, of instructions that go.
     """
 
@@ -69,7 +66,8 @@ class SlotAllocator(wiring.Component):
 
     def __init__(self, params: NodeParams):
         slots = params.scalar_slots // 2
-        lanes = GROUPS * WINDOW
+        lanes = params.issue_groups * params.issue_width
+        self._params = params
         self._slots = slots
         super().__init__(
             {
@@ -87,11 +85,11 @@ class SlotAllocator(wiring.Component):
         others = self._slots - 1
         alus: Value = Cat(self.first_free, Const((1 << others) - 1, others))
         addresses: Value = self.address_free
-        for group in range(GROUPS):
+        for group in range(self._params.issue_groups):
             going: Value = Const(1)
             vector_free: Value = Const(1)
-            for place in range(WINDOW):
-                index = group * WINDOW + place
+            for place in range(self._params.issue_width):
+                index = group * self._params.issue_width + place
                 lane = self.lanes[index]
                 alu, address = (Signal(self._slots, name=f"{n}_{index}") for n in ("alu", "addr"))
                 goes, to_address = Signal(name=f"goes_{index}"), Signal(name=f"to_address_{index}")

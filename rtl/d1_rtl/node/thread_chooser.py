@@ -7,13 +7,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
 
+from .fetch_rows import previewed_threads
 from .head_preview import Head
 from .interfaces import THREAD_BITS
 
-__all__ = ["GROUPS", "ChosenThread", "ThreadChooser"]
-
-#: Threads that are decoded in a cycle; the instructions of each form one issue group.
-GROUPS = 2
+__all__ = ["ChosenThread", "ThreadChooser"]
 
 
 class ChosenThread(data.Struct):
@@ -24,7 +22,7 @@ class ChosenThread(data.Struct):
 
 
 class ThreadChooser(wiring.Component):
-    """Choose two threads a cycle, in turn; golden twin: none, threads do not order each other.
+    """Choose one or two threads a cycle, in turn; golden twin: none, threads have no order.
 
     The turn passes to the thread behind the first choice, unless `keep` says that this one waits
     for what others have taken: it is first again until it gets that, in whatever rhythm it becomes
@@ -39,18 +37,18 @@ class ThreadChooser(wiring.Component):
     Parameters
     ----------
     params
-        Number of threads.
+        Number of threads, and of those that are chosen.
 
     Members
     -------
     eligible, waits : In(threads)
     heads : In(Head).array(threads)
-        What the next instruction of each thread takes.
+        What the next instruction of each thread takes; none if one thread is chosen.
     store_free : In(1)
         The address slot for scalar stores is free.
     keep : In(1)
         The first choice keeps its turn. May depend on `chosen`.
-    chosen : Out(ChosenThread).array(2)
+    chosen : Out(ChosenThread).array(issue_groups)
         Different threads; the second is valid only if the first is.
     """
 
@@ -67,10 +65,10 @@ class ThreadChooser(wiring.Component):
             {
                 "eligible": In(params.threads),
                 "waits": In(params.threads),
-                "heads": In(Head).array(params.threads),
+                "heads": In(Head).array(previewed_threads(params)),
                 "store_free": In(1),
                 "keep": In(1),
-                "chosen": Out(ChosenThread).array(GROUPS),
+                "chosen": Out(ChosenThread).array(params.issue_groups),
             }
         )
 
@@ -107,9 +105,10 @@ class ThreadChooser(wiring.Component):
                             with m.If(wanted[thread]):
                                 m.d.comb += chosen.thread.eq(thread)
             left = left & ~taken
-            head: Any = Signal(Head, name=f"first_{group}")
-            m.d.comb += head.eq(Array(self.heads)[chosen.thread])
-            apart = self._unlike(head)
+            if self.heads:
+                head: Any = Signal(Head, name=f"first_{group}")
+                m.d.comb += head.eq(Array(self.heads)[chosen.thread])
+                apart = self._unlike(head)
         return m
 
     def _unlike(self, first: Any) -> Value:

@@ -108,7 +108,7 @@ class VectorUnit(wiring.Component):
 
     Members
     -------
-    i : In(stream.Signature(vector_operation_layout(params), always_ready=True)).array(2)
+    i : In(stream.Signature(vector_operation_layout(params), always_ready=True)).array(issue_groups)
         Operations of different threads.
     room : Out(threads)
         The thread's queue has two places at least. It may be given an operation in the next cycle
@@ -158,7 +158,7 @@ class VectorUnit(wiring.Component):
         operations = stream.Signature(vector_operation_layout(params), always_ready=True)
         super().__init__(
             {
-                "i": In(operations).array(_SLOTS),
+                "i": In(operations).array(params.issue_groups),
                 "room": Out(params.threads),
                 "loads_pending": Out(params.threads),
                 "stores_pending": Out(params.threads),

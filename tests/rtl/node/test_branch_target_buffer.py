@@ -92,7 +92,7 @@ def test_predictions_are_those_of_the_table_that_learns_the_same(kind, name):
             expected = table.predict(start)
             model.set("start", start)
             branches = []
-            for port in range(2):
+            for port in range(params.issue_groups):
                 branch = training_layout().const({"valid": 0}).as_bits()
                 if rng.random() < 0.5:
                     # Often the branch that was just looked up, so that entries become strong.
@@ -124,4 +124,5 @@ def test_predictions_are_those_of_the_table_that_learns_the_same(kind, name):
                 table.entries.clear()
                 pending = []
     print(f"{hits} predicted, {clashes} clashes")
-    assert hits > 300 and clashes > 5
+    assert hits > 300
+    assert (clashes > 5) == (params.issue_groups > 1)

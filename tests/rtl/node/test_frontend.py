@@ -10,7 +10,6 @@ from amaranth.lib import wiring
 from d1_golden.params import LINE_BYTES, NodeParams, preset
 from d1_rtl.clock_gate import ClockGate
 from d1_rtl.node.frontend import (
-    WINDOW,
     Frontend,
     redirect_layout,
     training_layout,
@@ -22,6 +21,7 @@ from d1_rtl.sim.native import NativeModel
 
 _SEED = 13
 _PARAMS = preset("tiny")
+WINDOW = _PARAMS.issue_width
 _STORE_BYTES = _PARAMS.instruction_lines * LINE_BYTES
 
 
@@ -96,10 +96,11 @@ class _Fetch:
         self.bad_lines: set[int] = set()
         self.requests: list[tuple[int, int]] = []  # cycle and line
         self.now = 0
-        self.counts = [0, 0]  # of the two windows in the last cycle
+        self.groups = params.issue_groups
+        self.counts = [0] * self.groups  # of the windows in the last cycle
         self.fault_pcs = [0] * params.threads  # in the last cycle
         model.reset()
-        self._drive(_Cycle(invalidate=True), [0, 0], [0, 0])
+        self._drive(_Cycle(invalidate=True), [0] * self.groups, [0] * self.groups)
         model.step()
 
     def cycle(self, **actions) -> dict[int, list[_Entry]]:
@@ -109,18 +110,20 @@ class _Fetch:
     def run(self, cycle: _Cycle) -> dict[int, list[_Entry]]:
         model, taken = self.model, {}
         selected = [*cycle.take, *(t for t in range(self.params.threads) if t not in cycle.take)]
-        self._drive(cycle, selected[:2], [0, 0])
+        selected = selected[: self.groups]
+        self._drive(cycle, selected, [0] * self.groups)
         takes = []
-        for index, thread in enumerate(selected[:2]):
+        for index, thread in enumerate(selected):
             count, entries = self._window(index)
-            if entries and FetchFault(entries[0].fault) is FetchFault.NONE:
+            good = entries and FetchFault(entries[0].fault) is FetchFault.NONE
+            if good and self.groups > 1:
                 assert model.get(f"heads__{thread}") == entries[0].insn
             assert (count > 0) == (model.get("available") >> thread & 1)
             self.counts[index] = count
             takes.append(min(count, cycle.take.get(thread, 0)))
             taken[thread] = entries[: takes[-1]]
         self.fault_pcs = [model.get(f"fault_pc__{n}") for n in range(self.params.threads)]
-        self._drive(cycle, selected[:2], takes)
+        self._drive(cycle, selected, takes)
         ready = self.rng.random() >= self.busy
         model.set("sram__request__ready", ready)
         line = model.get("sram__request__payload")
@@ -139,7 +142,7 @@ class _Fetch:
 
     def _drive(self, cycle: _Cycle, selected: list[int], takes: list[int]) -> None:
         model = self.model
-        for index in range(2):
+        for index in range(self.groups):
             model.set(f"select__{index}", selected[index])
             model.set(f"take__{index}", takes[index])
             train = training_layout().const({"valid": 0})
@@ -154,7 +157,7 @@ class _Fetch:
         model.set("invalidate", cycle.invalidate)
 
     def _window(self, index: int) -> tuple[int, list[_Entry]]:
-        window = window_layout().from_bits(self.model.get(f"window__{index}"))
+        window = window_layout(self.params).from_bits(self.model.get(f"window__{index}"))
         names = _Entry.__dataclass_fields__
         entries = [_Entry(**{n: getattr(entry, n) for n in names}) for entry in window.entries]
         return window.count, entries[: window.count]
@@ -242,7 +245,7 @@ def test_every_thread_gets_its_own_path_whatever_is_predicted_redirected_and_hel
         taken, predicted, faults = 0, 0, set()
         fetch.bad_lines = {17, 40}
         eager = 0.5
-        for now in range(3000):
+        for now in range(6000 // params.issue_groups):
             if now % 100 == 0:
                 eager = rng.choice((0.1, 0.6, 1.0))
             cycle = _Cycle(invalidate=rng.random() < 0.005)
@@ -253,10 +256,14 @@ def test_every_thread_gets_its_own_path_whatever_is_predicted_redirected_and_hel
                     cycle.redirect[n] = _random_target(rng, params)
                 elif rng.random() < 0.002:
                     cycle.halt |= 1 << n
-            chosen = rng.sample(range(params.threads), 2)
-            cycle.take = {n: rng.randint(1, 4) if rng.random() < eager else 0 for n in chosen}
+            chosen = rng.sample(range(params.threads), params.issue_groups)
+            cycle.take = {
+                n: rng.randint(1, params.issue_width) if rng.random() < eager else 0 for n in chosen
+            }
             if rng.random() < 0.3:
-                cycle.train = tuple(_random_branch(rng, threads) for _ in range(rng.randint(1, 2)))
+                cycle.train = tuple(
+                    _random_branch(rng, threads) for _ in range(rng.randint(1, params.issue_groups))
+                )
             for n, entries in fetch.run(cycle).items():
                 for entry in entries:
                     threads[n].check(

@@ -7,19 +7,21 @@ import pytest
 from d1_golden.assembler import assemble
 from d1_golden.memory_map import StallCause
 from d1_golden.params import preset
-from d1_rtl.node.frontend import WINDOW, window_layout
+from d1_rtl.node.frontend import window_layout
 from d1_rtl.node.issue_group import IssueGroup, ThreadState, UnitState
 from d1_rtl.node.micro_op import FetchFault
 from d1_rtl.node.slot_allocator import LaneNeeds
 from d1_rtl.sim.native import NativeModel
 
+_PARAMS = preset("tiny")
+_WIDTH = _PARAMS.issue_width
 _FREE = {"room": 1}
 _UNITS = {"divider_free": 1, "transfer_ready": 1, "link_ready": 1}
 
 
 @pytest.fixture(scope="module")
 def model():
-    with NativeModel(IssueGroup(preset("tiny")), name="issue_group") as opened:
+    with NativeModel(IssueGroup(_PARAMS), name="issue_group") as opened:
         yield opened
 
 
@@ -35,14 +37,14 @@ def _needs(
     words = memoryview(assemble(text).code).cast("I").tolist()
     entries = [{"pc": 4 * n, "insn": word} for n, word in enumerate(words)]
     entries[0] |= first
-    entries += [{}] * (WINDOW - len(words))
-    window = window_layout().const({"count": len(words), "entries": entries})
+    entries += [{}] * (_WIDTH - len(words))
+    window = window_layout(_PARAMS).const({"count": len(words), "entries": entries})
     model.set("valid", 1)
     model.set("window", window.as_bits())
     model.set("state", ThreadState.const(_FREE | (state or {})).as_bits())
     model.set("units", UnitState.const(_UNITS | (units or {})).as_bits())
     model.set("semaphores", semaphores)
-    return [LaneNeeds.from_bits(model.get(f"needs__{place}")) for place in range(WINDOW)]
+    return [LaneNeeds.from_bits(model.get(f"needs__{place}")) for place in range(_WIDTH)]
 
 
 def _ready(model, text: str, **conditions: Any) -> list[int]:

@@ -26,6 +26,14 @@ def test_random_programs_with_traffic_match_golden_under_the_native_driver(name:
     assert regression.instructions.total() >= least
 
 
+def test_random_programs_match_golden_on_a_node_whose_cycles_have_turns() -> None:
+    seeds = range(4000, 4012)
+    print(f"seeds {seeds.start}..{seeds.stop - 1}")
+    regression = run_cases(preset("fpga"), seeds, on_fpga=True)
+    assert not regression.failures, "\n".join(text for _, _, text in regression.results if text)
+    assert regression.instructions.total() >= 5_000
+
+
 def test_random_programs_with_stalled_packets_match_golden_under_cocotb(tmp_path: Path) -> None:
     result = run_cocotb(
         Node(preset("tiny")),

@@ -12,7 +12,6 @@ from d1_rtl.sim.native import NativeModel
 
 _SEED = 22
 _CASES = 20_000
-_GROUP = 4
 
 
 def _lane(rng: random.Random) -> dict[str, int]:
@@ -33,12 +32,12 @@ def _lane(rng: random.Random) -> dict[str, int]:
     return needs
 
 
-def _allocate(lanes, alu_slots, first, free):
+def _allocate(groups, alu_slots, first, free):
     """Return who goes, and the ALU and address slot of each, or None."""
     alus = set(range(0 if first else 1, alu_slots))
     addresses = {slot for slot in range(alu_slots) if free >> slot & 1}
     result = []
-    for group in (lanes[:_GROUP], lanes[_GROUP:]):
+    for group in groups:
         going, vector = True, True
         for lane in group:
             alu = address = None
@@ -68,30 +67,32 @@ def _allocate(lanes, alu_slots, first, free):
     return result
 
 
-@pytest.mark.parametrize("scalar_slots", [2, 4])
-def test_slots_are_given_in_program_order(scalar_slots):
+@pytest.mark.parametrize("groups,width,scalar_slots", [(2, 4, 2), (2, 4, 4), (1, 2, 2)])
+def test_slots_are_given_in_program_order(groups, width, scalar_slots):
     rng = random.Random(_SEED)
     print(f"seed {_SEED}")
-    slots = scalar_slots // 2
+    slots, count = scalar_slots // 2, groups * width
     cases = [
-        ([_lane(rng) for _ in range(2 * _GROUP)], rng.random() < 0.9, rng.randrange(1 << slots))
+        ([_lane(rng) for _ in range(count)], rng.random() < 0.9, rng.randrange(1 << slots))
         for _ in range(_CASES)
     ]
     inputs = {
         f"lanes__{n}": np.array(
             [LaneNeeds.const(lanes[n]).as_bits() for lanes, _, _ in cases], np.uint32
         )
-        for n in range(2 * _GROUP)
+        for n in range(count)
     }
     inputs["first_free"] = np.array([first for _, first, _ in cases], np.uint32)
     inputs["address_free"] = np.array([free for *_, free in cases], np.uint32)
-    names = ["goes", *(f"{kind}__{n}" for kind in ("alu", "address") for n in range(2 * _GROUP))]
-    allocator = SlotAllocator(replace(preset("tiny"), scalar_slots=scalar_slots))
-    with NativeModel(allocator, name=f"slot_allocator_{scalar_slots}") as model:
+    names = ["goes", *(f"{kind}__{n}" for kind in ("alu", "address") for n in range(count))]
+    shape = {"issue_groups": groups, "issue_width": width, "scalar_slots": scalar_slots}
+    allocator = SlotAllocator(replace(preset("tiny"), **shape))
+    with NativeModel(allocator, name=f"slot_allocator_{count}_{scalar_slots}") as model:
         outputs = model.play(inputs, names)
     gone = 0
     for case, (lanes, first, free) in enumerate(cases):
-        expected = _allocate(lanes, slots, first, free)
+        lanes_of_groups = [lanes[n : n + width] for n in range(0, count, width)]
+        expected = _allocate(lanes_of_groups, slots, first, free)
         for n, (goes, alu, address) in enumerate(expected):
             assert outputs["goes"][case, 0] >> n & 1 == goes, (case, n)
             assert outputs[f"alu__{n}"][case, 0] == (0 if alu is None else 1 << alu), (case, n)

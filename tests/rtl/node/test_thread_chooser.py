@@ -136,3 +136,29 @@ def test_what_becomes_free_in_any_rhythm_is_given_to_all_threads_in_turn(chooser
         if free:
             winners.append(chosen[0])
     assert winners == [n % threads for n in range(10 * threads)]
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_where_one_is_chosen_it_is_the_next_in_turn_that_waits_for_nothing(threads):
+    params = replace(preset("tiny"), threads=threads, issue_groups=1)
+    rng = np.random.default_rng(_SEED)
+    print(f"seed {_SEED}")
+    inputs = {
+        name: rng.integers(0, 1 << threads, _CYCLES).astype(np.uint32)
+        for name in ("eligible", "waits")
+    }
+    inputs["keep"] = rng.integers(0, 2, _CYCLES).astype(np.uint32)
+    with NativeModel(ThreadChooser(params), name=f"thread_chooser_1_of_{threads}") as model:
+        model.reset()
+        chosen = model.play(inputs, ["chosen__0"])["chosen__0"][:, 0]
+    turn = 0
+    for n, code in enumerate(chosen):
+        eligible, waits, keep = (int(inputs[name][n]) for name in ("eligible", "waits", "keep"))
+        wanted = eligible & ~waits or eligible
+        in_turn = [(turn + step) % threads for step in range(threads)]
+        expected = next((thread for thread in in_turn if wanted >> thread & 1), None)
+        choice = ChosenThread.from_bits(int(code))
+        assert choice.valid == (expected is not None), n
+        if expected is not None:
+            assert choice.thread == expected, n
+            turn = expected if keep else (expected + 1) % threads
