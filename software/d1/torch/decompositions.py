@@ -104,6 +104,18 @@ def _put(x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> 
     return flat.reshape(x.shape)
 
 
+def _index_reduce(
+    x: Tensor, dim: int, index: Tensor, source: Tensor, name: str, *, include_self: bool = True
+) -> Tensor:
+    if not x.dim():
+        one = _index_reduce(
+            x.reshape(1), 0, index, source.reshape(1), name, include_self=include_self
+        )
+        return one.reshape(())
+    places = index.reshape([-1 if n == dim % x.dim() else 1 for n in range(x.dim())])
+    return x.scatter_reduce(dim, places.expand_as(source), source, name, include_self=include_self)
+
+
 def _kth_value(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
     if not x.dim():
         return x.clone(), torch.zeros_like(x, dtype=torch.int64)
@@ -170,6 +182,7 @@ _OWN: dict[Any, Callable[..., Any]] = {
     _aten.round.decimals: _round_decimals,
     _aten.hypot.default: _hypot,
     _aten.put.default: _put,
+    _aten.index_reduce.default: _index_reduce,
     _aten.kthvalue.default: _kth_value,
     _aten.median.dim: _median,
     _aten.median.default: _median_of_all,

@@ -39,32 +39,32 @@ OPERATORS = """
     H T __radd__ __rdiv__ __rmul__ __rsub__ abs acos acosh add addbmm addcdiv addcmul addmm
     addmm.decomposed addmv addr alias_copy all amax amin aminmax any argmax argmin argsort
     argwhere asin asinh atan atan2 atanh atleast_1d atleast_2d atleast_3d baddbmm bmm
-    broadcast_tensors broadcast_to bucketize cat ceil chunk clamp clamp_max
-    clamp_min clone column_stack constant_pad_nd contiguous copysign cos cosh count_nonzero
-    cross cumprod cumsum cumulative_trapezoid deg2rad diag diag_embed diagflat diagonal
-    diagonal_copy diagonal_scatter diff dist div.floor_rounding div.no_rounding_mode
-    div.trunc_rounding dot dsplit dstack einsum eq erf erfc exp exp2 expand expand_as
-    expand_copy expm1 fill flatten flip fliplr flipud floor floor_divide fmax fmin fmod frac
-    full_like gather ge gradient gt heaviside hsplit hstack hypot index_add index_copy
-    index_fill index_put index_select inner isclose isfinite isin isinf isnan isneginf isposinf
-    isreal kron kthvalue ldexp le lerp log log10 log1p log2 log_softmax logaddexp logaddexp2
-    logical_and logical_not logical_or logical_xor logit logsumexp lt mH mT masked_fill matmul
-    max.binary max.reduction_no_dim max.reduction_with_dim max_pool2d_with_indices_backward
-    maximum mean median meshgrid.list_of_tensors meshgrid.variadic_tensors min.binary
-    min.reduction_no_dim min.reduction_with_dim minimum mm movedim msort mul mv nan_to_num
-    nanmean nansum narrow native_dropout_backward native_group_norm native_layer_norm ne neg
-    nn.functional.adaptive_avg_pool1d nn.functional.adaptive_avg_pool2d nn.functional.avg_pool1d
-    nn.functional.avg_pool2d nn.functional.avg_pool3d nn.functional.batch_norm
-    nn.functional.bilinear nn.functional.binary_cross_entropy
-    nn.functional.binary_cross_entropy_with_logits nn.functional.celu
-    nn.functional.channel_shuffle nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d
-    nn.functional.conv_transpose1d nn.functional.conv_transpose2d nn.functional.conv_transpose3d
-    nn.functional.cosine_embedding_loss nn.functional.cosine_similarity
-    nn.functional.cross_entropy nn.functional.elu nn.functional.embedding nn.functional.gelu
-    nn.functional.glu nn.functional.group_norm nn.functional.hardshrink
-    nn.functional.hardsigmoid nn.functional.hardswish nn.functional.hardtanh
-    nn.functional.hinge_embedding_loss nn.functional.huber_loss nn.functional.instance_norm
-    nn.functional.interpolate.area nn.functional.interpolate.bicubic
+    broadcast_tensors broadcast_to bucketize cat ceil chunk clamp clamp_max clamp_min clone
+    column_stack constant_pad_nd contiguous copysign cos cosh count_nonzero cross cumprod cumsum
+    cumulative_trapezoid deg2rad diag diag_embed diagflat diagonal diagonal_copy
+    diagonal_scatter diff dist div.floor_rounding div.no_rounding_mode div.trunc_rounding dot
+    dsplit dstack einsum eq erf erfc exp exp2 expand expand_as expand_copy expm1 fill flatten
+    flip fliplr flipud floor floor_divide fmax fmin fmod frac full_like gather ge gradient gt
+    heaviside hsplit hstack hypot index_add index_copy index_fill index_put index_reduce.amax
+    index_reduce.amin index_reduce.mean index_reduce.prod index_select inner isclose isfinite
+    isin isinf isnan isneginf isposinf isreal kron kthvalue ldexp le lerp log log10 log1p log2
+    log_softmax logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit
+    logsumexp lt mH mT masked_fill matmul max.binary max.reduction_no_dim max.reduction_with_dim
+    max_pool2d_with_indices_backward maximum mean median meshgrid.list_of_tensors
+    meshgrid.variadic_tensors min.binary min.reduction_no_dim min.reduction_with_dim minimum mm
+    movedim msort mul mv nan_to_num nanmean nansum narrow native_dropout_backward
+    native_group_norm native_layer_norm ne neg nn.functional.adaptive_avg_pool1d
+    nn.functional.adaptive_avg_pool2d nn.functional.avg_pool1d nn.functional.avg_pool2d
+    nn.functional.avg_pool3d nn.functional.batch_norm nn.functional.bilinear
+    nn.functional.binary_cross_entropy nn.functional.binary_cross_entropy_with_logits
+    nn.functional.celu nn.functional.channel_shuffle nn.functional.conv1d nn.functional.conv2d
+    nn.functional.conv3d nn.functional.conv_transpose1d nn.functional.conv_transpose2d
+    nn.functional.conv_transpose3d nn.functional.cosine_embedding_loss
+    nn.functional.cosine_similarity nn.functional.cross_entropy nn.functional.elu
+    nn.functional.embedding nn.functional.gelu nn.functional.glu nn.functional.group_norm
+    nn.functional.hardshrink nn.functional.hardsigmoid nn.functional.hardswish
+    nn.functional.hardtanh nn.functional.hinge_embedding_loss nn.functional.huber_loss
+    nn.functional.instance_norm nn.functional.interpolate.area nn.functional.interpolate.bicubic
     nn.functional.interpolate.bilinear nn.functional.interpolate.linear
     nn.functional.interpolate.nearest nn.functional.interpolate.nearest-exact
     nn.functional.interpolate.trilinear nn.functional.kl_div nn.functional.l1_loss
@@ -86,14 +86,15 @@ OPERATORS = """
     nn.functional.upsample_bilinear nn.functional.upsample_nearest norm norm.fro norm.inf outer
     permute positive pow prod put rad2deg ravel reciprocal remainder repeat repeat_interleave
     reshape reshape_as roll rot90 round round.decimals_0 round.decimals_3 round.decimals_neg_3
-    rsqrt rsub scatter scatter_add searchsorted select select_scatter sgn sigmoid sign signbit
-    sin sinc sinh slice slice_scatter softmax sort split split.list_args split_with_sizes
-    split_with_sizes_copy sqrt square squeeze squeeze.multiple squeeze_copy stack std
-    std.unbiased std_mean std_mean.unbiased sub sum sum_to_size t t_copy take take_along_dim tan
-    tanh tensor_split tensordot tile topk trace transpose transpose_copy trapezoid trapz tril
-    triu true_divide trunc unbind unflatten unfold unfold_copy unsafe_chunk unsafe_split
-    unsqueeze unsqueeze_copy var var.unbiased var_mean var_mean.unbiased vdot view vsplit vstack
-    where xlogy zeros_like
+    rsqrt rsub scatter scatter_add scatter_reduce.amax scatter_reduce.amin scatter_reduce.mean
+    scatter_reduce.prod scatter_reduce.sum searchsorted select select_scatter sgn sigmoid sign
+    signbit sin sinc sinh slice slice_scatter softmax sort split split.list_args
+    split_with_sizes split_with_sizes_copy sqrt square squeeze squeeze.multiple squeeze_copy
+    stack std std.unbiased std_mean std_mean.unbiased sub sum sum_to_size t t_copy take
+    take_along_dim tan tanh tensor_split tensordot tile topk trace transpose transpose_copy
+    trapezoid trapz tril triu true_divide trunc unbind unflatten unfold unfold_copy unsafe_chunk
+    unsafe_split unsqueeze unsqueeze_copy var var.unbiased var_mean var_mean.unbiased vdot view
+    vsplit vstack where xlogy zeros_like
 """.split()
 OF_INTEGERS = """
     abs add amax amin argmax argmin bitwise_and bitwise_not bitwise_or bitwise_xor cat clamp

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from d1.compiler import math_functions as f
 from d1.compiler.builder import Builder, Value, as_word, inverse
 from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
 from d1.torch.lowerings.elementwise import constant
 from d1.torch.lowerings.indexing import bounded, chosen_places, place_of, spread, wrapped
-from d1.torch.lowerings.registry import lowering
+from d1.torch.lowerings.registry import UnsupportedError, lowering
 
 aten = torch.ops.aten
 
@@ -77,24 +78,68 @@ def _for_each(x: Value, dim: int, size: int) -> Value:
     return Value(replace(x.ref, strides=(stride, *strides)), (x.shape[dim], *shape))
 
 
+#: What combines elements and leaves them as they are with how many, by the name of a reduction.
+_REDUCTIONS: dict[str, tuple[str, str, float, float]] = {
+    "sum": ("vfadd.f32", "vadd.i32", 0, 0),
+    "mean": ("vfadd.f32", "vadd.i32", 0, 0),
+    "prod": ("vfmul.f32", "vmul.i32", 1, 1),
+    "amax": ("vfmax.f32", "vmax.i32", -math.inf, -(1 << 31)),
+    "amin": ("vfmin.f32", "vmin.i32", math.inf, (1 << 31) - 1),
+}
+
+
 @lowering(aten.scatter_add.default)
 def scatter_add(builder: Builder, x: Value, dim: int, index: Value, source: Value) -> Value:
     """Lower the sum of an element and of those that are brought to it."""
+    return scatter_reduce(builder, x, dim, index, source, "sum")
+
+
+@lowering(aten.scatter_reduce.two)
+def scatter_reduce(
+    builder: Builder,
+    x: Value,
+    dim: int,
+    index: Value,
+    source: Value,
+    name: str,
+    *,
+    include_self: bool = True,
+) -> Value:
+    """Lower an element combined with those that are brought to it."""
+    if x.dtype is DType.BOOL or (name == "mean" and x.dtype is not DType.F32):
+        raise UnsupportedError(f"{name} of type {x.dtype.value}")
+    real, integer, *neutrals = _REDUCTIONS[name]
+    is_real = x.dtype is DType.F32
+    combine, neutral = (real, neutrals[0]) if is_real else (integer, int(neutrals[1]))
     moved = _Moved.of(builder, x, dim, index)
-    add = "vfadd.f32" if x.dtype is DType.F32 else "vadd.i32"
     given = _for_each(moved.source(builder, source), moved.dim, moved.x.shape[moved.dim])
-    element = builder.load(given)
-    total = builder.reduce(
-        add,
-        moved.met,
-        [0],
-        keepdim=False,
-        dtype=x.dtype,
-        before=lambda _: Expr.op("vsel", element, Expr.word(0), moved.chosen),
-    )
-    return builder.elementwise(
-        lambda a, b: Expr.op(add, a, b), x, builder.reshape(total, x.shape), dtype=x.dtype
-    )
+
+    def of_brought(instruction: str, element: Expr, otherwise: Expr, dtype: DType) -> Value:
+        return builder.reduce(
+            instruction,
+            moved.met,
+            [0],
+            keepdim=False,
+            dtype=dtype,
+            before=lambda _: Expr.op("vsel", element, otherwise, moved.chosen),
+        )
+
+    whole = of_brought(combine, builder.load(given), constant(neutral, x.dtype), x.dtype)
+    operands = [x, builder.reshape(whole, x.shape)]
+    if name != "mean" and include_self:
+        return builder.elementwise(lambda a, b: Expr.op(combine, a, b), *operands, dtype=x.dtype)
+    count = of_brought("vfadd.f32", Expr.number(1), Expr.number(0), DType.F32)
+    operands.append(builder.reshape(count, x.shape))
+
+    def result(own: Expr, others: Expr, count: Expr) -> Expr:
+        none = Expr.op("vfeq.f32", count, Expr.number(0))
+        if include_self:
+            others, count = f.add(own, others), f.add(count, Expr.number(1))
+        if name == "mean":
+            others = f.divide(others, count)
+        return others if include_self else Expr.op("vsel", own, others, none)
+
+    return builder.elementwise(result, *operands, dtype=x.dtype)
 
 
 @lowering(aten.scatter.value, aten.scatter.src)
