@@ -80,12 +80,12 @@ class NetworkBench(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Connect the parts as the node does."""
+        """Connect the parts as the node does, on an FPGA too."""
         m = Module()
         m.submodules.network = network = NetworkInterface(self._params)
         m.submodules.semaphores = semaphores = Semaphores(self._params)
-        m.submodules.control = control = ControlBlock(self._params)
-        sram: Any = Sram(self._params)
+        m.submodules.control = control = ControlBlock(self._params, gated=platform is None)
+        sram: Any = Sram(self._params, gated=platform is None)
         m.submodules.sram = sram
         for name in ("o_request", "o_reply", "link_result"):
             wiring.connect(m, getattr(network, name), wiring.flipped(getattr(self, name)))

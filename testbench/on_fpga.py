@@ -2,40 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from d1_rtl.node.sram import EARLY_CLIENT, READ_CLIENTS, Sram
 from d1_rtl.sim.native import NativeModel
 from d1_rtl.sim.on_fpga import OnFpga
-from d1_rtl.turns import TURNS
+from d1_rtl.turns import TURNS, TurnCounter
 from numpy.typing import NDArray
 
 from .gated import GatedUnit
 
-__all__ = ["CycleModel", "gated_model"]
+__all__ = ["LINE_PORTS", "CycleModel", "SteadySram", "gated_model"]
+
+#: The ports of SRAM and network interface where a line is whole in the last turn.
+LINE_PORTS = frozenset(
+    {f"r_{client}__{part}" for client in READ_CLIENTS for part in ("data", "uncorrectable")}
+    | {"o_request__payload", "o_reply__payload"}
+)
 
 
 class CycleModel:
-    """A model of an `OnFpga` that runs in cycles, whose inputs are the same in all turns."""
+    """A model of an `OnFpga` that runs in cycles, whose inputs are the same in all turns.
 
-    def __init__(self, model: NativeModel):
+    Parameters
+    ----------
+    model
+        The model.
+    late
+        Outputs that are there in the last turn. An input that is set after one was looked at is one
+        of the next cycle. The others are looked at in the turn that it is.
+
+    """
+
+    def __init__(self, model: NativeModel, *, late: Collection[str] = ()):
         self._model = model
+        self._late = late
+        self._turn = 0
 
     def play(
         self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
     ) -> dict[str, NDArray[np.uint32]]:
         """Play a row in each cycle; return what outputs are in the last turns."""
+        self._go_to(0)
         stretched = {name: np.repeat(rows, TURNS, axis=0) for name, rows in inputs.items()}
         played = self._model.play(stretched, outputs)
         return {name: rows[TURNS - 1 :: TURNS] for name, rows in played.items()}
 
+    def reset(self) -> None:
+        """Reset it."""
+        self._model.reset()
+        self._turn = 0
+
     def step(self, cycles: int = 1) -> None:
-        """Run some cycles; then `get` shows outputs in the first turn."""
-        self._model.step(cycles * TURNS)
+        """Run to the begin of the next cycle, and some more."""
+        self._model.step(cycles * TURNS - self._turn)
+        self._turn = 0
+
+    def set(self, name: str, value: int) -> None:
+        """Set an input."""
+        self._go_to(0)
+        self._model.set(name, value)
+
+    def get(self, name: str) -> int:
+        """Return an output."""
+        if name in self._late:
+            self._go_to(TURNS - 1)
+        return self._model.get(name)
+
+    def _go_to(self, turn: int) -> None:
+        """Run to a turn, without a step if it is this one."""
+        if clocks := (turn - self._turn) % TURNS:
+            self._model.step(clocks)
+        self._turn = turn
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
+
+
+class SteadySram(wiring.Component):
+    """An SRAM on an FPGA whose `EARLY_CLIENT` sees its line until the last turn.
+
+    Parameters
+    ----------
+    sram
+        The SRAM; this component has its ports.
+
+    """
+
+    def __init__(self, sram: Sram):
+        self._sram = sram
+        super().__init__(sram.signature)
+
+    def elaborate(self, platform: object) -> Module:
+        """Keep what the line is in the first turn."""
+        m = Module()
+        m.submodules.sram = sram = self._sram
+        m.submodules.turns = turns = TurnCounter()
+        early = f"r_{EARLY_CLIENT}"
+        for path, member, inner in sram.signature.flatten(sram):
+            outer: Any = self
+            for name in path:
+                outer = outer[name] if isinstance(name, int) else getattr(outer, name)
+            if member.flow == wiring.In:
+                m.d.comb += inner.eq(outer)
+            elif path[0] == early and path[1] != "request":
+                kept = Signal.like(inner, name=f"kept_{path[1]}")
+                with m.If(turns.number == 0):
+                    m.d.turn += kept.eq(inner)
+                m.d.comb += outer.eq(kept)
+            else:
+                m.d.comb += outer.eq(inner)
+        return m
 
 
 def gated_model(unit: Any, *, name: str, on_fpga: bool = False) -> Any:

@@ -16,7 +16,16 @@ from amaranth.hdl import (
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-__all__ = ["TURNS", "TurnCounter", "Turns", "collected", "delayed", "word_of_turn"]
+__all__ = [
+    "TURNS",
+    "TurnCounter",
+    "Turns",
+    "collected",
+    "delayed",
+    "in_all_turns",
+    "last_word",
+    "word_of_turn",
+]
 
 #: Clocks, and turns, of a cycle on an FPGA.
 TURNS = 4
@@ -110,3 +119,13 @@ def collected(m: Module, value: Value, name: str) -> Value:
     for n in range(TURNS - 1):
         words.insert(0, delayed(m, words[0], 1, f"{name}_{n}"))
     return Cat(words)
+
+
+def last_word(line: Value) -> Value:
+    """Return the word of a turn of a line that is `collected`: the last that came."""
+    return line[-(len(line) // TURNS) :]
+
+
+def in_all_turns(word: Value) -> Value:
+    """Return a line in which a word is in each turn where `word_of_turn` finds it."""
+    return word.replicate(TURNS)

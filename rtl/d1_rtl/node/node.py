@@ -103,13 +103,13 @@ class Node(wiring.Component):
             ("reply", self.o_reply, parts.o_reply),
             ("request", self.o_request, parts.o_request),
         ):
-            taken = Signal(name=f"{name}_taken")  # in an earlier turn of this cycle
-            m.d.comb += [
-                outer.valid.eq(inner.valid & ~taken),
-                outer.payload.eq(inner.payload),
-                inner.ready.eq(outer.ready | taken),
-            ]
-            m.d.sync += taken.eq(inner.valid & inner.ready & ~turns.last)
+            # The line is there in the last turn only.
+            made = Signal.like(inner.payload, name=f"{name}_made", reset_less=True)
+            m.d.comb += [outer.payload.eq(made), inner.ready.eq(~outer.valid | outer.ready)]
+            with m.If(outer.ready):
+                m.d.sync += outer.valid.eq(0)
+            with m.If(turns.last & inner.valid & inner.ready):
+                m.d.sync += [made.eq(inner.payload), outer.valid.eq(1)]
         m.d.comb += [
             parts.node_id.eq(self.node_id),
             self.idle.eq(parts.idle),

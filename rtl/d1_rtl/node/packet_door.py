@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
+from ..turns import TURNS, TurnCounter, in_all_turns, last_word, word_of_turn
 from .elastic_buffer import ElasticBuffer
 from .interfaces import (
     ControlLineSignature,
@@ -51,7 +52,8 @@ class PacketDoor(wiring.Component):
     to other nodes, `i_request.ready` included, come straight from registers. A request waits for
     its bank, for the control block and for room for its reply. A WRITE or POST that wants to be
     acknowledged is answered like a READ; a semaphore is posted in the cycle after the line is
-    written. A line that cannot be corrected is a fault.
+    written. A line that cannot be corrected is a fault. On an FPGA the lines of replies are
+    shifted, as those of `Sram` are.
 
     Golden twin: `d1_golden.node.packet_door`.
 
@@ -106,8 +108,8 @@ class PacketDoor(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.requests = requests = ElasticBuffer(packet_layout())
-        m.submodules.replies = replies = ElasticBuffer(packet_layout(), depth=_REPLIES)
+        m.submodules.requests = requests = ElasticBuffer(packet_layout(), line="data", steady=True)
+        m.submodules.replies = replies = ElasticBuffer(packet_layout(), depth=_REPLIES, line="data")
         wiring.connect(m, wiring.flipped(self.i_request), requests.i)
         wiring.connect(m, replies.o, wiring.flipped(self.o_reply))
 
@@ -126,7 +128,7 @@ class PacketDoor(wiring.Component):
         ]
         write = Signal()
         m.d.comb += write.eq(request.opcode != Opcode.READ)
-        self._connect_targets(m, request)
+        self._connect_targets(m, request, platform)
         next_answer = Signal(_Answer)
         with m.If(self._is_fault(m, request)):
             m.d.comb += [next_answer.eq(_Answer.FAULT), taken.eq(may_go)]
@@ -157,12 +159,20 @@ class PacketDoor(wiring.Component):
         with m.If(taken):
             m.d.sync += answer.eq(next_answer)
             m.d.sync += [answered[name].eq(request[name]) for name in _header_layout().members]
-        self._reply(m, replies.i, answer, answered)
+        registers: Value = self.control.data
+        if platform is not None:
+            registers = self._in_turns(m, registers)
+            # That the reply has no line is known when the line has gone.
+            bare = replies.o.payload.opcode != Opcode.READ_REPLY
+            with m.If(bare):
+                m.d.comb += self.o_reply.payload.data.eq(0)
+        self._reply(m, replies.i, answer, answered, registers)
         m.d.comb += self.busy.eq(requests.o.valid | replies.o.valid | (answer != _Answer.NOTHING))
         return m
 
-    def _connect_targets(self, m: Module, request: data.View) -> None:
+    def _connect_targets(self, m: Module, request: data.View, platform: object) -> None:
         """Show the request to SRAM and control block; only the target's `valid` is raised."""
+        written = request.data if platform is None else in_all_turns(last_word(request.data))
         line = request.address[_OFFSET_BITS : _OFFSET_BITS + line_address_bits(self._params)]
         # A BROADCAST writes whole lines; its mask is a place.
         mask = request.mask | (request.opcode == Opcode.BROADCAST).replicate(LINE_BYTES)
@@ -170,7 +180,7 @@ class PacketDoor(wiring.Component):
             self.sram_read.request.payload.eq(line),
             self.sram_write.request.payload.line.eq(line),
             self.sram_write.request.payload.mask.eq(mask),
-            self.sram_write.request.payload.data.eq(request.data),
+            self.sram_write.request.payload.data.eq(written),
             self.control.request.payload.line.eq(request.address[_OFFSET_BITS : LOCAL_BITS - 1]),
             self.control.request.payload.write.eq(request.opcode != Opcode.READ),
             self.control.request.payload.mask.eq(Cat(byte.all() for byte in register_masks(mask))),
@@ -191,7 +201,14 @@ class PacketDoor(wiring.Component):
         m.d.comb += fault.eq(is_malformed(m, request) | elsewhere | outside)
         return fault
 
-    def _reply(self, m: Module, reply: stream.Interface, answer: Signal, answered: Any) -> None:
+    def _in_turns(self, m: Module, line: Value) -> Value:
+        """Return a line with the words of each turn at the upper end."""
+        m.submodules.turns = turns = TurnCounter()
+        return in_all_turns(word_of_turn(line, turns.number, len(line) // TURNS))
+
+    def _reply(
+        self, m: Module, reply: stream.Interface, answer: Signal, answered: Any, registers: Value
+    ) -> None:
         """Make the reply, if any, of the request that was handed on in the cycle before."""
         fault, done = Signal(), Signal()
         write = answered.opcode != Opcode.READ
@@ -216,9 +233,7 @@ class PacketDoor(wiring.Component):
         with m.Else():
             m.d.comb += [
                 reply.payload.opcode.eq(Opcode.READ_REPLY),
-                reply.payload.data.eq(
-                    Mux(answer == _Answer.SRAM, self.sram_read.data, self.control.data)
-                ),
+                reply.payload.data.eq(Mux(answer == _Answer.SRAM, self.sram_read.data, registers)),
             ]
 
 

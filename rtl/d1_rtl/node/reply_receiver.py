@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
+from ..turns import in_all_turns, last_word
 from .elastic_buffer import ElasticBuffer
 from .interfaces import Opcode, SramWriteSignature, line_address_bits, packet_layout
 from .request_sender import READS, sent_layout
@@ -93,9 +94,12 @@ class ReplyReceiver(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.replies = replies = ElasticBuffer(packet_layout(), shortcut=True)
+        m.submodules.replies = replies = ElasticBuffer(
+            packet_layout(), shortcut=True, line="data", steady=True
+        )
         wiring.connect(m, wiring.flipped(self.i), replies.i)
         reply = replies.o.payload
+        line = reply.data if platform is None else in_all_turns(last_word(reply.data))
         tag: Any = Signal(tag_layout())
         m.d.comb += tag.eq(reply.tag)
 
@@ -124,7 +128,7 @@ class ReplyReceiver(wiring.Component):
             self.sram_write.request.valid.eq(replies.o.valid & awaited_read & is_line),
             self.sram_write.request.payload.line.eq(read.line),
             self.sram_write.request.payload.mask.eq((1 << LINE_BYTES) - 1),
-            self.sram_write.request.payload.data.eq(reply.data),
+            self.sram_write.request.payload.data.eq(line),
             replies.o.ready.eq(self.sram_write.request.ready | ~self.sram_write.request.valid),
             taken.eq(replies.o.valid & replies.o.ready),
             self.done.valid.eq(taken & (awaited_read | acknowledges)),

@@ -43,7 +43,8 @@ class RequestSender(wiring.Component):
     """Make a request packet of each line or post.
 
     A step is taken when its line is read from SRAM, there is room for its packet and its reply is
-    one more that may come. Its packet is at `o` two cycles later; one a cycle, sustained.
+    one more that may come. Its packet is at `o` two cycles later; one a cycle, sustained. On an
+    FPGA its line is shifted, as those of `Sram` are.
 
     A line that is not in SRAM or cannot be corrected is a fault: of a PUSH a WRITE of nothing is
     sent in its place, so that an acknowledgement still comes, of the others nothing.
@@ -107,8 +108,15 @@ class RequestSender(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.requests = requests = ElasticBuffer(packet_layout(), depth=_REQUESTS)
+        m.submodules.requests = requests = ElasticBuffer(
+            packet_layout(), depth=_REQUESTS, line="data"
+        )
         wiring.connect(m, requests.o, wiring.flipped(self.o))
+        if platform is not None:
+            # That the packet has no line is known when the line has gone.
+            made = requests.o.payload
+            with m.If((made.opcode != Opcode.BROADCAST) & ~made.mask.any()):
+                m.d.comb += self.o.payload.data.eq(0)
         line, sent = self.i.payload, self.sent
 
         # First step: the line is asked for.

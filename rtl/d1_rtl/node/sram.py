@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from d1_golden.ecc import DATA_BITS
 from d1_golden.params import NodeParams
 
+from ..turns import TURNS, collected, delayed
 from .ecc import LINE_WORDS
 from .ecc_registers import EccRegisters
 from .interfaces import SramReadSignature, SramWriteSignature, register_line
 from .patience import Patience
 from .sram_bank import SramBank
-from .sram_write_port import SramWritePort
+from .sram_write_port import TURN_WORDS, SramWritePort
 
-__all__ = ["PATIENCE", "READ_CLIENTS", "URGENT_CLIENT", "WRITE_CLIENTS", "Sram", "stalled_layout"]
+__all__ = [
+    "EARLY_CLIENT",
+    "PATIENCE",
+    "READ_CLIENTS",
+    "URGENT_CLIENT",
+    "WRITE_CLIENTS",
+    "Sram",
+    "stalled_layout",
+]
 
 #: Who reads: each has a port `r_<name>`.
 READ_CLIENTS: tuple[str, ...] = ("fetch", "scalar", "vector_0", "vector_1", "network")
@@ -28,6 +38,8 @@ URGENT_CLIENT = "r_vector_1"
 PATIENCE = 4
 #: Who writes one word at most.
 _ONE_WORD_CLIENT = "scalar"
+#: Who reads and has the line in the first turn of a cycle, on an FPGA; the others have it later.
+EARLY_CLIENT = "scalar"
 
 
 def stalled_layout() -> data.StructLayout:
@@ -49,6 +61,10 @@ class Sram(wiring.Component):
     somebody has waited for `PATIENCE` cycles: those who have take turns before everybody else, and
     without them and the urgent one all the others take turns. No client waits for more than 16
     cycles: `PATIENCE` and the access of each other client, two cycles long if it writes.
+
+    On an FPGA (`Turns`) a line is shifted to its client: in each turn the words of that turn are at
+    the upper end of `data`, and in the last turn all are in their places. `EARLY_CLIENT` has all in
+    their places in the first turn, and then no longer.
 
     Golden twins: `d1_golden.node.GoldenNode.memory`, which knows no banks, and
     `d1_golden.node.ecc_state`.
@@ -119,7 +135,11 @@ class Sram(wiring.Component):
 
         for name in READ_CLIENTS:
             port = getattr(self, f"r_{name}")
-            self._select_data(m, port, self._request(m, f"r_{name}", port.request, banks), banks)
+            bank_number = self._request(m, f"r_{name}", port.request, banks)
+            if platform is None:
+                self._select_data(m, port, bank_number, banks)
+            else:
+                self._arrive(m, name, port, bank_number, banks)
         for name in WRITE_CLIENTS:
             encoder = SramWritePort(self._params, one_word=name == _ONE_WORD_CLIENT)
             m.submodules[f"w_{name}"] = encoder
@@ -167,3 +187,14 @@ class Sram(wiring.Component):
                         client.data.eq(bank.data),
                         client.uncorrectable.eq(bank.uncorrectable),
                     ]
+
+    def _arrive(
+        self, m: Module, name: str, client: Any, bank_number: Value, banks: list[Any]
+    ) -> None:
+        """Shift the words of each turn into a reader's line; registers of no use are left out."""
+        served_by = delayed(m, bank_number, 1, f"served_by_{name}")
+        for part, width in (("data", DATA_BITS), ("uncorrectable", 1)):
+            words = Array(getattr(bank, part)[: width * TURN_WORDS] for bank in banks)[served_by]
+            if name != EARLY_CLIENT:
+                words = delayed(m, words, TURNS - 1, f"{name}_{part}")
+            m.d.comb += getattr(client, part).eq(collected(m, words, f"{name}_{part}_word"))

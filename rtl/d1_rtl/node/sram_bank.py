@@ -11,7 +11,7 @@ from d1_golden.ecc import CHECK_BITS, DATA_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
 from ..clock_gate import ClockGate
-from ..turns import TURNS, TurnCounter, word_of_turn
+from ..turns import TURNS, TurnCounter, collected, delayed
 from .bank_schedule import BankSchedule
 from .ecc import LINE_WORDS, EccDecoder, EccEncoder
 from .ecc_report import EccReporter, ecc_report_layout
@@ -37,7 +37,7 @@ class SramBank(wiring.Component):
     and `check` flip bits of the row as it is stored.
 
     The clock runs in cycles with a request, and in the second cycle of such a write. On an FPGA
-    words are corrected and written in turns (`Turns`).
+    words are read, corrected and written in turns (`Turns`).
 
     Golden twins: `d1_golden.node.GoldenNode.memory`, which knows no banks, and
     `d1_golden.node.ecc_state`.
@@ -64,7 +64,8 @@ class SramBank(wiring.Component):
         As in `UrgentArbiter`, in the order of `readers` and `writers`.
     data : Out(512)
     uncorrectable : Out(8)
-        With `data`, for each word: it is as stored and wrong.
+        With `data`, for each word: it is as stored and wrong. On an FPGA the words of each turn are
+        at the lower end in the turn after it, from the cycle of the transfer on.
     found : Out(1)
         Something is wrong in the row that was read in the cycle before, by a reader or for a
         write. It is apart from `report` so that a simulator makes that only when a row is read.
@@ -236,18 +237,19 @@ class _Bank(wiring.Component):
     def _add_memory(
         self,
         m: Module,
-        row: Signal,
+        row: Value,
         *,
         enable: Value,
         writes: Value,
         words: Value,
         value: tuple[Value, Value],
         stored: tuple[Value, Value],
+        rows: int = 1,
     ) -> None:
         """Add the memory: data and check bytes that are written, and those that are read."""
         m.submodules.memory = Instance(
             "d1_sram",
-            p_LINES=self._params.bank_lines,
+            p_LINES=self._params.bank_lines * rows,
             p_ADDRESS_BITS=len(row),
             i_clk=ClockSignal(),
             i_enable=enable,
@@ -261,31 +263,38 @@ class _Bank(wiring.Component):
         )
 
     def _store_in_turns(self, m: Module, row: Signal, write: Any, schedule: BankSchedule) -> None:
-        """Do with a few words in each turn what `_store` does with all at once.
+        """Do with the words of each turn what `_store` does with all at once.
 
-        A row is read in the first turn and corrected in the others: it is in registers in the next
-        cycle. Words are written in all turns.
+        A line of the memory has the words of a turn at its lower end. They are read in their turn,
+        corrected in the one after and, for a write that merges, there once more three later: in
+        their turn of the next cycle.
         """
         m.submodules.turns = turns = TurnCounter()
+        m.submodules.decoder = decoder = EccDecoder(words=TURN_WORDS)
+        m.submodules.encoder = encoder = EccEncoder(words=TURN_WORDS)
         m.submodules.reporter = reporter = EccReporter(self._params)
-        stored, stored_check = Signal(8 * LINE_BYTES), Signal(CHECK_BITS * LINE_WORDS)
         reads = schedule.reads.any() | schedule.reads_row
-        fixed, found = self._decode_in_turns(
-            m, turns, reads, write.raw & schedule.reads_row, stored, stored_check
-        )
+        writes = schedule.writes.any() & ~schedule.reads_row
+        stored, stored_check = Signal(8 * LINE_BYTES), Signal(CHECK_BITS * LINE_WORDS)
         read_row = Signal.like(row)
         m.d.sync += read_row.eq(row)
-
-        m.submodules.encoder = encoder = EccEncoder(words=TURN_WORDS)
-        old = word_of_turn(fixed, turns.number, DATA_BITS * TURN_WORDS)
-        kept = masked_bytes(m, old, ~write.mask[: _WORD_BYTES * TURN_WORDS], "keep_bits")
-        keeps = schedule.merges.replicate(DATA_BITS * TURN_WORDS)
-        m.d.comb += encoder.data.eq(Cat(kept) & keeps)
-        data = write.data[: len(encoder.data)] ^ encoder.data
-        wrong, syndrome = (
-            word_of_turn(found[name], turns.number, width * TURN_WORDS)
-            for name, width in (("uncorrectable", 1), ("syndrome", CHECK_BITS))
+        m.d.comb += [
+            decoder.data.eq(stored),
+            decoder.check.eq(stored_check),
+            decoder.raw.eq(delayed(m, write.raw & schedule.reads_row, 1, "raw")),
+        ]
+        old, wrong, corrected, syndrome = (
+            delayed(m, value, TURNS - 1, name)
+            for name, value in (
+                ("old", decoder.fixed),
+                ("wrong", decoder.uncorrectable),
+                ("corrected", decoder.corrected),
+                ("syndrome", decoder.syndrome),
+            )
         )
+
+        kept = masked_bytes(m, old, ~write.mask[: _WORD_BYTES * TURN_WORDS], "keep_bits")
+        m.d.comb += encoder.data.eq(Cat(kept) & schedule.merges.replicate(len(encoder.data)))
         added = Cat(
             Mux(
                 schedule.merges & (wrong[n] | write.raw),
@@ -294,71 +303,27 @@ class _Bank(wiring.Component):
             )
             for n in range(TURN_WORDS)
         )
-        check = write.check[: len(encoder.check)] ^ encoder.check ^ added
-        words = Cat(
-            Mux(turns.number == turn, write.words[:TURN_WORDS], Const(0, TURN_WORDS))
-            for turn in range(TURNS)
-        )
-        writes = schedule.writes.any() & ~schedule.reads_row
         m.d.comb += [
-            self.data.eq(fixed),
-            self.uncorrectable.eq(found["uncorrectable"]),
-            *(getattr(reporter, name).eq(value) for name, value in found.items()),
+            self.data.eq(decoder.fixed),
+            self.uncorrectable.eq(decoder.uncorrectable),
+            reporter.corrected.eq(collected(m, corrected, "corrected")),
+            reporter.uncorrectable.eq(collected(m, wrong, "wrong")),
+            reporter.syndrome.eq(collected(m, syndrome, "syndrome")),
             reporter.row.eq(read_row),
             self.found.eq(reporter.found),
             self.report.eq(reporter.report),
         ]
         self._add_memory(
             m,
-            row,
-            enable=writes | (reads & (turns.number == 0)),
+            Cat(turns.number, row),
+            enable=writes | reads,
             writes=writes,
-            words=words,
-            value=(data.replicate(TURNS), check.replicate(TURNS)),
+            words=write.words[:TURN_WORDS] | Const(0, LINE_WORDS),
+            value=(
+                Cat(write.data[: len(encoder.data)] ^ encoder.data) | Const(0, len(stored)),
+                (write.check[: len(encoder.check)] ^ encoder.check ^ added)
+                | Const(0, len(stored_check)),
+            ),
             stored=(stored, stored_check),
+            rows=TURNS,
         )
-
-    def _decode_in_turns(
-        self,
-        m: Module,
-        turns: TurnCounter,
-        reads: Value,
-        raw: Value,
-        stored: Value,
-        stored_check: Value,
-    ) -> tuple[Signal, dict[str, Signal]]:
-        """Correct a row in the turns after it is read; return it, and what is wrong."""
-        words = -(-LINE_WORDS // (TURNS - 1))
-        m.submodules.decoder = decoder = EccDecoder(words=words)
-        m.d.comb += decoder.raw.eq(raw)
-        outputs = {
-            "fixed": DATA_BITS,
-            "corrected": 1,
-            "uncorrectable": 1,
-            "syndrome": CHECK_BITS,
-        }
-        kept = {
-            name: Signal(width * LINE_WORDS, name=name, reset_less=True)
-            for name, width in outputs.items()
-        }
-        in_turns: dict[str, Value] = {name: Cat() for name in outputs}
-        for turn in range(1, TURNS):
-            first = words * (turn - 1)
-            last = min(first + words, LINE_WORDS)
-            with m.If(turns.number == turn):
-                m.d.comb += [
-                    decoder.data.eq(stored[DATA_BITS * first : DATA_BITS * last]),
-                    decoder.check.eq(stored_check[CHECK_BITS * first : CHECK_BITS * last]),
-                ]
-                for name, width in outputs.items():
-                    value = getattr(decoder, name)
-                    if turn < TURNS - 1:
-                        # The row before may still be looked at until the last turn.
-                        early = Signal(width * words, name=f"{name}_{turn}", reset_less=True)
-                        m.d.turn += early.eq(value)
-                        in_turns[name] = Cat(in_turns[name], early)
-                    else:
-                        with m.If(reads):
-                            m.d.turn += kept[name].eq(Cat(in_turns[name], value))
-        fixed = kept.pop("fixed")
-        return fixed, kept

@@ -1,11 +1,12 @@
 """The last stage of a scalar load: the loaded value."""
 
-from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import LINE_BYTES
 
+from ..turns import TurnCounter
 from .interfaces import THREAD_BITS, HardwareError, ScalarResult
 
 __all__ = ["Load", "Writeback"]
@@ -30,7 +31,8 @@ class Writeback(wiring.Component):
     """Extract what a load has loaded; golden twin: `load` of the golden node.
 
     A load is taken over `load`; in the next cycle its line or control register is there, and
-    combinationally its result on `result`. One load per cycle.
+    combinationally its result on `result`. One load per cycle. On an FPGA the line is there in the
+    first turn of that cycle.
 
     Members
     -------
@@ -64,7 +66,16 @@ class Writeback(wiring.Component):
             m.d.sync += load.eq(self.load)
         word, loaded = Signal(64), Signal(64)
         words = Array(self.line.word_select(n, 64) for n in range(LINE_BYTES // 8))
-        m.d.comb += word.eq(words[load.address[3:6]] >> (load.address[:3] << 3))
+        here = words[load.address[3:6]]
+        wrong = self.uncorrectable.bit_select(load.address[3:6], 1)
+        if platform is not None:
+            m.submodules.turns = turns = TurnCounter()
+            first, kept = Cat(here, wrong), Signal(len(word) + 1, reset_less=True)
+            with m.If(turns.number == 0):
+                m.d.turn += kept.eq(first)
+            now = Mux(turns.number == 0, first, kept)
+            here, wrong = now[: len(word)], now[len(word)]
+        m.d.comb += word.eq(here >> (load.address[:3] << 3))
         with m.Switch(load.size_log2):
             for size_log2 in range(4):
                 bits = 8 << size_log2
@@ -76,9 +87,7 @@ class Writeback(wiring.Component):
             self.result.thread.eq(load.thread),
             self.result.rd.eq(load.rd),
             self.result.value.eq(loaded),
-            self.error.valid.eq(
-                load.valid & ~load.control & self.uncorrectable.bit_select(load.address[3:6], 1)
-            ),
+            self.error.valid.eq(load.valid & ~load.control & wrong),
             self.error.thread.eq(load.thread),
             self.error.pc.eq(load.pc),
             self.error.address.eq(load.address),

@@ -16,7 +16,7 @@ from d1_rtl.sim.native import NativeModel
 from d1_rtl.sim.on_fpga import OnFpga
 
 from testbench.layouts import pack_rows
-from testbench.on_fpga import CycleModel
+from testbench.on_fpga import LINE_PORTS, CycleModel, SteadySram
 
 PARAMS = PRESETS["tiny"]
 LINES = PARAMS.sram_bytes // LINE_BYTES
@@ -36,8 +36,9 @@ def model(request):
         with NativeModel(Sram(PARAMS), name="sram_tiny") as model:
             yield model
     else:
-        with NativeModel(OnFpga(Sram(PARAMS, gated=False)), name="sram_on_fpga") as model:
-            yield CycleModel(model)
+        sram = SteadySram(Sram(PARAMS, gated=False))
+        with NativeModel(OnFpga(sram), name="sram_on_fpga") as model:
+            yield CycleModel(model, late=LINE_PORTS)
 
 
 @pytest.fixture
