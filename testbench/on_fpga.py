@@ -6,17 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Const, Module, Signal, Value
 from amaranth.lib import wiring
 from d1_rtl.node.sram import EARLY_CLIENT, READ_CLIENTS, Sram
 from d1_rtl.sim.native import NativeModel
 from d1_rtl.sim.on_fpga import OnFpga
-from d1_rtl.turns import TURNS, TurnCounter
+from d1_rtl.turns import TURNS, TurnCounter, collected, word_of_turn
 from numpy.typing import NDArray
 
 from .gated import GatedUnit
 
-__all__ = ["LINE_PORTS", "CycleModel", "SteadySram", "gated_model"]
+__all__ = ["LINE_PORTS", "CycleModel", "SteadyClient", "SteadySram", "gated_model"]
 
 #: The ports of SRAM and network interface where a line is whole in the last turn.
 LINE_PORTS = frozenset(
@@ -104,9 +104,7 @@ class SteadySram(wiring.Component):
         m.submodules.turns = turns = TurnCounter()
         early = f"r_{EARLY_CLIENT}"
         for path, member, inner in sram.signature.flatten(sram):
-            outer: Any = self
-            for name in path:
-                outer = outer[name] if isinstance(name, int) else getattr(outer, name)
+            outer = _member(self, path)
             if member.flow == wiring.In:
                 m.d.comb += inner.eq(outer)
             elif path[0] == early and path[1] != "request":
@@ -117,6 +115,54 @@ class SteadySram(wiring.Component):
             else:
                 m.d.comb += outer.eq(inner)
         return m
+
+
+class SteadyClient(wiring.Component):
+    """A client of the SRAM on an FPGA that gets and gives whole lines.
+
+    What it reads must be there in all turns; what it writes is there in the last turn.
+
+    Parameters
+    ----------
+    client
+        The client, with `sram_read` and `sram_write`; this component has its ports.
+
+    """
+
+    def __init__(self, client: Any):
+        self._client = client
+        super().__init__(client.signature)
+
+    def elaborate(self, platform: object) -> Module:
+        """Shift lines as the SRAM does."""
+        m = Module()
+        m.submodules.client = client = self._client
+        m.submodules.turns = turns = TurnCounter()
+
+        def shifted(line: Value, name: str) -> Value:
+            word = word_of_turn(line, turns.number, len(line) // TURNS)
+            return collected(m, word, name)
+
+        for path, member, inner in client.signature.flatten(client):
+            outer = _member(self, path)
+            name = "_".join(map(str, path))
+            if isinstance(outer, Const):  # of a stream that is always ready
+                continue
+            if member.flow == wiring.In:
+                is_line = path[:2] in (("sram_read", "data"), ("sram_read", "uncorrectable"))
+                m.d.comb += inner.eq(shifted(outer, name) if is_line else outer)
+            elif path == ("sram_write", "request", "payload"):
+                m.d.comb += [outer.eq(inner), outer.data.eq(shifted(inner.data, name))]
+            else:
+                m.d.comb += outer.eq(inner)
+        return m
+
+
+def _member(component: Any, path: Sequence[Any]) -> Any:
+    """Return the member of a component that has this path."""
+    for name in path:
+        component = component[name] if isinstance(name, int) else getattr(component, name)
+    return component
 
 
 def gated_model(unit: Any, *, name: str, on_fpga: bool = False) -> Any:

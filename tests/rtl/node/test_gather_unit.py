@@ -16,8 +16,10 @@ from d1_rtl.node.gather_unit import (
 )
 from d1_rtl.node.interfaces import sram_write_layout
 from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.on_fpga import OnFpga
 
 from testbench.gated import GatedUnit
+from testbench.on_fpga import CycleModel, SteadyClient
 
 _SEED = 16
 _PARAMS = preset("tiny")
@@ -28,11 +30,16 @@ _BOUND = 400
 class Bench:
     """A gather unit with its memory."""
 
-    def __init__(self):
+    def __init__(self, *, on_fpga: bool):
         self.rng = random.Random(_SEED)
         self.memory = bytearray(self.rng.randbytes(_PARAMS.sram_bytes))
         self.ecc = new_ecc_state(_PARAMS)
-        self.model = NativeModel(GatedUnit(GatherUnit(_PARAMS)), name="gather_unit")
+        unit = GatherUnit(_PARAMS)
+        if on_fpga:
+            native = NativeModel(OnFpga(SteadyClient(unit)), name="gather_unit_on_fpga")
+            self.model = CycleModel(native, late={"sram_write__request__payload"})
+        else:
+            self.model = NativeModel(GatedUnit(unit), name="gather_unit")
         self.model.reset()
 
     def run(self, *, base, offsets, values, mask, scatters, stall=0.0):
@@ -108,9 +115,9 @@ def words(values):
     return sum(value << 32 * n for n, value in enumerate(values))
 
 
-@pytest.fixture(scope="module")
-def bench():
-    bench = Bench()
+@pytest.fixture(scope="module", params=["simulator", "FPGA"])
+def bench(request):
+    bench = Bench(on_fpga=request.param == "FPGA")
     yield bench
     bench.model.close()
 
