@@ -103,8 +103,7 @@ class SteadySram(wiring.Component):
         m.submodules.sram = sram = self._sram
         m.submodules.turns = turns = TurnCounter()
         early = f"r_{EARLY_CLIENT}"
-        for path, member, inner in sram.signature.flatten(sram):
-            outer = _member(self, path)
+        for (path, member, inner), (_, _, outer) in _pairs(sram, self):
             if member.flow == wiring.In:
                 m.d.comb += inner.eq(outer)
             elif path[0] == early and path[1] != "request":
@@ -143,8 +142,7 @@ class SteadyClient(wiring.Component):
             word = word_of_turn(line, turns.number, len(line) // TURNS)
             return collected(m, word, name)
 
-        for path, member, inner in client.signature.flatten(client):
-            outer = _member(self, path)
+        for (path, member, inner), (_, _, outer) in _pairs(client, self):
             name = "_".join(map(str, path))
             if isinstance(outer, Const):  # of a stream that is always ready
                 continue
@@ -158,11 +156,9 @@ class SteadyClient(wiring.Component):
         return m
 
 
-def _member(component: Any, path: Sequence[Any]) -> Any:
-    """Return the member of a component that has this path."""
-    for name in path:
-        component = component[name] if isinstance(name, int) else getattr(component, name)
-    return component
+def _pairs(inner: Any, outer: Any) -> Any:
+    """Return the members of two components with the same ports."""
+    return zip(inner.signature.flatten(inner), outer.signature.flatten(outer), strict=True)
 
 
 def gated_model(unit: Any, *, name: str, on_fpga: bool = False) -> Any:

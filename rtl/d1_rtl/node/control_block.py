@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import (
     CONTROL_BASE,
     COUNTER_BASE,
+    COUNTER_LINES,
     ECC_BASE,
     IDENTITY,
     SEMAPHORE_BASE,
@@ -23,6 +24,7 @@ from d1_golden.memory_map import (
 from d1_golden.params import LINE_BYTES, NodeParams
 
 from ..clock_gate import ClockGate
+from ..turns import TurnCounter, collected, word_of_turn
 from .arbiter import RoundRobinArbiter
 from .interfaces import (
     ControlLineSignature,
@@ -50,7 +52,8 @@ class ControlBlock(wiring.Component):
     """Everything of a node that is a register, for the packet door and for the core.
 
     One access is transferred per cycle, taking turns when both sides ask. A write has its effect
-    in the next cycle; the answer to a read, given in that cycle, is what the registers are then.
+    in the next cycle; the answer to a read, given in that cycle, is what the registers are then. On
+    an FPGA the lines for the door are shifted, as those of `Sram` are.
     `docs/memory_map.md` says what each register does.
 
     Golden twin: `d1_golden.node.control_block`.
@@ -155,7 +158,11 @@ class ControlBlock(wiring.Component):
             m.d.comb += access.eq(door.payload)
 
         self._write(m, access, arbiter.grants.any(), controls)
-        self._answer(m, access, word, arbiter.grants.any(), dict(self._lines(counters, controls)))
+        lines = dict(self._lines(counters, controls))
+        if platform is None:
+            self._answer(m, access, word, arbiter.grants.any(), lines)
+        else:
+            self._answer_in_turns(m, access, word, arbiter.grants, lines, counters)
         return m
 
     def _write(
@@ -204,8 +211,11 @@ class ControlBlock(wiring.Component):
 
     def _answer(
         self, m: Module, access: Any, word: Signal, transferred: Value, lines: dict[int, Value]
-    ) -> None:
-        """Answer an access in the cycle after its transfer."""
+    ) -> tuple[Signal, Signal, Any]:
+        """Answer an access in the cycle after its transfer.
+
+        Return its line, word and registers.
+        """
         answering = Signal()
         answered_line = Signal.like(access.line)
         answered_word = Signal.like(word)
@@ -225,6 +235,44 @@ class ControlBlock(wiring.Component):
             self.door.fault.eq(fault),
             self.core.data.eq(registers[answered_word]),
             self.core.fault.eq(fault),
+        ]
+        return answered_line, answered_word, registers
+
+    def _answer_in_turns(
+        self,
+        m: Module,
+        access: Any,
+        word: Signal,
+        grants: Value,
+        lines: dict[int, Value],
+        counters: PerformanceCounters,
+    ) -> None:
+        """Answer with the words of each turn, or with the word that the core wants."""
+        m.submodules.turns = turns = TurnCounter()
+        first = _line_number(COUNTER_BASE)
+        counter_lines = range(first, first + COUNTER_LINES)
+        others = lines | dict.fromkeys(counter_lines, Const(0))
+        line, own_word, registers = self._answer(m, access, word, grants.any(), others)
+        for_core = Signal()
+        m.d.sync += for_core.eq(grants[1])
+        number = (line - first)[: (COUNTER_LINES - 1).bit_length()]
+        m.d.comb += counters.place.eq(Cat(Mux(for_core, own_word[1:], turns.number), number))
+
+        # Other lines are 0 where counters are looked at, and these are 0 where others are.
+        is_counter = Signal()
+        with m.Switch(line), m.Case(*counter_lines):
+            m.d.comb += is_counter.eq(1)
+        pair = Mux(is_counter, counters.pair, 0)
+        words = word_of_turn(registers.as_value(), turns.number, len(pair)) | pair
+        counter, kept = Signal(64), Signal(64, reset_less=True)
+        with m.If(turns.number == 0):
+            m.d.comb += counter.eq(pair.word_select(own_word[0], 64))
+            m.d.turn += kept.eq(counter)
+        with m.Else():
+            m.d.comb += counter.eq(kept)
+        m.d.comb += [
+            self.door.data.eq(collected(m, words, "line")),
+            self.core.data.eq(registers[own_word] | counter),
         ]
 
 

@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import xor
 
-from amaranth.hdl import Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.ecc import CHECK_BITS, COLUMNS, DATA_BITS, SEEDS
@@ -131,8 +131,9 @@ class EccDecoder(wiring.Component):
             m.submodules[f"word_{n}"] = word = _WordLocator()
             m.d.comb += word.syndrome.eq(self.syndrome.word_select(n, CHECK_BITS))
             with m.If(wrong):
+                flips = word.in_data << word.position if platform is None else word.flips
                 m.d.comb += [
-                    flipped.word_select(n, DATA_BITS).eq(word.in_data << word.position),
+                    flipped.word_select(n, DATA_BITS).eq(flips),
                     self.corrected[n].eq(word.in_data | word.in_check),
                     self.uncorrectable[n].eq(word.nowhere),
                 ]
@@ -170,6 +171,7 @@ class _WordLocator(wiring.Component):
 
     The number of the bit comes first and then the bit: a simulator looks the number up in a table,
     while a choice among 72 syndromes of all the bits is written out by it for every word there is.
+    In gates it is the other way round: the bits of an FPGA do not wait for the number.
     """
 
     syndrome: In(CHECK_BITS)
@@ -177,6 +179,8 @@ class _WordLocator(wiring.Component):
     position: Out(range(DATA_BITS))
     in_data: Out(1)
     in_check: Out(1)
+    #: The bit of the word, on an FPGA.
+    flips: Out(DATA_BITS)
     #: The syndrome is neither zero nor a column.
     nowhere: Out(1)
 
@@ -192,6 +196,9 @@ class _WordLocator(wiring.Component):
                 m.d.comb += self.in_check.eq(1)
             with m.Default():
                 m.d.comb += self.nowhere.eq(1)
+        if platform is not None:
+            places = (self.syndrome == column for column in COLUMNS[:DATA_BITS])
+            m.d.comb += self.flips.eq(Cat(places))
         return m
 
 

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
-from ..turns import TURNS, TurnCounter, in_all_turns, last_word, word_of_turn
+from ..turns import in_all_turns, last_word
 from .elastic_buffer import ElasticBuffer
 from .interfaces import (
     ControlLineSignature,
@@ -159,14 +159,12 @@ class PacketDoor(wiring.Component):
         with m.If(taken):
             m.d.sync += answer.eq(next_answer)
             m.d.sync += [answered[name].eq(request[name]) for name in _header_layout().members]
-        registers: Value = self.control.data
         if platform is not None:
-            registers = self._in_turns(m, registers)
             # That the reply has no line is known when the line has gone.
             bare = replies.o.payload.opcode != Opcode.READ_REPLY
             with m.If(bare):
                 m.d.comb += self.o_reply.payload.data.eq(0)
-        self._reply(m, replies.i, answer, answered, registers)
+        self._reply(m, replies.i, answer, answered)
         m.d.comb += self.busy.eq(requests.o.valid | replies.o.valid | (answer != _Answer.NOTHING))
         return m
 
@@ -201,14 +199,7 @@ class PacketDoor(wiring.Component):
         m.d.comb += fault.eq(is_malformed(m, request) | elsewhere | outside)
         return fault
 
-    def _in_turns(self, m: Module, line: Value) -> Value:
-        """Return a line with the words of each turn at the upper end."""
-        m.submodules.turns = turns = TurnCounter()
-        return in_all_turns(word_of_turn(line, turns.number, len(line) // TURNS))
-
-    def _reply(
-        self, m: Module, reply: stream.Interface, answer: Signal, answered: Any, registers: Value
-    ) -> None:
+    def _reply(self, m: Module, reply: stream.Interface, answer: Signal, answered: Any) -> None:
         """Make the reply, if any, of the request that was handed on in the cycle before."""
         fault, done = Signal(), Signal()
         write = answered.opcode != Opcode.READ
@@ -233,7 +224,9 @@ class PacketDoor(wiring.Component):
         with m.Else():
             m.d.comb += [
                 reply.payload.opcode.eq(Opcode.READ_REPLY),
-                reply.payload.data.eq(Mux(answer == _Answer.SRAM, self.sram_read.data, registers)),
+                reply.payload.data.eq(
+                    Mux(answer == _Answer.SRAM, self.sram_read.data, self.control.data)
+                ),
             ]
 
 

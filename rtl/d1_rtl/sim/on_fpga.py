@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Fragment, Module
+from amaranth.hdl import Const, Fragment, Module
 from amaranth.lib import wiring
 
 from d1_rtl.turns import Turns
@@ -41,5 +41,11 @@ class OnFpga(wiring.Component):
             m.submodules.turns = turns
             unit = turns.drive(unit)
         m.submodules.unit = unit
-        wiring.connect(m, wiring.flipped(self), self._unit)
+        # `connect` knows no arrays of interfaces.
+        for (_, member, outer), (_, _, inner) in zip(
+            self.signature.flatten(self), self._unit.signature.flatten(self._unit), strict=True
+        ):
+            source, target = (outer, inner) if member.flow == wiring.In else (inner, outer)
+            if not isinstance(target, Const):  # of a stream that is always ready
+                m.d.comb += target.eq(source)
         return m

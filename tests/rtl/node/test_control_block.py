@@ -31,6 +31,9 @@ from d1_rtl.node.control_address_check import ControlAddressCheck
 from d1_rtl.node.control_block import ControlBlock
 from d1_rtl.node.interfaces import ControlLineSignature, ControlSignature
 from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.on_fpga import OnFpga
+
+from testbench.on_fpga import CycleModel
 
 THREADS = 3
 PARAMS = NodeParams(
@@ -48,10 +51,15 @@ SLOTS = len(IssueSlot)  # of NodeParams' four scalar slots
 M64 = (1 << 64) - 1
 
 
-@pytest.fixture(scope="module")
-def model() -> Iterator[NativeModel]:
-    with NativeModel(ControlBlock(PARAMS), name="control_block") as model:
-        yield model
+@pytest.fixture(scope="module", params=["simulator", "FPGA"])
+def model(request: pytest.FixtureRequest) -> Iterator[NativeModel | CycleModel]:
+    if request.param == "simulator":
+        with NativeModel(ControlBlock(PARAMS), name="control_block") as model:
+            yield model
+    else:
+        block = OnFpga(ControlBlock(PARAMS, gated=False))
+        with NativeModel(block, name="control_block_on_fpga") as model:
+            yield CycleModel(model, late={"door__data"})
 
 
 @pytest.fixture
@@ -72,7 +80,7 @@ def _pack(signature, **values: int) -> int:
 class Control:
     """Makes accesses through either port, one at a time, at the place of core and door."""
 
-    def __init__(self, model: NativeModel):
+    def __init__(self, model: NativeModel | CycleModel):
         self.model = model
 
     def step(self, cycles: int = 1) -> None:
