@@ -162,8 +162,8 @@ class ElasticBuffer(wiring.Component):
         payload, output = Value.cast(self.i.payload), Value.cast(self.o.payload)
         line, width = payload[-self._line_bits :], self._line_bits // TURNS
         words: Value = word_of_turn(line, turns.number, width) if self._steady else line[-width:]
-        places = (Cat(turns.number, place) for place in (first, free))
-        kept = self._row(m, "lines", *places, words, room, domain="turn")
+        oldest, next_one = (Cat(turns.number, place) for place in (first, free))
+        kept = self._row(m, "lines", oldest, next_one, words, room, domain="turn")
         if self._shortcut:
             kept = Mux(o_valid, kept, words)
         m.d.comb += output[-self._line_bits :].eq(collected(m, kept, "line"))

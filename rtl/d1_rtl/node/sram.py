@@ -194,7 +194,8 @@ class Sram(wiring.Component):
         """Shift the words of each turn into a reader's line; registers of no use are left out."""
         served_by = delayed(m, bank_number, 1, f"served_by_{name}")
         for part, width in (("data", DATA_BITS), ("uncorrectable", 1)):
-            words = Array(getattr(bank, part)[: width * TURN_WORDS] for bank in banks)[served_by]
+            parts = [getattr(bank, part)[: width * TURN_WORDS] for bank in banks]
+            words: Value = Array(parts)[served_by]
             if name != EARLY_CLIENT:
                 words = delayed(m, words, TURNS - 1, f"{name}_{part}")
             m.d.comb += getattr(client, part).eq(collected(m, words, f"{name}_{part}_word"))
