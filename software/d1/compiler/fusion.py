@@ -11,6 +11,7 @@ Two ways, which need nothing but the places that kernels load from and store to:
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -116,28 +117,35 @@ def _with_packs_once(kernels: Sequence[Kernel]) -> list[Kernel]:
 
 
 def _inlined(graph: Graph, kernels: list[Kernel]) -> list[Kernel]:
-    kernels = list(kernels)
-    at = -1
-    while at + 1 < len(kernels):
-        at += 1
-        producer = kernels[at]
+    by_number = dict(enumerate(kernels))
+    readers: defaultdict[Tensor, set[int]] = defaultdict(set)
+
+    def put(number: int, kernel: Kernel) -> None:
+        by_number[number] = kernel
+        for tensor in reads(kernel):
+            readers[tensor].add(number)
+
+    for number, kernel in enumerate(kernels):
+        put(number, kernel)
+    for number in range(len(kernels)):
+        producer = by_number[number]
         if not _may_be_inlined(producer, graph):
             continue
         assert isinstance(producer, Loops)
         (store,) = producer.stores
-        tensor = store.target.tensor
-        readers = [n for n, k in enumerate(kernels) if tensor in reads(k)]
-        cost = _operations([store.value])
-        if len(readers) != 1 and cost > _CHEAP:
+        of_result = sorted(readers[store.target.tensor])
+        if len(of_result) != 1 and _operations([store.value]) > _CHEAP:
             continue
-        changed = {n: _with_producer(kernels[n], producer, graph) for n in readers}
-        if all(changed.values()):
-            for n, kernel in changed.items():
-                assert kernel is not None
-                kernels[n] = kernel
-            del kernels[at]
-            at -= 1
-    return kernels
+        changed = [(n, _with_producer(by_number[n], producer, graph)) for n in of_result]
+        if not all(kernel for _, kernel in changed):
+            continue
+        del by_number[number]
+        for tensor in reads(producer):
+            readers[tensor].discard(number)
+        for n, reader in changed:
+            assert reader is not None
+            put(n, reader)
+    return list(by_number.values())
 
 
 def _may_be_inlined(kernel: Kernel, graph: Graph) -> bool:

@@ -12,6 +12,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from d1_golden.params import NodeParams
@@ -191,8 +192,24 @@ class Store:
         return f"{self.target} = {self.value}"
 
 
+class _Accesses:
+    """What a kernel reads and writes, looked for once."""
+
+    @cached_property
+    def read(self) -> tuple[Tensor, ...]:
+        """Tensors that it reads, each once."""
+        assert isinstance(self, Kernel)
+        return tuple(dict.fromkeys(_reads(self)))
+
+    @cached_property
+    def written(self) -> tuple[Tensor, ...]:
+        """Tensors that it writes, each once."""
+        assert isinstance(self, Kernel)
+        return tuple(dict.fromkeys(_writes(self)))
+
+
 @dataclass(frozen=True)
-class Loops:
+class Loops(_Accesses):
     """Expressions for each point of a domain.
 
     Parameters
@@ -220,7 +237,7 @@ class Loops:
 
 
 @dataclass(frozen=True)
-class Product:
+class Product(_Accesses):
     """A batch of matrix products, and what becomes of each sum.
 
     Parameters
@@ -275,7 +292,7 @@ class Stochastic:
 
 
 @dataclass(frozen=True)
-class Pack:
+class Pack(_Accesses):
     """An expression rounded to BF16 or CFP8 and arranged in tiles.
 
     Parameters
@@ -316,7 +333,7 @@ class Pack:
 
 
 @dataclass(frozen=True)
-class AllReduce:
+class AllReduce(_Accesses):
     """Tensors combined element by element with those of other nodes, node to node.
 
     Parameters
@@ -353,7 +370,7 @@ class AllReduce:
 
 
 @dataclass(frozen=True)
-class Send:
+class Send(_Accesses):
     """Tensors pushed to other nodes; done when they are there.
 
     Parameters
@@ -378,7 +395,7 @@ class Send:
 
 
 @dataclass(frozen=True)
-class Receive:
+class Receive(_Accesses):
     """A wait for tensors that other nodes push.
 
     Parameters
@@ -403,7 +420,7 @@ class Receive:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(_Accesses):
     """Kernels of which a word in SRAM decides whether they run, or others instead.
 
     Parameters
@@ -431,7 +448,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Repeat:
+class Repeat(_Accesses):
     """Kernels that run again and again, as long as a word in SRAM is not 0.
 
     Parameters
@@ -513,8 +530,17 @@ class Graph:
         return "\n".join(lines + [f"output {tensor}" for tensor in self.outputs])
 
 
-def reads(kernel: Kernel) -> Iterator[Tensor]:
-    """Yield the tensors that a kernel reads, of several also those that they write."""
+def reads(kernel: Kernel) -> tuple[Tensor, ...]:
+    """Return the tensors that a kernel reads, of several also those that they write."""
+    return kernel.read
+
+
+def writes(kernel: Kernel) -> tuple[Tensor, ...]:
+    """Return the tensors that a kernel writes."""
+    return kernel.written
+
+
+def _reads(kernel: Kernel) -> Iterator[Tensor]:
     if isinstance(kernel, Pack):
         yield from kernel.value.tensors()
         yield from kernel.scalars
@@ -542,8 +568,7 @@ def reads(kernel: Kernel) -> Iterator[Tensor]:
         yield from store.value.tensors()
 
 
-def writes(kernel: Kernel) -> Iterator[Tensor]:
-    """Yield the tensors that a kernel writes."""
+def _writes(kernel: Kernel) -> Iterator[Tensor]:
     if isinstance(kernel, Pack):
         yield kernel.target
         return

@@ -1,5 +1,9 @@
 """Fusion, packing by the host and the plan of memory, on graphs made by hand."""
 
+from collections.abc import Iterator
+
+import pytest
+from d1.compiler import ir
 from d1.compiler import math_functions as f
 from d1.compiler.builder import Builder
 from d1.compiler.expressions import Expr
@@ -62,3 +66,25 @@ def test_tensors_that_never_live_together_share_memory_and_others_do_not():
         (store,) = kernel.stores
         (source,) = store.value.tensors()
         assert abs(plan.places[source] - plan.places[store.target.tensor]) >= 256
+
+
+def test_what_a_kernel_reads_is_looked_for_once(monkeypatch: pytest.MonkeyPatch):
+    builder = Builder(preset("tiny"))
+    value = builder.input((6, 9), DType.F32)
+    for _ in range(40):
+        total = builder.reduce("vfadd.f32", value, [1], keepdim=True)
+        value = builder.elementwise(f.subtract, value, total, dtype=DType.F32)
+    builder.output(value)
+    looked_at: list[object] = []
+    search = ir._reads
+
+    def counting(kernel: ir.Kernel) -> Iterator[ir.Tensor]:
+        looked_at.append(kernel)
+        return search(kernel)
+
+    monkeypatch.setattr(ir, "_reads", counting)
+    graph, _ = optimized(builder.graph)
+    plan_memory(graph)
+    # Each kernel that there was, and some of those that were made of two.
+    assert len(looked_at) == len({id(kernel) for kernel in looked_at})
+    assert len(looked_at) < 4 * len(builder.graph.kernels)
