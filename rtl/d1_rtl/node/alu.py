@@ -22,7 +22,7 @@ def alu_operands(slot: Any) -> tuple[Value, Value]:
 class Alu(wiring.Component):
     """Compute one RV64I integer operation; golden twin: the `Unit.ALU` rows of `d1_golden.isa`.
 
-    Combinational.
+    Combinational. On an FPGA there is one shifter, which shifts to the left what is reversed.
 
     Parameters
     ----------
@@ -67,15 +67,22 @@ class Alu(wiring.Component):
             right.eq(Mux(self.word, Cat(a[:32], filler.replicate(32)), a)),
         ]
         result = Signal(64)
+        if platform is None:
+            shifted_left: Value = a << shamt
+            shifted_right = Cat(right, filler).as_signed() >> shamt
+        else:
+            entering = Mux(self.op == AluOp.SLL, a[::-1], right)
+            shifted_right = Cat(entering, filler).as_signed() >> shamt
+            shifted_left = shifted_right[:64][::-1]
         results = {
             AluOp.ADD: a + b,
             AluOp.SUB: a - b,
-            AluOp.SLL: a << shamt,
+            AluOp.SLL: shifted_left,
             AluOp.SLT: a.as_signed() < b.as_signed(),
             AluOp.SLTU: a < b,
             AluOp.XOR: a ^ b,
-            AluOp.SRL: Cat(right, filler).as_signed() >> shamt,
-            AluOp.SRA: Cat(right, filler).as_signed() >> shamt,
+            AluOp.SRL: shifted_right,
+            AluOp.SRA: shifted_right,
             AluOp.OR: a | b,
             AluOp.AND: a & b,
         }

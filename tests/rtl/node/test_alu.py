@@ -8,6 +8,7 @@ import pytest
 from d1_rtl.node.alu import Alu
 from d1_rtl.node.micro_op import SIMPLE_OPS, AluOp
 from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.on_fpga import OnFpga
 
 _SEED = 5
 _M64 = (1 << 64) - 1
@@ -44,15 +45,17 @@ def _expected(op: AluOp, word: bool, a: int, b: int) -> int:
     return (_signed(result, 32) if word else result) & _M64
 
 
+@pytest.mark.parametrize("on_fpga", [False, True], ids=["simulator", "FPGA"])
 @pytest.mark.parametrize("ops", [tuple(AluOp), SIMPLE_OPS], ids=["all", "simple"])
-def test_every_operation_agrees_with_python_integers(ops):
+def test_every_operation_agrees_with_python_integers(ops, on_fpga):
     rng = np.random.default_rng(_SEED)
     print(f"seed {_SEED}")
     pairs = list(itertools.product(_CORNERS, repeat=2))
     pairs += [tuple(map(int, row)) for row in rng.integers(0, 1 << 64, (500, 2), np.uint64)]
     operations = [(op, False) for op in AluOp] + [(op, True) for op in _WORD_OPERATIONS]
     cases = [(op, word, a, b) for op, word in operations for a, b in pairs]
-    with NativeModel(Alu(ops), name="alu") as model:
+    alu = OnFpga(Alu(ops), in_turns=False) if on_fpga else Alu(ops)
+    with NativeModel(alu, name="alu") as model:
         results = model.play(
             {
                 "op": np.array([op.value for op, *_ in cases], np.uint32),

@@ -3,6 +3,7 @@
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from amaranth.hdl import Module
@@ -18,6 +19,9 @@ from d1_rtl.node.frontend import (
 from d1_rtl.node.instruction_store import BLOCK_BYTES
 from d1_rtl.node.micro_op import FetchFault
 from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.on_fpga import OnFpga
+
+from testbench.on_fpga import CycleModel
 
 _SEED = 13
 _PARAMS = preset("tiny")
@@ -38,13 +42,13 @@ def _versions(pc: int, word: int, newest: int) -> list[int]:
 class _GatedFrontend(wiring.Component):
     """A front end in a clock domain that stands still while it is not active."""
 
-    def __init__(self, params: NodeParams):
-        self._frontend = Frontend(params)
+    def __init__(self, params: NodeParams, *, gated: bool = True):
+        self._frontend, self._gated = Frontend(params), gated
         super().__init__(self._frontend.signature)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        gate = ClockGate(domain="fetch")
+        gate = ClockGate(domain="fetch", gated=self._gated)
         m.domains += gate.clock_domain
         m.submodules.gate = gate
         m.submodules.frontend = gate.drive(self._frontend)
@@ -89,7 +93,7 @@ class _Cycle:
 class _Fetch:
     """Drives a front end cycle by cycle, with the memory it fetches from."""
 
-    def __init__(self, model: NativeModel, params: NodeParams = _PARAMS, busy: float = 0.0) -> None:
+    def __init__(self, model: Any, params: NodeParams = _PARAMS, busy: float = 0.0) -> None:
         self.model, self.params, self.busy = model, params, busy
         self.rng = random.Random(_SEED)
         self.version = 0
@@ -234,13 +238,18 @@ def _random_target(rng: random.Random, params: NodeParams) -> int:
 
 
 @pytest.mark.parametrize("busy", [0.0, 0.6])
-@pytest.mark.parametrize("name", ["tiny", "fpga"])
-def test_every_thread_gets_its_own_path_whatever_is_predicted_redirected_and_held_up(name, busy):
+@pytest.mark.parametrize(
+    ("name", "on_fpga"), [("tiny", False), ("fpga", False), ("fpga", True)], ids=str
+)
+def test_every_thread_gets_its_own_path_whatever_is_predicted_redirected_and_held_up(
+    name, on_fpga, busy
+):
     params = preset(name)
     rng = random.Random(_SEED)
     print(f"seed {_SEED}")
-    with NativeModel(_GatedFrontend(params), name=f"frontend_{name}") as model:
-        fetch = _Fetch(model, params, busy)
+    design: Any = _GatedFrontend(params, gated=not on_fpga)
+    with NativeModel(OnFpga(design) if on_fpga else design, name=f"frontend_{name}") as model:
+        fetch = _Fetch(CycleModel(model) if on_fpga else model, params, busy)
         threads = [_Thread() for _ in range(params.threads)]
         taken, predicted, faults = 0, 0, set()
         fetch.bad_lines = {17, 40}
