@@ -170,7 +170,8 @@ def _lowered_exchange(kernel: Exchange, params: NodeParams) -> LoweredKernel:
     """Return what a node does with others; its table, filled when it runs, says with whom."""
     match kernel:
         case AllReduce():
-            text, code = f"all {kernel.instruction}", all_reduce_code(params, kernel.instruction)
+            text = f"all {kernel.instruction} {kernel.nodes}"
+            code = all_reduce_code(params, kernel.instruction, kernel.nodes)
             size = block_bytes(kernel)
         case Send():
             text, code, size = "send", send_code(), list_bytes(kernel)

@@ -36,7 +36,7 @@ from d1.device import Call
 from d1.fabric.fan_out import Rectangle, chain, fan_out
 from d1.fabric.mesh import Mesh
 
-__all__ = ["BARRIER_SUBROUTINE", "Group"]
+__all__ = ["Group", "barrier_subroutine"]
 
 _Node = tuple[int, int]
 #: Semaphores of collectives: posts on their way to the root, and from it; lines to be added up by
@@ -45,29 +45,43 @@ _UP, _DOWN, _BY_COLUMN, _BY_ROW = 28, 29, 30, 31
 #: A collective may take so many cycles, and so many for each line, before it is given up.
 _CYCLES, _CYCLES_PER_LINE = 100_000, 1_000
 
-#: Waits for all nodes of a group; the block at a0 says what is this node's part. Changes t0, t1.
-BARRIER_SUBROUTINE = f"""
+
+def barrier_subroutine(up: int = _UP, down: int = _DOWN) -> str:
+    """Return code that waits for all nodes of a group.
+
+    It is called as ``barrier_of_group``; the block at a0 says what is this node's part. Changes t0
+    and t1.
+
+    Parameters
+    ----------
+    up, down
+        Semaphores that are posted on the way to the root, and from it.
+
+    """
+    return f"""
 barrier_of_group:
         ld t0, 0(a0)                # posts that come from below
         ld t1, 8(a0)                # whom to tell, 0 at the root
         beqz t0, tell
-gather: swait {_UP}
+gather: swait {up}
         addi t0, t0, -1
         bnez t0, gather
 tell:   beqz t1, root
-        post t1, {_UP}
-        swait {_DOWN}
+        post t1, {up}
+        swait {down}
         ret
 root:   addi t1, a0, {LINE_BYTES}
         xlist t1                    # tells all, this node too
-        swait {_DOWN}
+        swait {down}
         ret
 """
+
+
 _BARRIER = f"""
         call barrier_of_group
         fence
         ecall
-{BARRIER_SUBROUTINE}
+{barrier_subroutine()}
 """
 _BROADCAST = f"""
         ld t1, 0(a0)                # list, 0 but at the root
@@ -266,11 +280,11 @@ class Group:
 
     @property
     def barrier_bytes(self) -> int:
-        """Bytes of a node's block for `BARRIER_SUBROUTINE`."""
+        """Bytes of a node's block for `barrier_subroutine`."""
         return (2 + len(self.fan_out(self.root, 0, 0, 1))) * LINE_BYTES
 
-    def barrier_blocks(self, base: int) -> dict[_Node, NDArray[np.uint8]]:
-        """Return each node's block for `BARRIER_SUBROUTINE`, to lie at `base` in every node."""
+    def barrier_blocks(self, base: int, down: int = _DOWN) -> dict[_Node, NDArray[np.uint8]]:
+        """Return each node's block for `barrier_subroutine`, to lie at `base` in every node."""
         below = {place: 0 for place in self.members}
         above: dict[_Node, _Node | None] = {}
         for place in self.members:
@@ -280,7 +294,8 @@ class Group:
                 below[parent] += 1
         # What is broadcast besides the post is of no use: a line behind the list.
         spare = base + self.barrier_bytes - LINE_BYTES
-        sends = chain(self.fan_out(self.root, spare, spare, 1), base + LINE_BYTES)
+        tells = self.fan_out(self.root, spare, spare, 1, arrival=down)
+        sends = chain(tells, base + LINE_BYTES)
         return {
             place: _words(below[place], Place(*parent).address())
             if (parent := above[place]) is not None

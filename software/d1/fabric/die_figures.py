@@ -9,7 +9,7 @@ from d1_golden.params import LINE_BYTES
 
 from d1.device import Call
 from d1.errors import DeviceError
-from d1.fabric.collectives import BARRIER_SUBROUTINE, Group
+from d1.fabric.collectives import Group, barrier_subroutine
 from d1.fabric.die_job import DIE_K, even_size, run_product
 from d1.fabric.machine import Machine
 from d1.fabric.mesh import Mesh
@@ -35,7 +35,7 @@ _TWO_BARRIERS = assemble(
         sd s1, 16(a0)
         fence
         ecall
-{BARRIER_SUBROUTINE}
+{barrier_subroutine()}
     """
 ).code
 

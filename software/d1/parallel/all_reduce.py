@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from math import lcm, prod
+from typing import NamedTuple
 
 import numpy as np
 from d1_golden.assembler import assemble
@@ -25,7 +26,7 @@ from d1_golden.transfer import TransferOp, descriptor
 from numpy.typing import NDArray
 
 from d1.compiler.ir import AllReduce, DType, Tensor
-from d1.fabric.collectives import BARRIER_SUBROUTINE, Group
+from d1.fabric.collectives import Group, barrier_subroutine
 from d1.fabric.fan_out import chain
 
 __all__ = ["all_reduce_code", "block_bytes", "blocks", "inbox_tensor"]
@@ -34,12 +35,29 @@ _Node = tuple[int, int]
 #: Vectors that a thread adds up at a time.
 _VECTORS = 4
 _WORD = 8
-#: Semaphores: lines that have come to their owner, and results.
-_LINES, _RESULTS = 30, 31
+
+
+class _Semaphores(NamedTuple):
+    """What is posted: on the way to the root of the barrier and from it; lines to owners; results.
+
+    Sums along columns have others than all other ones: who is in the same column may already wait
+    in such a sum while this node is still in one along its row.
+    """
+
+    up: int
+    down: int
+    lines: int
+    results: int
+
+    @staticmethod
+    def of(nodes: tuple[int, int]) -> _Semaphores:
+        """Return those of a sum over some columns and rows."""
+        columns, _ = nodes
+        return _Semaphores(24, 25, 26, 27) if columns == 1 else _Semaphores(28, 29, 30, 31)
 
 
 @cache
-def all_reduce_code(params: NodeParams, instruction: str) -> bytes:
+def all_reduce_code(params: NodeParams, instruction: str, nodes: tuple[int, int]) -> bytes:
     """Return the machine code, position independent, for all threads of a node.
 
     Parameters
@@ -48,12 +66,19 @@ def all_reduce_code(params: NodeParams, instruction: str) -> bytes:
         The node.
     instruction
         What combines.
+    nodes
+        Columns and rows of the nodes whose tensors are combined.
 
     """
-    return assemble(_exchange_source() + _sum_source(params, instruction) + _results_source()).code
+    semaphores = _Semaphores.of(nodes)
+    return assemble(
+        _exchange_source(semaphores)
+        + _sum_source(params, instruction)
+        + _results_source(semaphores)
+    ).code
 
 
-def _exchange_source() -> str:
+def _exchange_source(semaphores: _Semaphores) -> str:
     """Return the code up to where all lines of a node have come in."""
     return f"""
         mv a7, ra
@@ -65,7 +90,7 @@ def _exchange_source() -> str:
         xlist t0
         ld t0, {2 * _WORD}(a6)          # pushes that bring lines to this node
 wait:   beqz t0, meet
-        swait {_LINES}
+        swait {semaphores.lines}
         addi t0, t0, -1
         j wait
 meet:   barrier 0
@@ -123,7 +148,7 @@ summed: barrier 0
 """
 
 
-def _results_source() -> str:
+def _results_source(semaphores: _Semaphores) -> str:
     """Return the code from the sums of a node to the results of all."""
     return f"""
         bnez a1, done
@@ -132,13 +157,13 @@ def _results_source() -> str:
         xlist t0
 take:   ld t0, {6 * _WORD}(a6)          # results that come to this node
 piece:  beqz t0, sent
-        swait {_RESULTS}
+        swait {semaphores.results}
         addi t0, t0, -1
         j piece
 sent:   fence
 done:   mv ra, a7
         ret
-{BARRIER_SUBROUTINE}
+{barrier_subroutine(semaphores.up, semaphores.down)}
 """
 
 
@@ -184,7 +209,7 @@ def blocks(
     inbox = addresses[kernel.inbox]
     assert group.barrier_bytes == 3 * LINE_BYTES, "all routers work"
     first = block + _words_bytes(len(group.rows))
-    barriers = group.barrier_blocks(first)
+    barriers = group.barrier_blocks(first, _Semaphores.of(kernel.nodes).down)
     result = {}
     for number, place in enumerate(members):
         own = [range(number, count, len(members)) for count in lines]
@@ -240,7 +265,7 @@ def _to_owner(
                 local_stride=share.step * LINE_BYTES,
                 remote=Place(*members[owner]).address(slot),
                 lines=len(share),
-                arrival=_LINES,
+                arrival=_Semaphores.of(kernel.nodes).lines,
             )
         slot += len(share) * LINE_BYTES
 
@@ -263,7 +288,7 @@ def _to_all(
                 addresses[result] + share.start * LINE_BYTES,
                 len(share),
                 share.step * LINE_BYTES,
-                _RESULTS,
+                _Semaphores.of(kernel.nodes).results,
             )
         local += len(share) * LINE_BYTES
     return gives

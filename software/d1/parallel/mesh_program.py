@@ -13,6 +13,7 @@ from d1.compiler.ir import AllReduce, Send, Tensor
 from d1.device import Call
 from d1.errors import SramOverflowError
 from d1.fabric.collectives import Group
+from d1.fabric.fan_out import Rectangle
 from d1.parallel.all_reduce import blocks
 from d1.parallel.handover import parcel_list
 from d1.parallel.pipeline import Pipeline
@@ -178,17 +179,20 @@ def _images(
 ) -> dict[_Node, NDArray[np.uint8]]:
     """Return what else is in each node's SRAM, with whom it exchanges what filled in."""
     images = {}
-    sums: dict[tuple[int, int], dict[_Node, NDArray[np.uint8]]] = {}
+    sums: dict[tuple[int, int, _Node], dict[_Node, NDArray[np.uint8]]] = {}
     nodes = list(places.items())
     for place, part in parts.items():
         image = (part.image + np.uint64(base) * part.addresses).view(np.uint8)
         for number, lowered in enumerate(part.kernels):
             match lowered.kernel:
                 case AllReduce() as kernel:
-                    table, key = part.table(number), (id(part), number)
+                    table, rectangle = part.table(number), _around(place, kernel.nodes, group)
+                    key = (id(part), number, rectangle.near)
                     if key not in sums:
-                        params = part.graph.params
-                        sums[key] = blocks(kernel, params, group, base + table, places[place])
+                        those = Group(group.mesh, *rectangle)
+                        sums[key] = blocks(
+                            kernel, part.graph.params, those, base + table, places[place]
+                        )
                     block = sums[key][place]
                 case Send() as kernel:
                     table = part.table(number)
@@ -198,3 +202,13 @@ def _images(
             image[table : table + block.size] = block
         images[place] = image
     return images
+
+
+def _around(place: _Node, nodes: tuple[int, int], group: Group) -> Rectangle:
+    """Return those columns and rows of a group whose nodes sum up with one of them."""
+    start = group.rectangle.near
+    near, far = [], []
+    for at, first, size in zip(place, start, nodes, strict=True):
+        near.append(first + (at - first) // size * size)
+        far.append(near[-1] + size - 1)
+    return Rectangle((near[0], near[1]), (far[0], far[1]))

@@ -6,7 +6,7 @@ import d1
 import numpy as np
 import pytest
 from d1.device import Call
-from d1.fabric.collectives import BARRIER_SUBROUTINE, Group
+from d1.fabric.collectives import Group, barrier_subroutine
 from d1.fabric.fan_out import Rectangle, fan_out
 from d1.fabric.mesh import Mesh
 from d1_golden.assembler import assemble
@@ -148,7 +148,7 @@ round:  ld t3, 0(a3)
         bnez t2, round
         sd s2, 16(a1)
         ecall
-        {BARRIER_SUBROUTINE}
+        {barrier_subroutine()}
         """.replace("ld t2, 0(a1)", f"li a1, {data:#x}\nld t2, 0(a1)")
     ).code
     rounds, base = 5, mesh.data.base

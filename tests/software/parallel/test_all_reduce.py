@@ -1,5 +1,7 @@
 """Sums over nodes in the middle of a program."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from d1.compiler.executable import build
@@ -71,3 +73,26 @@ def test_a_sum_that_is_read_stays_where_it_is() -> None:
     last = Tensor("c", SHAPES[0], DType.F32, graph.params.fp32_lanes)
     graph.kernels.append(AllReduce(kernel.results, (last,), again, "vfadd.f32", (2, 2)))
     assert bucketed(graph).kernels[0] is kernel
+
+
+@pytest.mark.parametrize("device, nodes", [("golden", (3, 2)), ("rtl", (2, 2))])
+def test_nodes_may_sum_up_along_their_rows_and_their_columns_in_turn(
+    device: str, nodes: tuple[int, int]
+) -> None:
+    params = preset("tiny")
+    columns, rows = nodes
+    tensors = [Tensor(f"t{n}", (9, 33), DType.F32, params.fp32_lanes) for n in range(7)]
+    graph = Graph(params, [tensors[0]], [tensors[-1]])
+    for n, (source, result) in enumerate(pairwise(tensors)):
+        along = (columns, 1) if n % 2 == 0 else (1, rows)
+        inbox = inbox_tensor(params, [source], along, f"inbox{n}")
+        graph.kernels.append(AllReduce((source,), (result,), inbox, "vfadd.f32", along))
+    group = shared_group(device, "tiny", nodes)
+    rng = np.random.default_rng(6)
+    # Whole numbers, so that no order of sums is another one.
+    values = rng.integers(-9, 9, (rows, columns, tensors[0].words)).astype(np.float32)
+    words = [value.view(np.uint32) for value in values.reshape(rows * columns, -1)]
+    (outputs,) = run_on_mesh(build(graph), group, {tensors[0]: words}).outputs.values()
+    expected = values.sum((0, 1)) * (rows * columns) ** 2
+    for own in outputs:
+        assert np.array_equal(own.view(np.float32), expected)
