@@ -21,12 +21,12 @@ def bucketed(graph: Graph, bucket_bytes: int = _BUCKET_BYTES) -> Graph:
     """
     needed = {tensor for kernel in graph.kernels for tensor in reads(kernel)}
     kernels: list[Kernel] = []
-    waiting: dict[str, list[AllReduce]] = {}
+    waiting: dict[tuple[str, tuple[int, int]], list[AllReduce]] = {}
     for kernel in graph.kernels:
         if not isinstance(kernel, AllReduce) or not needed.isdisjoint(kernel.results):
             kernels.append(kernel)
             continue
-        bucket = waiting.setdefault(kernel.instruction, [])
+        bucket = waiting.setdefault((kernel.instruction, kernel.nodes), [])
         bucket.append(kernel)
         if sum(source.bytes for one in bucket for source in one.sources) >= bucket_bytes:
             kernels.append(_together(graph, bucket))

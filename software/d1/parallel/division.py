@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
+from typing import NamedTuple
 
 from d1.compiler.builder import Value
 from d1.compiler.executable import Program, build
@@ -24,13 +26,20 @@ from d1.parallel.cost_model import (
 from d1.parallel.mesh_program import MeshRun, Words, path, run_on_mesh, run_pipeline
 from d1.parallel.partition import Partition, PartitionError
 from d1.parallel.pipeline import Pipeline, pipelined
-from d1.parallel.placement import Split
+from d1.parallel.placement import Placement, Split
 from d1.parallel.stages import Phases, balanced, following, phases
 
-__all__ = ["Division", "in_stages", "over_nodes"]
+__all__ = ["Division", "Level", "in_stages", "over_nodes"]
 
 #: What a kernel takes in its program's tables, about.
 _KERNEL_BYTES = 160
+
+
+class Level(NamedTuple):
+    """A way of dividing a graph, and in how many parts."""
+
+    partition: Partition
+    parts: int
 
 
 @dataclass(frozen=True)
@@ -40,11 +49,10 @@ class Division:
     Parameters
     ----------
     kind
-        "data", "tensor" or "pipeline".
-    partition
-        How inputs and outputs are divided: over nodes, or in a pipeline in micro-batches.
-    parts
-        In how many parts those are that are divided.
+        "data", "tensor", "data x tensor" or "pipeline".
+    levels
+        How inputs and outputs are divided, over nodes or in a pipeline in micro-batches: the parts
+        of each level are divided once more by the next.
     graph, packed
         What is computed of a part, as `optimized` gives it.
     estimate
@@ -59,14 +67,47 @@ class Division:
     """
 
     kind: str
-    partition: Partition
-    parts: int
+    levels: tuple[Level, ...]
     graph: Graph
     packed: dict[Tensor, Value]
     estimate: Estimate | PipelineEstimate
     pipeline: Pipeline | None = None
     path: tuple[int, ...] = ()
     homes: Mapping[Tensor, int] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> int:
+        """In how many parts inputs are that are divided by all levels."""
+        return prod(level.parts for level in self.levels)
+
+    def origin(self, tensor: Tensor) -> Tensor:
+        """Return of which input of the whole graph, or of which number of parts, an input is."""
+        return self._descent(tensor)[-1]
+
+    def split(self, tensor: Tensor) -> list[tuple[Placement, int]]:
+        """Return how an input of the whole graph is divided by each level so that it is this."""
+        of_levels = zip(self._descent(tensor), reversed(self.levels), strict=False)
+        return [(level.partition.inputs[part][1], level.parts) for part, level in of_levels][::-1]
+
+    def numbers(self) -> dict[Tensor, list[int]]:
+        """Return the inputs that are numbers of parts, with what they are for each part."""
+        found = {}
+        inner = 1
+        for level in reversed(self.levels):
+            for tensor in self.graph.inputs:
+                if self.origin(tensor) is level.partition.rank:
+                    found[tensor] = [n // inner % level.parts for n in range(self.parts)]
+            inner *= level.parts
+        return found
+
+    def _descent(self, tensor: Tensor) -> list[Tensor]:
+        """Return an input, of which input of the level before it is a part, and so on."""
+        tensors = [tensor]
+        for level in reversed(self.levels):
+            if tensors[-1] not in level.partition.inputs:
+                break
+            tensors.append(level.partition.inputs[tensors[-1]][0])
+        return tensors
 
     def build(self) -> Program:
         """Return the program; of a pipeline those of its stages, as its parts.
@@ -109,22 +150,20 @@ class Division:
         return run_pipeline(self.pipeline, program, places, group, inputs)
 
 
-def over_nodes(kind: str, partition: Partition, nodes: int) -> Division:
+def over_nodes(kind: str, *levels: Level) -> Division:
     """Return a graph that all nodes compute at the same time, each its part.
 
     Parameters
     ----------
     kind
-        "data" or "tensor".
-    partition
-        The part.
-    nodes
-        How many.
+        "data", "tensor" or "data x tensor".
+    levels
+        The parts; each but the first is of those of the one before.
 
     """
-    graph, packed = optimized(partition.graph)
+    graph, packed = optimized(levels[-1].partition.graph)
     graph = bucketed(graph)
-    return Division(kind, partition, nodes, graph, packed, estimated(graph))
+    return Division(kind, levels, graph, packed, estimated(graph))
 
 
 def in_stages(
@@ -170,8 +209,7 @@ def in_stages(
     nodes_of = {n: n if homes is None else last - n for n in pipeline.numbers}
     return Division(
         "pipeline",
-        partition,
-        micro_batches,
+        (Level(partition, micro_batches),),
         graph,
         packed,
         pipeline_estimated(pipeline.stages, micro_batches),

@@ -9,7 +9,8 @@ its operands; what is not divided, it computes as a whole. What follows from tha
   is needed for something else, or is an output.
 
 A whole tensor that a divided kernel needs a part of is computed once more, divided. Branches and
-loops every node runs as a whole.
+loops every node runs as a whole. A graph that is divided already, along the other side of a
+rectangle, may be divided again: its sums are sums of parts then.
 """
 
 from __future__ import annotations
@@ -180,6 +181,9 @@ class _Partitioner:
             self.builder.graph.kernels.append(whole)
             self.placements |= dict.fromkeys(writes(kernel), REPLICATED)
             return
+        if isinstance(kernel, AllReduce):
+            self._add_sum(kernel)
+            return
         operands = self._operands(kernel)
         j = self._dimension(kernel, operands)
         if j is None and (instruction := self._linear(operands)):
@@ -189,6 +193,29 @@ class _Partitioner:
             for target, value in zip(operands.targets, operands.values, strict=True):
                 self.placements[target.tensor] = self._result(kernel, operands, target, value, j)
         self._emit(kernel, operands, j)
+
+    def _add_sum(self, kernel: AllReduce) -> None:
+        """Add a sum over other nodes than those that this divides over: each has its part of it."""
+        sources, results = [], []
+        for source, result in zip(kernel.sources, kernel.results, strict=True):
+            placement = self.placements[source]
+            if isinstance(placement, Partial):
+                placement = REPLICATED
+            sources.append(self._local(source, placement))
+            results.append(self._new(result, placement))
+            self.placements[result] = placement
+        self._sum(tuple(sources), tuple(results), kernel.instruction, kernel.nodes)
+
+    def _sum(
+        self,
+        sources: tuple[Tensor, ...],
+        results: tuple[Tensor, ...],
+        instruction: str,
+        nodes: tuple[int, int],
+    ) -> None:
+        graph = self.builder.graph
+        inbox = inbox_tensor(graph.params, sources, nodes, f"inbox{results[0].name}")
+        graph.kernels.append(AllReduce(sources, results, inbox, instruction, nodes))
 
     def finished(self) -> Partition:
         """Return what has been made."""
@@ -279,7 +306,7 @@ class _Partitioner:
         if tensor.contents is not None or self.placements[tensor] != REPLICATED:
             return False
         producer = self.producers[tensor]
-        if isinstance(producer, (Choice, Repeat)):
+        if isinstance(producer, (AllReduce, Choice, Repeat)):
             return False
         operands = self._operands(producer)
         j = self._dimension_of(operands, tensor, split)
@@ -516,12 +543,7 @@ class _Partitioner:
         elif isinstance(known, Partial) and placement == REPLICATED:
             source = self.local[tensor, known]
             result = self._new(tensor, REPLICATED)
-            inbox = inbox_tensor(
-                self.builder.graph.params, (source,), self.grid, f"inbox{result.name}"
-            )
-            self.builder.graph.kernels.append(
-                AllReduce((source,), (result,), inbox, known.instruction, self.grid)
-            )
+            self._sum((source,), (result,), known.instruction, self.grid)
         elif known == REPLICATED and isinstance(placement, Split):
             kernel = self.producers[tensor]
             operands = self._operands(kernel)

@@ -205,9 +205,8 @@ class MeshGraph(CompiledGraph):
         chosen = chosen_settings(self.target)
         seeded = (*args, *self._seed())
         inputs = {argument.tensor: self._parts(argument, seeded) for argument in self.arguments}
-        rank = self.division.partition.rank
-        if rank in self.program.graph.inputs:
-            inputs[rank] = [np.array([n], np.uint32) for n in range(self.division.parts)]
+        for tensor, numbers in self.division.numbers().items():
+            inputs[tensor] = [np.array([number], np.uint32) for number in numbers]
         results, cycles = self._run(chosen.device, chosen, inputs)
         checked = {}
         if chosen.check and chosen.device != "golden":
@@ -220,9 +219,8 @@ class MeshGraph(CompiledGraph):
     def _parts(self, argument: _Argument, args: tuple[Any, ...]) -> list[NDArray[np.uint32]]:
         """Return what the host writes of an argument for each part."""
         part = argument.operand.ref.tensor if argument.operand else argument.tensor
-        source, placement = self.division.partition.inputs[part]
-        count = self.division.parts
-        rows = parts(part, argument.in_order(args), source.shape, placement, count)
+        shape = self.division.origin(part).shape
+        rows = parts(part, argument.in_order(args), shape, self.division.split(part))
         return [argument.arranged(words) for words in rows]
 
     def _run(
@@ -233,8 +231,8 @@ class MeshGraph(CompiledGraph):
         group = shared_group(device, chosen.preset, chosen.nodes)
         run = self.division.run(self.program, group, inputs)
         results = {
-            tensor: whole(tensor, part, placement, run.outputs[part])
-            for tensor, (part, placement) in self.division.partition.outputs.items()
+            tensor: whole(self.division, tensor, run.outputs)
+            for tensor in self.division.levels[0].partition.outputs
         }
         return results, run.cycles
 
@@ -557,15 +555,14 @@ def _finished(
         program = build(graph)
     else:
         graph, packed, program = division.graph, division.packed, division.build()
-        of = division.partition.inputs
-        sources = {part: sources[whole] for part, (whole, _) in of.items()}
     programs.append(program)
     arguments = []
     for tensor in graph.inputs:
         operand = packed.get(tensor)
         rows = operand.ref.tensor if operand else tensor
-        if rows in sources:
-            arguments.append(_Argument(tensor, *sources[rows], operand))
+        origin = division.origin(rows) if division else rows
+        if origin in sources:
+            arguments.append(_Argument(tensor, *sources[origin], operand))
     compiled = CompiledGraph(program, arguments, outputs, placeholders, target)
     if division is not None:
         compiled = MeshGraph(program, arguments, outputs, placeholders, target, division)

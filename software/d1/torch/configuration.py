@@ -14,7 +14,7 @@ __all__ = ["Settings", "Statistics", "configure", "reset_statistics", "settings"
 _CHOICES = {
     "mode": ("graph", "products"),
     "precision": ("bf16", "cfp8", "fp32"),
-    "parallel": ("data", "tensor", "pipeline", "auto"),
+    "parallel": ("data", "tensor", "data x tensor", "pipeline", "auto"),
 }
 
 
@@ -41,7 +41,8 @@ class Settings:
     nodes
         Columns and rows of the die that graphs run on; (1, 1) is a node without a mesh.
     parallel
-        How graphs are divided over nodes: "data", the batch; "tensor", the weights; "pipeline", the
+        How graphs are divided over nodes: "data", the batch; "tensor", the weights;
+        "data x tensor", the batch over rows of nodes and the weights over columns; "pipeline", the
         operators; "auto", what should take the fewest cycles, one node included, said on the
         standard error.
     micro_batches
