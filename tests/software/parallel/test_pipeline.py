@@ -108,7 +108,7 @@ def test_the_gradient_of_a_weight_is_made_where_the_weight_is_and_stages_do_with
     for argument, gradient in zip(forward.placeholders, backward.outputs, strict=True):
         if gradient is not None:  # it is of a weight
             assert gradient.value is not None
-            part, _ = division.partition.outputs[gradient.value.ref.tensor]
+            part, _ = division.levels[0].partition.outputs[gradient.value.ref.tensor]
             ((stage, _),) = division.pipeline.outputs[part]
             nodes.append(division.path[stage])
             assert nodes[-1] == homes[argument.name]
