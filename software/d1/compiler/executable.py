@@ -329,6 +329,16 @@ class Executable:
         """Bytes of SRAM that it takes besides the program."""
         return self.image.nbytes + self.plan.peak
 
+    @property
+    def host_writes(self) -> int:
+        """Bytes that the host writes for each run, besides the program, which it writes once."""
+        return self.image.nbytes + sum(tensor.bytes for tensor in self.graph.inputs)
+
+    @property
+    def host_reads(self) -> int:
+        """Bytes that the host reads after each run."""
+        return sum(tensor.bytes for tensor in self.graph.outputs)
+
     def table(self, number: int) -> int:
         """Return where in the image the table of a kernel is, in bytes: its last argument."""
         return int(self.image[self.began[number + 1] - _BEGAN - 1])

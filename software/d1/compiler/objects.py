@@ -21,8 +21,15 @@ from d1.compiler.llvm_ir import module
 
 __all__ = ["forget", "machine_code", "stack_bytes", "statistics"]
 
-#: Each function in a section of its own, that no linker has to touch.
-_OPTIONS = (*RV64IM, "-mno-relax", "-ffunction-sections", "-Wno-override-module", "-c")
+#: Each function in a section of its own, that no linker has to touch; no numbers in another one.
+_OPTIONS = (
+    *RV64IM,
+    "-mno-relax",
+    "-ffunction-sections",
+    "-Wno-override-module",
+    *("-mllvm", "-riscv-disable-using-constant-pool-for-large-ints"),
+    "-c",
+)
 _TIMEOUT = 300
 _NAME = "KERNEL"
 

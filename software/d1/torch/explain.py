@@ -84,6 +84,8 @@ class GraphReport:
         How many there are: more than one where not everything fits in SRAM.
     peak, unplanned
         Bytes of tensors in SRAM at a time, and of all tensors.
+    host_writes, host_reads
+        Bytes that the host writes and reads for each run.
     tensors
         The plan, of the program that takes most.
     refused
@@ -98,6 +100,8 @@ class GraphReport:
     programs: int = 0
     peak: int = 0
     unplanned: int = 0
+    host_writes: int = 0
+    host_reads: int = 0
     tensors: list[TensorReport] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
@@ -126,6 +130,8 @@ class _Recorder:
         largest = max(graph.program.parts, key=lambda part: part.plan.peak)
         report.programs = len(graph.program.parts)
         report.peak, report.unplanned = graph.program.peak, graph.program.unplanned
+        report.host_writes = sum(part.host_writes for part in graph.program.parts)
+        report.host_reads = sum(part.host_reads for part in graph.program.parts)
         report.tensors = list(_tensors(largest))
         kernels = [kernel for part in graph.program.parts for kernel in part.kernels]
         params = graph.program.graph.params
@@ -278,7 +284,8 @@ def _print_memory(report: GraphReport, console: Console, most: int) -> None:
         "bytes",
         "kernels",
         title=f"Memory: {report.peak / _KIB:.1f} KiB at most of {report.unplanned / _KIB:.1f} KiB "
-        f"of tensors, {ratio:.0%}",
+        f"of tensors, {ratio:.0%}; the host writes {report.host_writes / _KIB:.1f} KiB and reads "
+        f"{report.host_reads / _KIB:.1f} KiB a run",
     )
     for tensor in sorted(report.tensors, key=lambda t: -t.size)[:most]:
         first = "start" if tensor.first < 0 else str(tensor.first)

@@ -84,3 +84,20 @@ def test_the_stack_of_a_function_is_read_from_its_code() -> None:
     assert stack_bytes(code("addi sp, sp, -32\naddi sp, sp, -2032\naddi sp, sp, 2047")) == 2064
     with pytest.raises(CompileError, match="must be changed by addi, not sub"):
         stack_bytes(code("addi sp, sp, -32\nsub sp, sp, t0"))
+
+
+def test_numbers_of_any_size_are_within_the_code_of_a_function() -> None:
+    text = """define void @KERNEL(i64 %arguments, i64 %thread) {
+      %pointer = inttoptr i64 %arguments to ptr
+      %product = mul i64 %thread, -8148143905337944345
+      store i64 %product, ptr %pointer
+      ret void
+    }
+    """
+    # What is elsewhere would have to be linked, which is refused.
+    code = machine_code({"wide": text})["wide"]
+    device = shared_device("golden", "tiny")
+    call = assemble("auipc t0, 0\nli a1, 3\njalr ra, 16(t0)\necall").code
+    with device.data.scratch(64) as base:
+        (found,) = device.call(call + code, base, outputs=[(base, 8)], max_cycles=1000)
+    assert int(found.view(np.uint64)[0]) == -8148143905337944345 * 3 % (1 << 64)

@@ -3,10 +3,13 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from d1.cli import main
+from d1.device import Device
 from d1.torch import capture
 from d1.torch.explain import as_json, explained
 from torch.nn import functional as F
@@ -61,6 +64,26 @@ def test_a_report_has_the_memory_plan() -> None:
             together = one.first <= other.last and other.first <= one.last
             apart = one.place + one.size <= other.place or other.place + other.size <= one.place
             assert one is other or not together or apart
+
+
+def test_a_report_has_the_bytes_that_the_host_writes_and_reads_for_a_run() -> None:
+    call = Device.call
+    written, read = [], []
+
+    def counting(device: Device, *args: Any, **kwargs: Any) -> Any:
+        written.extend(data.nbytes for _, data in kwargs["inputs"])
+        results = call(device, *args, **kwargs)
+        read.extend(data.nbytes for data in results)
+        return results
+
+    with explained("golden") as reports, torch.no_grad():
+        run = compiled(lambda a: (F.softmax(a @ a.T, 1), a.sum(0)))
+        run(torch.ones(9, 16))
+    with patch.object(Device, "call", counting):
+        run(torch.ones(9, 16))
+    (report,) = reports
+    assert report.host_writes == sum(written) > 9 * 16 * 4
+    assert report.host_reads == sum(read) >= (9 * 9 + 16) * 4
 
 
 def test_a_report_has_cycles_that_are_predicted_and_simulated() -> None:
