@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
+from ..turns import TURNS, TurnCounter
 from .interfaces import SramReadSignature, line_address_bits
 
 __all__ = [
@@ -59,6 +60,9 @@ class InstructionStore(wiring.Component):
 
     Nothing tells the store of a write to SRAM. `invalidate` drops every line, a line on its way
     too, and what is accepted in later cycles is as new as SRAM is then.
+
+    On an FPGA lines are in block RAM that is read in the first turn and written in the last, so
+    `words` are there in later turns, and `block` must be the same in all (`Turns`).
 
     Golden twin: none; a program sees the store only where it changes its own instructions, and
     `fence.i` is there for that.
@@ -127,7 +131,7 @@ class InstructionStore(wiring.Component):
         m = Module()
         line = self.line(self.block)
         next_line, next_present = Signal.like(line), Signal()
-        self._read_words(m, self._index(line))
+        self._read_words(m, self._index(line), platform)
         valid, tags = self._tags(m)
         m.d.comb += [
             next_line.eq(line + 1),
@@ -147,21 +151,30 @@ class InstructionStore(wiring.Component):
         """Return where in the store a line of SRAM belongs."""
         return line[: (self._params.instruction_lines - 1).bit_length()]
 
-    def _read_words(self, m: Module, index: Value) -> None:
+    def _read_words(self, m: Module, index: Value, platform: object) -> None:
         """Keep the lines, in a memory for each half, so that a line is written in one cycle."""
         blocks = []
+        depth = self._params.instruction_lines
+        written: Value = self.filled.valid & ~self.filled.failed
+        if platform is not None:
+            m.submodules.turns = turns = TurnCounter()
+            written = written & (turns.number == TURNS - 1)
         for half in range(2):
-            lines: Any = memory.Memory(
-                shape=8 * BLOCK_BYTES, depth=self._params.instruction_lines, init=[]
-            )
+            if platform is None:
+                lines: Any = memory.Memory(shape=8 * BLOCK_BYTES, depth=depth, init=[])
+                read, write = lines.read_port(domain="comb"), lines.write_port()
+            else:
+                attributes = {"ram_style": "block"}
+                lines = memory.Memory(shape=8 * BLOCK_BYTES, depth=depth, init=[], attrs=attributes)
+                read, write = lines.read_port(domain="turn"), lines.write_port(domain="turn")
+                m.d.comb += read.en.eq(turns.number == 0)
             m.submodules[f"half_{half}"] = lines
-            read, write = lines.read_port(domain="comb"), lines.write_port()
             blocks.append(read.data)
             m.d.comb += [
                 read.addr.eq(index),
                 write.addr.eq(self._index(self.filled.line)),
                 write.data.eq(self.sram.data.word_select(half, 8 * BLOCK_BYTES)),
-                write.en.eq(self.filled.valid & ~self.filled.failed),
+                write.en.eq(written),
             ]
         m.d.comb += self.words.eq(Mux(self.block[0], blocks[1], blocks[0]))
 
