@@ -1,9 +1,12 @@
 """Steps of training on one node and on many, and how far apart they may be."""
 
+import sys
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 import torch
+from d1.examples import load_example
 from torch import Tensor, nn
 
 Compile = Callable[..., Callable[..., Tensor]]
@@ -59,3 +62,11 @@ def distance() -> Distance:
         )
 
     return distance_
+
+
+@pytest.fixture
+def gpt_that_sorts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the example, new each time."""
+    example = load_example("gpt_sort")
+    monkeypatch.setitem(sys.modules, "gpt_sort", example)  # where PyTorch looks for its functions
+    return example

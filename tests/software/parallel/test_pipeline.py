@@ -1,13 +1,12 @@
 """Models in stages, one a node, through which micro-batches flow."""
 
-import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import d1.torch
 import pytest
 import torch
 from d1.compiler.ir import Graph, Receive
-from d1.examples import load_example
 from d1.torch import capture
 from d1.torch.capture import CompiledGraph, MeshGraph
 from torch import Tensor, nn
@@ -135,19 +134,32 @@ def test_what_needs_sums_over_the_batch_follows_in_another_wave(
     assert len(stages(graphs[0])) == 2
 
 
+def test_dropout_and_norms_of_a_batch_are_those_of_one_node(
+    step: Step, distance: Distance, order: float
+) -> None:
+    torch.manual_seed(5)
+    first = nn.Linear(16, 16, bias=False)  # behind a norm a bias would have no gradient
+    model = nn.Sequential(first, nn.Dropout(0.5), nn.BatchNorm1d(16), nn.Linear(16, 3))
+    results = []
+    for options in ({}, {"parallel": "pipeline", "micro_batches": 4}):
+        torch.manual_seed(7)
+        nodes = (2, 2) if options else (1, 1)
+        results.append(step(model, cross_entropy, (BATCH, TARGETS), nodes, **options))
+    assert distance(results[1], results[0]) < order
+    assert d1.torch.statistics().mesh_cycles > 0
+
+
 def test_blocks_of_a_gpt_are_stages(
     step: Step,
     distance: Distance,
     order: float,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    gpt_that_sorts: ModuleType,
 ) -> None:
-    example = load_example("gpt_sort")
-    monkeypatch.setitem(sys.modules, "gpt_sort", example)  # where PyTorch looks for its functions
-    example.WIDTH, example.HEADS, example.LAYERS = 8, 2, 2
+    gpt_that_sorts.WIDTH, gpt_that_sorts.HEADS, gpt_that_sorts.LAYERS = 8, 2, 2
     torch.manual_seed(1)
-    model = example.Sorter()
-    tokens = example.sequences(4, torch.Generator().manual_seed(1))
+    model = gpt_that_sorts.Sorter()
+    tokens = gpt_that_sorts.sequences(4, torch.Generator().manual_seed(1))
 
     def loss(model: nn.Module, tokens: Tensor) -> Tensor:
         return model(tokens)

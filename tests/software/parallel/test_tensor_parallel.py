@@ -1,12 +1,11 @@
 """Weights divided over the nodes of a die, and the choice between that and a divided batch."""
 
-import sys
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 import torch
 from d1.compiler.ir import AllReduce, Graph
-from d1.examples import load_example
 from d1.parallel.cost_model import estimated
 from d1.torch import capture
 from torch import Tensor, nn
@@ -77,13 +76,11 @@ def test_a_perceptron_is_divided_by_columns_then_rows_with_one_sum_each_way(
 
 
 def test_the_gpt_that_sorts_is_divided_by_weights(
-    step: Step, distance: Distance, monkeypatch: pytest.MonkeyPatch
+    step: Step, distance: Distance, gpt_that_sorts: ModuleType
 ) -> None:
-    example = load_example("gpt_sort")
-    monkeypatch.setitem(sys.modules, "gpt_sort", example)  # where PyTorch looks for its functions
     torch.manual_seed(1)
-    model = example.Sorter()
-    tokens = example.sequences(2, torch.Generator().manual_seed(1))
+    model = gpt_that_sorts.Sorter()
+    tokens = gpt_that_sorts.sequences(2, torch.Generator().manual_seed(1))
 
     def loss(model: nn.Module, tokens: Tensor) -> Tensor:
         return model(tokens)
@@ -96,7 +93,9 @@ def test_the_gpt_that_sorts_is_divided_by_weights(
     assert distance(two, one) < 2**-8
     forward, backward = graphs_since(first)
     # Of each block one sum behind attention's or the perceptron's divided weights at least.
-    assert len(sums(forward)) >= example.LAYERS and len(sums(backward)) >= example.LAYERS
+    assert (
+        len(sums(forward)) >= gpt_that_sorts.LAYERS and len(sums(backward)) >= gpt_that_sorts.LAYERS
+    )
 
 
 def test_a_small_graph_stays_on_one_node_and_a_large_batch_is_divided(
