@@ -124,7 +124,7 @@ class SteadyClient(wiring.Component):
     Parameters
     ----------
     client
-        The client, with `sram_read` and `sram_write`; this component has its ports.
+        The client, with `sram_read`, `sram_write` or both; this component has its ports.
 
     """
 

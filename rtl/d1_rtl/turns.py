@@ -9,6 +9,7 @@ from amaranth.hdl import (
     ClockSignal,
     EnableInserter,
     Module,
+    Mux,
     ResetSignal,
     Signal,
     Value,
@@ -20,6 +21,7 @@ __all__ = [
     "TURNS",
     "TurnCounter",
     "Turns",
+    "caught",
     "collected",
     "delayed",
     "in_all_turns",
@@ -119,6 +121,14 @@ def collected(m: Module, value: Value, name: str) -> Value:
     for n in range(TURNS - 1):
         words.insert(0, delayed(m, words[0], 1, f"{name}_{n}"))
     return Cat(words)
+
+
+def caught(m: Module, value: Value, now: Value, name: str) -> Value:
+    """Return what a value was in the turn of this cycle in which `now` was high, or what it is."""
+    kept = Signal(len(value), name=name, reset_less=True)
+    with m.If(now):
+        m.d.turn += kept.eq(value)
+    return Mux(now, value, kept)
 
 
 def last_word(line: Value) -> Value:

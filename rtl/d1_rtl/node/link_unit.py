@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.params import LINE_BYTES, NodeParams
 from d1_golden.transfer import MAX_HOPS
 
+from ..turns import TurnCounter, caught, last_word
 from .interfaces import THREAD_BITS, SramReadSignature
 from .micro_op import TrapCause
 
@@ -99,6 +100,9 @@ class LinkUnit(wiring.Component):
         last_word = word == LINE_BYTES // 8 - 1
         request, line = self.sram_read.request, self.sram_read.data
         bad_words = self.sram_read.uncorrectable
+        turns = None
+        if platform is not None:
+            m.submodules.turns = turns = TurnCounter()
         result = self.o.payload
         m.d.comb += [result.thread.eq(operation.thread), result.rd.eq(operation.rd)]
 
@@ -131,9 +135,14 @@ class LinkUnit(wiring.Component):
                     with m.If(request.ready):
                         m.next = "WORDS"
             with m.State("WORDS"):
-                here = line.word_select(word, 64)
-                bad_here = bad_words.bit_select(word, 1)
                 after = (word + 1)[: _OFFSET_BITS - _WORD_BITS]
+                here, behind = (
+                    line.word_select(place, 64)
+                    if turns is None
+                    else self._arriving(m, turns, place, name)
+                    for place, name in ((word, "here"), (after, "behind"))
+                )
+                bad_here = bad_words.bit_select(word, 1)
                 m.d.sync += [link.eq(here), corrupt.eq(bad_here)]
                 with m.If(~finds):
                     go_on(here, bad_here)
@@ -141,7 +150,7 @@ class LinkUnit(wiring.Component):
                     m.next = "NEXT_LINE"
                 with m.Else():
                     bad_key = bad_words.bit_select(after, 1)
-                    compare(line.word_select(after, 64), bad_key, here, bad_here)
+                    compare(behind, bad_key, here, bad_here)
             with m.State("NEXT_LINE"):
                 m.d.comb += [
                     request.valid.eq(1),
@@ -156,6 +165,11 @@ class LinkUnit(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "IDLE"
         return m
+
+    def _arriving(self, m: Module, turns: TurnCounter, place: Value, name: str) -> Value:
+        """Return a word of the line that comes, in the last turn."""
+        words = last_word(self.sram_read.data)
+        return caught(m, words.word_select(place[0], 64), turns.number == place[1:], name)
 
     def _outside(self, address: Value) -> Value:
         """Return whether an address is not in SRAM."""

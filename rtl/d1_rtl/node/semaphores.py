@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import SEMAPHORE_BITS
@@ -67,8 +67,15 @@ class Semaphores(wiring.Component):
             taken = self.take.valid & (self.take.number == index) & (count != 0)
             posted = Cat(post.valid & (post.number == index) for post in self.posts)
             total = Signal(SEMAPHORE_BITS + 1, name=f"total_{index}")
+            added = sum((bit for bit in posted), start=Const(0))
+            if platform is None:
+                change = count - taken + added
+            else:  # one carry chain, not two
+                delta = Signal(signed(3), name=f"delta_{index}")
+                m.d.comb += delta.eq(added - taken)
+                change = count + delta
             m.d.comb += [
-                total.eq(count - taken + sum((bit for bit in posted), start=Const(0))),
+                total.eq(change),
                 self.nonzero[index].eq(count != 0),
             ]
             with m.If(self.lines.write[index]):

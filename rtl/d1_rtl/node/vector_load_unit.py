@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import LINE_BYTES, NodeParams
 
+from ..turns import TurnCounter, caught, last_word
 from .interfaces import SramReadSignature
 
 __all__ = ["VectorLoadUnit"]
@@ -23,7 +24,8 @@ class VectorLoadUnit(wiring.Component):
 
     `address` is in SRAM and aligned to the vector size, or to 4 bytes for a broadcast. `ready` is
     high in the cycle in which SRAM takes the access, one a cycle at most; the vector is on `loaded`
-    in the cycle after, and only then. A load that is not taken may be withdrawn.
+    in the cycle after, and only then, on an FPGA in the last turn. A load that is not taken may be
+    withdrawn.
 
     Parameters
     ----------
@@ -85,6 +87,19 @@ class VectorLoadUnit(wiring.Component):
         place = word[(lanes - 1).bit_length() :]
         words = vector_bytes // 8  # that SRAM protects
         wrong = Signal(words)
+        if platform is not None:
+            vector = self._arrive(m, place)
+            at = word[: (lanes - 1).bit_length()]
+            value = vector.word_select(at, 32).replicate(lanes)
+            bad = self.sram_read.uncorrectable
+            m.d.comb += [
+                self.loaded.eq(Mux(broadcast, value, vector)),
+                wrong.eq(
+                    Mux(broadcast, bad.bit_select(word[1:], 1), bad.word_select(place, words))
+                ),
+                self.uncorrectable.eq(fetched & wrong.any()),
+            ]
+            return m
         with m.If(broadcast):
             value = self.sram_read.data.word_select(word, 32)
             m.d.comb += [
@@ -100,3 +115,13 @@ class VectorLoadUnit(wiring.Component):
                     ]
         m.d.comb += self.uncorrectable.eq(fetched & Cat(wrong).any())
         return m
+
+    def _arrive(self, m: Module, place: Value) -> Value:
+        """Keep the words of the vector as they come; return it, in the last turn."""
+        m.submodules.turns = turns = TurnCounter()
+        words = last_word(self.sram_read.data)
+        parts = len(self.loaded) // len(words)
+        turn_of = (Cat(Const(n, (parts - 1).bit_length()), place) for n in range(parts))
+        return Cat(
+            caught(m, words, turns.number == turn, f"part_{n}") for n, turn in enumerate(turn_of)
+        )

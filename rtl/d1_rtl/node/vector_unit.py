@@ -182,12 +182,12 @@ class VectorUnit(wiring.Component):
         gate = ClockGate(domain="vector", gated=self._gated)
         m.domains += gate.clock_domain
         m.submodules.clock = gate
-        m.submodules.pipe = gate.drive(self._pipe())
+        m.submodules.pipe = gate.drive(self._pipe(platform))
         arrives = Cat(port.valid for port in self.i).any()
         m.d.comb += gate.en.eq(arrives | self.busy.any() | self.hardware_error.valid)
         return m
 
-    def _pipe(self) -> Module:
+    def _pipe(self, platform: object) -> Module:
         """Build all there is, in a clock domain that stands still while nothing is there."""
         m = Module()
         params = self._params
@@ -205,7 +205,7 @@ class VectorUnit(wiring.Component):
         slots = [self._slot(m, n, issue, queues, registers, masks) for n in range(_SLOTS)]
         units = self._units(m, slots, masks)
         self._gather(m, slots[1], gather)
-        self._store(m, slots, store_unit)
+        self._store(m, slots, store_unit, platform)
         self._memory_ports(m, issue, slots, store_unit, gather)
         self._starts(m, issue, slots, store_unit)
         self._scalars(m, slots[0], units.move, scalars)
@@ -410,8 +410,13 @@ class VectorUnit(wiring.Component):
             operation.scatters.eq(slot.current.uop.unit == Unit.VECTOR_SCATTER),
         ]
 
-    def _store(self, m: Module, slots: list[_Slot], store_unit: VectorStoreUnit) -> None:
-        """Give stores to their unit: which, when they start, and what, in the cycle after."""
+    def _store(
+        self, m: Module, slots: list[_Slot], store_unit: VectorStoreUnit, platform: object
+    ) -> None:
+        """Give stores to their unit: which, when they start, and what, in the cycle after.
+
+        On an FPGA what they store is read first, because SRAM begins to write in the first turn.
+        """
         for slot in slots:
             with m.If(slot.starts & slot.chosen.stores & ~slot.chosen.gathers):
                 m.d.comb += [
@@ -419,13 +424,18 @@ class VectorUnit(wiring.Component):
                     store_unit.thread.eq(slot.chosen.operation.thread),
                     store_unit.address.eq(slot.chosen.operation.address),
                 ]
+            current, registers = slot.current, slot.registers
             with m.If(slot.has(Unit.VECTOR_STORE)):
                 m.d.comb += [
-                    store_unit.vector.eq(
-                        Mux(slot.current.uop.masked, slot.registers.c, slot.registers.b)
-                    ),
+                    store_unit.vector.eq(Mux(current.uop.masked, registers.c, registers.b)),
                     store_unit.mask.eq(slot.mask),
                 ]
+                if platform is not None:
+                    number = Mux(current.uop.masked, registers.number_c, registers.number_b)
+                    m.d.comb += [
+                        registers.number_a.eq(number),
+                        store_unit.vector.eq(registers.a),
+                    ]
 
     def _memory_ports(
         self,

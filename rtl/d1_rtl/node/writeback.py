@@ -1,12 +1,12 @@
 """The last stage of a scalar load: the loaded value."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import LINE_BYTES
 
-from ..turns import TurnCounter
+from ..turns import TurnCounter, caught
 from .interfaces import THREAD_BITS, HardwareError, ScalarResult
 
 __all__ = ["Load", "Writeback"]
@@ -70,11 +70,8 @@ class Writeback(wiring.Component):
         wrong = self.uncorrectable.bit_select(load.address[3:6], 1)
         if platform is not None:
             m.submodules.turns = turns = TurnCounter()
-            first, kept = Cat(here, wrong), Signal(len(word) + 1, reset_less=True)
-            with m.If(turns.number == 0):
-                m.d.turn += kept.eq(first)
-            now = Mux(turns.number == 0, first, kept)
-            here, wrong = now[: len(word)], now[len(word)]
+            kept = caught(m, Cat(here, wrong), turns.number == 0, "first")
+            here, wrong = kept[: len(word)], kept[len(word)]
         m.d.comb += word.eq(here >> (load.address[:3] << 3))
         with m.Switch(load.size_log2):
             for size_log2 in range(4):

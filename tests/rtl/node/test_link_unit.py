@@ -12,6 +12,9 @@ from d1_golden.params import PRESETS, NodeParams
 from d1_golden.transfer import MAX_HOPS
 from d1_rtl.node.link_unit import LinkOp, LinkUnit, link_operation_layout, link_result_layout
 from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.on_fpga import OnFpga
+
+from testbench.on_fpga import CycleModel, SteadyClient
 
 OPERATION, RESULT = link_operation_layout(), link_result_layout()
 GOLDEN = {LinkOp.LWALK: communication.lwalk, LinkOp.LFIND: communication.lfind}
@@ -74,11 +77,17 @@ class Bench:
         raise TimeoutError(f"waited {4 * MAX_HOPS} cycles for the result of {op.name}")
 
 
-@pytest.fixture(scope="module", params=PRESETS)
+@pytest.fixture(scope="module", params=[*PRESETS, "FPGA"])
 def models(request):
-    params = PRESETS[request.param]
-    with NativeModel(LinkUnit(params), name=f"link_unit_{params.name}") as model:
-        yield params, model
+    if request.param == "FPGA":
+        params = PRESETS["fpga"]
+        unit = OnFpga(SteadyClient(LinkUnit(params)))
+        with NativeModel(unit, name="link_unit_on_fpga") as model:
+            yield params, CycleModel(model)
+    else:
+        params = PRESETS[request.param]
+        with NativeModel(LinkUnit(params), name=f"link_unit_{params.name}") as model:
+            yield params, model
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,9 @@ from d1_golden.params import PRESETS
 from d1_rtl.node.barrier import Barrier
 from d1_rtl.node.semaphores import POSTERS, Semaphores
 from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.on_fpga import OnFpga
+
+from testbench.on_fpga import CycleModel
 
 PARAMS = PRESETS["tiny"]
 GREATEST = 0xFFFF
@@ -21,10 +24,14 @@ def event(number: int | None) -> int:
     return 0 if number is None else 1 | number << 1
 
 
-@pytest.fixture(scope="module")
-def semaphores():
-    with NativeModel(Semaphores(PARAMS), name="semaphores") as model:
-        yield model
+@pytest.fixture(scope="module", params=["simulator", "FPGA"])
+def semaphores(request):
+    if request.param == "simulator":
+        with NativeModel(Semaphores(PARAMS), name="semaphores") as model:
+            yield model
+    else:
+        with NativeModel(OnFpga(Semaphores(PARAMS)), name="semaphores_on_fpga") as model:
+            yield CycleModel(model)
 
 
 def counts_of(model: NativeModel) -> list[int]:
