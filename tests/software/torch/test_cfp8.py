@@ -22,16 +22,20 @@ from d1_golden.numerics.convert import (
     cfp8_to_bf16_array,
     fp32_to_cfp8_array,
 )
+from d1_golden.params import PRESETS
 from d1_golden.params import preset as node_preset
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from testbench.nodes import FOUR_ROWS
 
 EXAMPLES = Path(__file__).parents[3] / "software" / "examples"
 VALUES, GRADIENTS = Cfp8Format.CFP8_1_4_3, Cfp8Format.CFP8_1_5_2
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(PRESETS, FOUR_ROWS.name, FOUR_ROWS)
     before = d1.torch.settings()
     torch._dynamo.reset()
     d1.torch.reset_statistics()
@@ -81,7 +85,7 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
 SHAPES = [(7, 13, 9), (16, 8, 16), (33, 70, 37), (1, 5, 3), (9, 4, 5), (2, 1, 2), (17, 100, 4)]
 
 
-@pytest.mark.parametrize("preset", ["tiny", "fpga", "d1"])
+@pytest.mark.parametrize("preset", ["tiny", FOUR_ROWS.name, "d1"])
 def test_products_have_the_bits_of_operands_rounded_with_biases_from_the_data(preset):
     for seed, (m, k, n) in enumerate(SHAPES):
         a, b = numbers(seed, (m, k), (k, n))
@@ -89,7 +93,7 @@ def test_products_have_the_bits_of_operands_rounded_with_biases_from_the_data(pr
         assert same_bits(compiled(torch.matmul, preset)(a, b), product(a, b, preset))
 
 
-@pytest.mark.parametrize("preset", ["tiny", "fpga", "d1"])
+@pytest.mark.parametrize("preset", ["tiny", FOUR_ROWS.name, "d1"])
 def test_operands_may_lie_in_memory_in_any_way(preset):
     a, b, c, d = numbers(20, (11, 6), (11, 18), (5, 12), (3, 9, 12))
 
@@ -110,7 +114,7 @@ def test_operands_may_lie_in_memory_in_any_way(preset):
 
 def test_a_convolution_has_the_bits_of_its_windows_in_cfp8():
     image, filters = numbers(21, (2, 3, 6, 5), (4, 3, 3, 3))
-    result = compiled(lambda x, w: F.conv2d(x, w, padding=1), "fpga")(image, filters)
+    result = compiled(lambda x, w: F.conv2d(x, w, padding=1), FOUR_ROWS.name)(image, filters)
     # Channels come first in a window.
     config = chosen(image, VALUES)
     codes = fp32_to_cfp8_array(image.numpy().view(np.uint32), config)
@@ -118,7 +122,7 @@ def test_a_convolution_has_the_bits_of_its_windows_in_cfp8():
     met = F.unfold(image, 3, padding=1).transpose(1, 2).reshape(-1, 27)
     left = (met.numpy().view(np.uint32) >> 16).astype(np.uint16)
     bits = matmul_reference(
-        left, rounded(filters.reshape(4, 27).T), node_preset("fpga").dot_fraction_bits
+        left, rounded(filters.reshape(4, 27).T), node_preset(FOUR_ROWS.name).dot_fraction_bits
     )
     expected = torch.from_numpy(bits.view(np.float32)).reshape(2, 6, 5, 4).permute(0, 3, 1, 2)
     assert same_bits(result, expected)
