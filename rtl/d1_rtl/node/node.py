@@ -83,7 +83,7 @@ class Node(wiring.Component):
         m = Module()
         parts = _Parts(self._params, gated=False)
         turns = Turns()
-        m.domains += turns.clock_domain
+        m.domains += turns.clock_domains
         m.submodules.turns = turns
         m.submodules.parts = turns.drive(parts)
         for name, outer, inner in (

@@ -245,13 +245,14 @@ class _Bank(wiring.Component):
         value: tuple[Value, Value],
         stored: tuple[Value, Value],
         rows: int = 1,
+        domain: str = "sync",
     ) -> None:
         """Add the memory: data and check bytes that are written, and those that are read."""
         m.submodules.memory = Instance(
             "d1_sram",
             p_LINES=self._params.bank_lines * rows,
             p_ADDRESS_BITS=len(row),
-            i_clk=ClockSignal(),
+            i_clk=ClockSignal(domain),
             i_enable=enable,
             i_write=writes,
             i_line=row,
@@ -326,4 +327,5 @@ class _Bank(wiring.Component):
             ),
             stored=(stored, stored_check),
             rows=TURNS,
+            domain="turn",
         )

@@ -37,7 +37,7 @@ class OnFpga(wiring.Component):
         unit = Fragment.get(self._unit, "an FPGA")
         if self._in_turns:
             turns = Turns()
-            m.domains += turns.clock_domain
+            m.domains += turns.clock_domains
             m.submodules.turns = turns
             unit = turns.drive(unit)
         m.submodules.unit = unit
