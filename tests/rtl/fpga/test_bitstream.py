@@ -3,6 +3,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 
@@ -13,6 +14,8 @@ from d1_rtl.fpga.bitstream import FpgaToolError, Report, build_bitstream, top_ve
 from d1_rtl.fpga.boards import BOARDS
 from d1_rtl.fpga.fpga_top import FpgaTop
 from d1_rtl.node.node import Node
+from d1_rtl.sim.on_fpga import OnFpga
+from d1_rtl.turns import TURNS
 
 from testbench.memory_node import MemoryNode
 
@@ -73,10 +76,28 @@ def test_a_design_with_an_error_is_refused_with_the_end_of_the_tools_log(tmp_pat
         build_bitstream(top, name="broken", folder=tmp_path)
 
 
-def test_the_node_of_the_fpga_preset_becomes_verilog_for_the_board_without_gated_clocks():
+def test_the_node_of_the_fpga_preset_becomes_verilog_for_the_board_with_one_gated_clock():
     node = Node(preset("fpga"), gated=False)
     verilog = top_verilog(FpgaTop(node, _BOARD, clock_hz=_CLOCK_HZ))
     modules = set(re.findall(r"^module (\w+)", verilog, re.MULTILINE))
     assert {"top", "d1_pll", "d1_sram"} <= modules
-    assert "d1_clock_gate" not in modules
+    assert len(re.findall(r"^ +d1_clock_gate ", verilog, re.MULTILINE)) == 1  # that of cycles
     assert "EHXPLLL" in verilog
+
+
+def test_what_changes_once_in_a_cycle_has_a_clock_of_its_own(tmp_path):
+    top = FpgaTop(OnFpga(MemoryNode()), _BOARD, clock_hz=_CLOCK_HZ)
+    report = build_bitstream(top, name="turning", folder=tmp_path).report
+    placed = json.loads((tmp_path / "nextpnr.json").read_text())
+    constraints = sorted(clock["constraint"] * 1e6 for clock in placed["fmax"].values())
+    assert constraints == pytest.approx([_CLOCK_HZ / TURNS, _CLOCK_HZ])
+    # All paths but those to and from pins count, those between the two clocks too.
+    clocks = [f"posedge {name}" for name in placed["fmax"]]
+    paths = {(path["from"], path["to"]): path["path"] for path in placed["critical_paths"]}
+    turns_ns = [
+        sum(part["delay"] for part in paths[pair]) / (TURNS if set(pair) == {slow} else 1)
+        for slow in [min(clocks, key=lambda name: placed["fmax"][name[8:]]["constraint"])]
+        for pair in itertools.product(clocks, repeat=2)
+    ]
+    assert report.fmax_hz == pytest.approx(1e9 / max(turns_ns), rel=1e-3)
+    assert report.meets_timing
