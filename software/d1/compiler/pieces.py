@@ -1,8 +1,9 @@
 """A kernel that does not fit in SRAM, as kernels over parts of its domain.
 
 Each piece works on *windows*: tensors of its own, of just those words of the kernel's tensors that
-the piece reads or writes. The host fills and empties them. Pieces over parts of the same size have
-the same code.
+the piece reads or writes. The host fills and empties them. Of a tensor whose elements are found by
+places that are computed from indices alone, a window is all from the first of them to the last.
+Pieces over parts of the same size have the same code.
 
 Dimensions are halved one after the other, always the one with which the piece becomes smallest,
 until it fits. As long as no dimension has to be divided that is summed over, results have the bits
@@ -12,7 +13,7 @@ of the undivided kernel. Else partial results of the pieces are combined by one 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product as combinations
 
@@ -21,6 +22,7 @@ from d1_golden.numerics import BF16
 from d1_golden.params import LINE_BYTES, NodeParams
 from numpy.typing import NDArray
 
+from d1.compiler.computed_places import evaluated, is_known, of_data
 from d1.compiler.expressions import Expr, Kind, Ref, ordered
 from d1.compiler.ir import (
     Computation,
@@ -43,6 +45,8 @@ __all__ = ["Piece", "Window", "pieces"]
 _TERMS = 4
 #: Tiles of a product's rows or columns, and matrix steps, that are not divided further.
 _LEAST_TILES, _LEAST_STEPS = 8, 64
+#: Points of a piece for which places are computed to tell how large it is.
+_LOOKED_AT = 1 << 13
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,19 +117,27 @@ def _pieces(
 ) -> list[Piece] | None:
     """Return pieces; of a product from some term of its operands on."""
     division = _Division.of(kernel, params)
-    extents = division.fitting(limit)
-    if extents is None:
-        return None
-    if any(extents[n] < division.sizes[n] for n in division.summed):
-        return _combined(division, extents, limit, first_term)
-    ranges = [range(0, size, e) for size, e in zip(division.sizes, extents, strict=True)]
-    result = []
-    for start in combinations(*ranges):
-        ends = zip(division.sizes, start, extents, strict=True)
-        sizes = [min(size - first, extent) for size, first, extent in ends]
-        split = [len(r) > 1 for r in ranges]
-        result.append(_Cut(kernel, params, start, sizes, split, first_term).piece())
-    return result
+    aim = limit
+    while (extents := division.fitting(aim)) is not None:
+        if any(extents[n] < division.sizes[n] for n in division.summed):
+            return _combined(division, extents, limit, first_term)
+        ranges = [range(0, size, e) for size, e in zip(division.sizes, extents, strict=True)]
+        result = []
+        for start in combinations(*ranges):
+            ends = zip(division.sizes, start, extents, strict=True)
+            sizes = [min(size - first, extent) for size, first, extent in ends]
+            split = [len(r) > 1 for r in ranges]
+            result.append(_Cut(kernel, params, start, sizes, split, first_term).piece())
+        most = max(_bytes(w.part for w in (*piece.inputs, *piece.outputs)) for piece in result)
+        if most <= limit:
+            return result
+        # Some find their elements farther apart than those that were looked at.
+        aim = division.bytes(extents) - 1
+    return None
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(LINE_BYTES * math.ceil(tensor.bytes / LINE_BYTES) for tensor in tensors)
 
 
 @dataclass(frozen=True)
@@ -174,9 +186,9 @@ class _Division:
     def fitting(self, limit: int) -> tuple[int, ...] | None:
         """Return sizes of a piece that fits; those that are summed over are divided last."""
         extents = self.sizes
-        while self._bytes(extents) > limit:
+        while self.bytes(extents) > limit:
             halved = [
-                (n in self.summed, self._bytes(smaller), smaller)
+                (n in self.summed, self.bytes(smaller), smaller)
                 for n in range(len(extents))
                 if (smaller := self._halved(extents, n)) != extents
             ]
@@ -190,18 +202,18 @@ class _Division:
         half = min(least * math.ceil(extents[n] / 2 / least), extents[n])
         return (*extents[:n], half, *extents[n + 1 :])
 
-    def _bytes(self, extents: Sequence[int]) -> int:
+    def bytes(self, extents: Sequence[int]) -> int:
         """Return what the tensors of a piece take."""
         kernel, domain = self.kernel, extents[: len(self.kernel.domain)]
         refs = dict.fromkeys(_refs(kernel))
-        tensors = [_compact(ref, domain)[0] for ref in refs if ref.tensor.contents is None]
-        tensors += _gathered(kernel)
+        tensors = [_compact(ref, domain)[0] for ref in refs]
+        tensors += _gathered_in(kernel, domain)
         match kernel:
             case Product():
                 tensors += _operands(kernel, self.params, domain, extents[-1])
             case Pack():
                 tensors.append(_packed(kernel, domain))
-        return sum(LINE_BYTES * math.ceil(tensor.bytes / LINE_BYTES) for tensor in tensors)
+        return _bytes(tensors)
 
 
 def _values(kernel: Computation) -> list[Expr]:
@@ -217,10 +229,53 @@ def _refs(kernel: Computation) -> Iterator[Ref]:
             yield store.target
 
 
-def _gathered(kernel: Computation) -> list[Tensor]:
-    """Return the tensors whose elements are found by computed places."""
-    nodes = ordered(_values(kernel))
-    return list(dict.fromkeys(n.attribute for n in nodes if n.kind is Kind.GATHER))
+def _gathers(kernel: Computation) -> list[Expr]:
+    """Return the elements that are found by computed places."""
+    return [node for node in ordered(_values(kernel)) if node.kind is Kind.GATHER]
+
+
+def _has_window(gather: Expr) -> bool:
+    (place,) = gather.args
+    return is_known(place) and not of_data(place)
+
+
+def _gathered_in(kernel: Computation, sizes: Sequence[int]) -> list[Tensor]:
+    """Return what elements are found in, of pieces of some sizes, as far as it can be told.
+
+    Of the first piece, one in the middle and the last the ends of each dimension are looked at.
+    """
+    gathers = _gathers(kernel)
+    result = [gather.attribute for gather in gathers if not _has_window(gather)]
+    counts = [math.ceil(size / own) for size, own in zip(kernel.domain, sizes, strict=True)]
+    ends = _LOOKED_AT
+    while ends > 1 and math.prod(min(2 * ends, size) for size in sizes) > _LOOKED_AT:
+        ends //= 2
+    for gather in filter(_has_window, gathers):
+        spans = []
+        for part in (0.0, 0.5, 1.0):
+            indices = []
+            for whole, own, count in zip(kernel.domain, sizes, counts, strict=True):
+                start = own * int(part * (count - 1))
+                stop = min(start + own, whole)
+                first, last = np.arange(start, stop)[:ends], np.arange(start, stop)[-ends:]
+                indices.append(np.union1d(first, last))
+            spans.append(_span(gather, indices))
+        result.append(_gathered_part(gather, max(len(span) for span in spans)))
+    return list(dict.fromkeys(result))
+
+
+def _span(gather: Expr, indices: Sequence[NDArray[np.int64]]) -> range:
+    """Return the words from the first to the last that is found."""
+    places = evaluated(gather.args[0], np.ix_(*indices), {})
+    return range(int(places.min()), int(places.max()) + 1)
+
+
+def _gathered_part(gather: Expr, words: int) -> Tensor:
+    """Return a tensor for some words; a little more, so that many pieces have the same."""
+    whole: Tensor = gather.attribute
+    unit = max(whole.lanes, 1 << max(words.bit_length() - 4, 0))
+    size = min(unit * math.ceil(words / unit), max(whole.words, words))
+    return Tensor(f"{whole.name}'", (size,), whole.dtype, whole.lanes)
 
 
 def _compact(ref: Ref, domain: Sequence[int]) -> tuple[Tensor, Ref]:
@@ -319,6 +374,7 @@ class _Cut:
         self.rank = len(self.kernel.domain)
         self.domain = tuple(self.sizes[: self.rank])
         self.windows: dict[Ref, tuple[Window, Ref]] = {}
+        self.found: dict[Expr, tuple[Window, Expr]] = {}
 
     def piece(self) -> Piece:
         """Return the piece."""
@@ -360,7 +416,8 @@ class _Cut:
         return self.start[n], self.sizes[n]
 
     def _inputs(self) -> tuple[Window, ...]:
-        return tuple(window for window, _ in self.windows.values())
+        found = (window for window, _ in self.found.values())
+        return (*(window for window, _ in self.windows.values()), *found)
 
     def _moved(self, ref: Ref) -> Ref:
         """Return a place from the start of the part on."""
@@ -380,23 +437,44 @@ class _Cut:
             if node.kind is Kind.LOAD:
                 return Expr.load(self._loaded(node.attribute))
             if node.kind is Kind.INDEX and self.split[node.attribute]:
-                return Expr.op("vadd.i32", node, self._start(node.attribute))
+                start = self._word(f"start{node.attribute}", self.start[node.attribute])
+                return Expr.op("vadd.i32", node, start)
+            if node.kind is Kind.GATHER and _has_window(node):
+                return self._gathered(node)
             return None
 
-        return value.map(change)
+        return value.map_down(change)
+
+    def _gathered(self, gather: Expr) -> Expr:
+        """Return an element that is found in a window."""
+        if gather not in self.found:
+            ends = zip(self.start, self.domain, strict=False)
+            span = _span(gather, [np.arange(first, first + size) for first, size in ends])
+            part = _gathered_part(gather, len(span))
+            window = Window(gather.attribute, part, np.array(span), np.arange(len(span)))
+            self.found[gather] = window, self._word(f"first of {part.name}", span.start)
+        window, first = self.found[gather]
+        place = Expr.op("vsub.i32", self._changed(gather.args[0]), first)
+        return Expr.gather(window.part, place)
 
     def _loaded(self, ref: Ref) -> Ref:
         if ref.tensor.contents is not None:
-            return self._moved(ref)
+            return self._constant(ref)
         if ref not in self.windows:
             self.windows[ref] = self._window(ref)
         return self.windows[ref][1]
 
-    def _start(self, dimension: int) -> Expr:
-        """Return where the part starts; in memory, so that all parts have the same code."""
-        words = np.array([self.start[dimension]], np.uint32)
-        lanes = self.params.fp32_lanes
-        tensor = Tensor(f"start{dimension}", (1,), DType.I32, lanes, contents=words)
+    def _constant(self, ref: Ref) -> Ref:
+        """Return the place of what the part needs of a tensor that is known."""
+        window, inside = self._window(ref)
+        assert ref.tensor.contents is not None
+        contents = window.taken(ref.tensor.contents)
+        return replace(inside, tensor=replace(window.part, contents=contents))
+
+    def _word(self, name: str, value: int) -> Expr:
+        """Return a number of this part; in memory, so that all parts have the same code."""
+        words, lanes = np.array([value], np.uint32), self.params.fp32_lanes
+        tensor = Tensor(name, (1,), DType.I32, lanes, contents=words)
         return Expr.load(Ref(tensor, 0, self.rank * (0,)))
 
     def _operand_window(

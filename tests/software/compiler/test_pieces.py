@@ -98,6 +98,8 @@ CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]], float]] = {
     "sum of all": (lambda a: a.square().sum(), [(150, 100)], 1e-5),
     "product of long sums": (torch.matmul, [(9, 2000), (2000, 7)], BF16),
     "product of many columns": (torch.matmul, [(10, 60), (60, 400)], BF16),
+    "windows of an image": (lambda a: F.max_pool2d(a, 3, 2, 1), [(2, 3, 50, 50)], FP32),
+    "convolution": (lambda a, w: F.conv2d(a, w, padding=1), [(3, 3, 40, 40), (8, 3, 3, 3)], BF16),
     "batch of products": (torch.matmul, [(3, 90, 30), (3, 30, 80)], BF16),
 }
 
@@ -111,6 +113,18 @@ def test_results_in_pieces_are_those_of_pytorch(name):
     assert len(capture.programs[-1].parts) > 1
     assert result.shape == function(*arguments).shape
     assert_close(result, function(*arguments), tolerance)
+
+
+def test_gradients_of_a_convolution_of_images_larger_than_sram_are_those_of_pytorch():
+    image, filters = numbers((3, 4, 40, 40), (6, 4, 3, 3))
+    assert image.nbytes > TINY.sram_bytes
+    found = []
+    for function in (F.conv2d, compiled(F.conv2d)):
+        leaves = [tensor.clone().requires_grad_() for tensor in (image, filters)]
+        function(*leaves, stride=2, padding=1).square().sum().backward()
+        found.append([leaf.grad for leaf in leaves])
+    for expected, mine in zip(*found, strict=True):
+        assert_close(mine, expected, BF16)
 
 
 def test_a_model_larger_than_sram_learns_as_in_pytorch():
