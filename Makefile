@@ -54,7 +54,7 @@ format: $(INSTALLED) ## bring the sources into the style that lint asks for
 	$(BIN)/ruff format .
 
 operators: $(INSTALLED) ## every sample that PyTorch has for the operators of the compiler: long
-	D1_SAMPLES=all $(BIN)/python -m pytest -n $(JOBS) tests/software/torch/test_opinfo.py
+	D1_SAMPLES=all $(BIN)/python -m pytest --timeout 7200 -n $(JOBS) tests/software/torch/test_opinfo.py
 
 bench: $(INSTALLED) ## measure; writes build/bench.json, docs/benchmarks.md and README's table
 	$(BIN)/d1 bench --json build/bench.json

@@ -197,11 +197,16 @@ def _of_truth(
 
 
 @lowering(aten.rsub.Scalar, aten.rsub.Tensor)
-def subtract_from(builder: Builder, a: Value, b: Value | Number) -> Value:
-    """Lower b - a."""
+def subtract_from(builder: Builder, a: Value, b: Value | Number, alpha: Number = 1) -> Value:
+    """Lower b - alpha x a."""
     of = promoted(a, b)
-    instruction = "vfsub.f32" if of is _F32 else "vsub.i32"
-    return pointwise(builder, lambda x, y: Expr.op(instruction, y, x), a, b, of=of)
+    subtract, multiply = ("vfsub.f32", "vfmul.f32") if of is _F32 else ("vsub.i32", "vmul.i32")
+
+    def difference(x: Expr, y: Expr) -> Expr:
+        scaled = x if alpha == 1 else Expr.op(multiply, x, constant(alpha, of))
+        return Expr.op(subtract, y, scaled)
+
+    return pointwise(builder, difference, a, b, of=of)
 
 
 def _unary(target: Any, function: Callable[[Expr], Expr]) -> None:
