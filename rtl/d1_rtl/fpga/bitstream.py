@@ -40,8 +40,8 @@ _SEED = 1
 _SPLIT = "splitnets; "
 #: Where a step leaves how long it took.
 _SECONDS = "seconds.txt"
-#: How the name of the output of a `d1_clock_gate` ends. On an FPGA only `Turns` have one.
-_CYCLE_CLOCK = ".gclk"
+#: What a `d1_clock_gate` is. On an FPGA only `Turns` have one.
+_CLOCK_GATE = "DCCA"
 #: Headings in the logs of yosys and nextpnr.
 _PHASE = re.compile(
     r"(?:Info: )?((?:[\d.]+ Executing \w+|Packing|Plac|Rout|Creating initial|Running).*)"
@@ -155,9 +155,18 @@ def top_verilog(top: FpgaTop) -> str:
 
 def _cycles(netlist: bytes, clock_hz: int) -> str:
     """Return, for nextpnr, the frequency of the clocks that have an edge in each cycle."""
-    nets = json.loads(netlist)["modules"][_TOP]["netnames"]
-    gated = sorted(name for name in nets if name.endswith(_CYCLE_CLOCK))
-    return "".join(f'FREQUENCY NET "{name}" {clock_hz / TURNS / 1e6} MHZ;\n' for name in gated)
+    top = json.loads(netlist)["modules"][_TOP]
+    gated = {
+        bit
+        for cell in top["cells"].values()
+        if cell["type"] == _CLOCK_GATE
+        for bit in cell["connections"]["CLKO"]
+    }
+    # A net has several names; nextpnr knows it by each.
+    names = {net["bits"][0]: name for name, net in top["netnames"].items() if net["bits"]}
+    return "".join(
+        f'FREQUENCY NET "{names[bit]}" {clock_hz / TURNS / 1e6} MHZ;\n' for bit in sorted(gated)
+    )
 
 
 def _fastest_hz(placed: Mapping[str, Any], clock_hz: int) -> int:
