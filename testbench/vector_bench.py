@@ -28,7 +28,6 @@ from d1_rtl.sim.native import NativeModel
 __all__ = ["DecodedVectorUnit", "VectorBench", "VectorOperation"]
 
 _BLOCKING = (Unit.VECTOR_GATHER, Unit.VECTOR_SCATTER)
-_PORTS = 2
 
 
 class DecodedVectorUnit(wiring.Component):
@@ -129,7 +128,7 @@ class VectorBench:
 
     def reset(self) -> None:
         """Reset the unit and make memory all zeros; registers and accumulators stay."""
-        for port in range(_PORTS):
+        for port in range(self.params.issue_groups):
             self.model.set(f"i__{port}__valid", 0)
         self.model.reset()
         self.memory[:] = bytes(len(self.memory))
@@ -248,7 +247,7 @@ class _Run:
         room = model.get("room")
         order = [t for t in threads if self._may_push(t, room) and rng.random() >= pause]
         rng.shuffle(order)
-        for port in range(_PORTS):
+        for port in range(bench.params.issue_groups):
             model.set(f"i__{port}__valid", int(port < len(order)))
             if port < len(order):
                 model.set(f"i__{port}__payload", self._push(order[port]))
