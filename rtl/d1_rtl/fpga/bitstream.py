@@ -23,7 +23,14 @@ from d1_rtl.turns import TURNS
 
 from .fpga_top import FpgaTop
 
-__all__ = ["Bitstream", "FpgaToolError", "Report", "build_bitstream", "top_verilog"]
+__all__ = [
+    "Bitstream",
+    "FpgaToolError",
+    "Report",
+    "build_bitstream",
+    "cycle_constraints",
+    "top_verilog",
+]
 
 _TOP = "top"
 #: The programs by the Python package that they come with.
@@ -153,7 +160,7 @@ def top_verilog(top: FpgaTop) -> str:
     return emit(top, name=_TOP, extra_sources=sources, platform=top.board)
 
 
-def _cycles(netlist: bytes, clock_hz: int) -> str:
+def cycle_constraints(netlist: bytes, clock_hz: int) -> str:
     """Return, for nextpnr, the frequency of the clocks that have an edge in each cycle."""
     top = json.loads(netlist)["modules"][_TOP]
     gated = {
@@ -228,7 +235,7 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
         ),
         {
             "netlist.json": netlist,
-            "top.lpf": (board.constraints() + _cycles(netlist, clock_hz)).encode(),
+            "top.lpf": (board.constraints() + cycle_constraints(netlist, clock_hz)).encode(),
         },
     )  # fmt: skip
     packing = _step(

@@ -97,7 +97,7 @@ class LinkUnit(wiring.Component):
         link, corrupt = Signal(64), Signal()  # of a record that lies in two lines
         finds = operation.op == LinkOp.LFIND
         word = record[_WORD_BITS:_OFFSET_BITS]
-        last_word = word == LINE_BYTES // 8 - 1
+        at_last = word == LINE_BYTES // 8 - 1
         request, line = self.sram_read.request, self.sram_read.data
         bad_words = self.sram_read.uncorrectable
         turns = None
@@ -146,7 +146,7 @@ class LinkUnit(wiring.Component):
                 m.d.sync += [link.eq(here), corrupt.eq(bad_here)]
                 with m.If(~finds):
                     go_on(here, bad_here)
-                with m.Elif(last_word):
+                with m.Elif(at_last):
                     m.next = "NEXT_LINE"
                 with m.Else():
                     bad_key = bad_words.bit_select(after, 1)

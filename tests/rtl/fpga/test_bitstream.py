@@ -10,7 +10,13 @@ import re
 import pytest
 from amaranth.hdl import Instance, Module
 from d1_golden.params import preset
-from d1_rtl.fpga.bitstream import FpgaToolError, Report, build_bitstream, top_verilog
+from d1_rtl.fpga.bitstream import (
+    FpgaToolError,
+    Report,
+    build_bitstream,
+    cycle_constraints,
+    top_verilog,
+)
 from d1_rtl.fpga.boards import BOARDS
 from d1_rtl.fpga.fpga_top import FpgaTop
 from d1_rtl.node.node import Node
@@ -101,3 +107,12 @@ def test_what_changes_once_in_a_cycle_has_a_clock_of_its_own(tmp_path):
     ]
     assert report.fmax_hz == pytest.approx(1e9 / max(turns_ns), rel=1e-3)
     assert report.meets_timing
+
+
+def test_the_clock_of_cycles_is_found_whatever_its_net_is_called():
+    """The mapper gives a net the name of any module that it passes."""
+    gate = {"type": "DCCA", "connections": {"CLKI": [2], "CE": [3], "CLKO": [4]}}
+    nets = {"clk": {"bits": [2]}, "enable": {"bits": [3]}, "node.arbiter.clk": {"bits": [4]}}
+    top = {"cells": {"gate": gate}, "netnames": nets | {"unused": {"bits": []}}}
+    constraints = cycle_constraints(json.dumps({"modules": {"top": top}}).encode(), _CLOCK_HZ)
+    assert constraints == 'FREQUENCY NET "node.arbiter.clk" 6.25 MHZ;\n'

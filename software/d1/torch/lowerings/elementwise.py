@@ -146,18 +146,6 @@ def _lesser(of: DType) -> Callable[[Expr, Expr], Expr]:
     return _with_nan("vfmin.f32") if of is _F32 else lambda a, b: Expr.op("vmin.i32", a, b)
 
 
-@lowering(aten.fmax.default)
-def greater_number(builder: Builder, a: Value, b: Value) -> Value:
-    """Lower the greater of two; of a number and a NaN the number."""
-    return _of_truth(builder, _extreme("max"), promoted(a, b), a, b)
-
-
-@lowering(aten.fmin.default)
-def lesser_number(builder: Builder, a: Value, b: Value) -> Value:
-    """Lower the lesser of two; of a number and a NaN the number."""
-    return _of_truth(builder, _extreme("min"), promoted(a, b), a, b)
-
-
 @lowering(aten.atan2.default)
 def arctan2(builder: Builder, a: Value, b: Value) -> Value:
     """Lower the angle of a point."""
@@ -170,30 +158,20 @@ def copysign(builder: Builder, a: Value, b: Value | Number) -> Value:
     return pointwise(builder, lambda x, y: f.with_sign_of(f.absolute(x), y), a, b, of=_F32)
 
 
-@lowering(aten.maximum.default)
-def maximum(builder: Builder, a: Value, b: Value) -> Value:
-    """Lower the greater of two."""
-    of = promoted(a, b)
-    return _of_truth(builder, _greater, of, a, b)
+def _of_two(target: Any, choice: Callable[[DType], Callable[[Expr, Expr], Expr]]) -> None:
+    """Lower a choice between two, by their type; truth values are compared as numbers."""
+
+    @lowering(target)
+    def lower(builder: Builder, a: Value, b: Value) -> Value:
+        of = promoted(a, b)
+        as_numbers = _I32 if of is _BOOL else of
+        return pointwise(builder, choice(as_numbers), a, b, of=as_numbers, result=of)
 
 
-@lowering(aten.minimum.default)
-def minimum(builder: Builder, a: Value, b: Value) -> Value:
-    """Lower the lesser of two."""
-    of = promoted(a, b)
-    return _of_truth(builder, _lesser, of, a, b)
-
-
-def _of_truth(
-    builder: Builder,
-    choice: Callable[[DType], Callable[[Expr, Expr], Expr]],
-    of: DType,
-    a: Value,
-    b: Value,
-) -> Value:
-    """Return a choice between two; truth values are compared as numbers."""
-    as_numbers = _I32 if of is _BOOL else of
-    return pointwise(builder, choice(as_numbers), a, b, of=as_numbers, result=of)
+_of_two(aten.maximum.default, _greater)
+_of_two(aten.minimum.default, _lesser)
+_of_two(aten.fmax.default, _extreme("max"))
+_of_two(aten.fmin.default, _extreme("min"))
 
 
 @lowering(aten.rsub.Scalar, aten.rsub.Tensor)
