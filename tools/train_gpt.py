@@ -1,8 +1,8 @@
 """Train the example's GPT on the node and without it; write docs/gpt_training.json.
 
-`curve`: a whole training on the golden node and one in PyTorch's FP32, from the same weights with
-the same batches; how many of new sequences they sort. `rtl`: some steps on the RTL and on the
-golden node; loss, gradients and weights behind each are compared bit by bit.
+`curve`: a whole training on the golden node, one with products of CFP8 and one in PyTorch's FP32,
+from the same weights with the same batches; how many of new sequences they sort. `rtl`: some steps
+on the RTL and on the golden node; loss, gradients and weights behind each are compared bit by bit.
 
 tools/write_docs.py makes text and picture of it.
 """
@@ -10,37 +10,39 @@ tools/write_docs.py makes text and picture of it.
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from d1.examples import load_example
-from d1.gpt_figures import WANTED, keep
+from d1.gpt_figures import CFP8, GOLDEN, PYTORCH, WANTED, keep, read_figures
 from torch import Tensor
 
 gpt_sort = load_example("gpt_sort")
-#: The devices of a curve, by name.
-RUNS = {"PyTorch, FP32": "", "d1, golden node": "golden"}
+#: Options of the backend for each curve; PyTorch's own has none.
+RUNS: dict[str, dict[str, str]] = {
+    PYTORCH: {},
+    GOLDEN: {"device": "golden"},
+    CFP8: {"device": "golden", "precision": "cfp8"},
+}
 #: Steps from one look at the accuracy to the next, and sequences that are sorted for it.
 _EVERY, _TESTS = 25, 500
 
 
-def curve(steps: int) -> None:
-    """Train for some steps with and without the node."""
+def curve(names: Sequence[str], steps: int) -> None:
+    """Train for some steps with and without the node; runs of other names stay as they are."""
     torch.set_num_threads(1)
-    runs: dict[str, Any] = {}
-    for name, device in RUNS.items():
-        for run in train(name, steps, device):
+    for name in names:
+        run: dict[str, Any] = {}
+        for run in train(name, steps):
             # What there is so far: the run takes long.
-            runs[name] = run
-            keep("runs", runs)
-    for name, run in runs.items():
+            keep("runs", read_figures().get("runs", {}) | {name: run})
         if run["accuracies"][steps] < WANTED:
             sys.exit(f"{name}: less than {WANTED:.0%} sorted behind step {steps}")
 
 
-def train(name: str, steps: int, device: str) -> Iterator[dict[str, Any]]:
+def train(name: str, steps: int) -> Iterator[dict[str, Any]]:
     """Train for some steps; yield losses and accuracies every now and then.
 
     It is PyTorch that sorts, with the weights that there are.
@@ -49,8 +51,8 @@ def train(name: str, steps: int, device: str) -> Iterator[dict[str, Any]]:
     tests = gpt_sort.sequences(_TESTS, torch.Generator().manual_seed(2))
     trainer = gpt_sort.Trainer()
     step = trainer.step
-    if device:
-        step = torch.compile(step, backend="d1", options={"device": device}, dynamic=False)
+    if options := RUNS[name]:
+        step = torch.compile(step, backend="d1", options=options, dynamic=False)
     generator = torch.Generator().manual_seed(1)
     losses: list[float] = []
     accuracies: dict[int, float] = {}
@@ -112,9 +114,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("curve", "rtl"))
     parser.add_argument("--steps", type=int, help="1000 of a curve, 3 on the RTL")
+    parser.add_argument("--run", choices=RUNS, action="append", help="of the curves; all of them")
     arguments = parser.parse_args()
     if arguments.what == "curve":
-        curve(arguments.steps or 1000)
+        curve(arguments.run or list(RUNS), arguments.steps or 1000)
     else:
         rtl(arguments.steps or 3)
 

@@ -10,12 +10,26 @@ from typing import Any, NamedTuple
 
 from d1.svg import Svg
 
-__all__ = ["FIGURES", "PICTURE", "WANTED", "Run", "curves", "keep", "read_figures", "read_runs"]
+__all__ = [
+    "CFP8",
+    "FIGURES",
+    "GOLDEN",
+    "PICTURE",
+    "PYTORCH",
+    "WANTED",
+    "Run",
+    "curves",
+    "keep",
+    "read_figures",
+    "read_runs",
+]
 
 _DOCS = Path(__file__).parents[2] / "docs"
 #: Where tools/train_gpt.py keeps what it has measured, and the picture of it.
 FIGURES = _DOCS / "gpt_training.json"
 PICTURE = _DOCS / "gpt_training.svg"
+#: What runs are called.
+PYTORCH, GOLDEN, CFP8 = "PyTorch, FP32", "d1, golden node", "d1, golden node, CFP8"
 #: The part of sequences that has to be sorted right.
 WANTED = 0.95
 
@@ -62,7 +76,7 @@ def keep(name: str, value: object) -> None:
 
 #: Size of a frame, its place in the picture, from one to the next.
 _WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 360.0, 220.0, 60.0, 40.0, 90.0
-_COLOURS = ("#c0392b", "#1f6fb2")
+_COLOURS = ("#c0392b", "#1f6fb2", "#1e8449")
 #: Losses are means of so many steps.
 _STEPS = 10
 _DECADES = (1.0, 0.1, 0.01, 0.001, 0.0001)
