@@ -33,6 +33,7 @@ from d1.sram import SramRegion
 __all__ = [
     "Call",
     "Device",
+    "Evidence",
     "ThreadState",
     "call_all",
     "data_region",
@@ -41,6 +42,8 @@ __all__ = [
     "shared_device",
 ]
 
+#: Cycles after which `call_all` first looks whether one of several nodes has faulted.
+_FIRST_LOOK = 1 << 16
 #: The part of SRAM in which `Device.call` keeps programs, from address 0: one in so many.
 _CODE_SHARE = 4
 
@@ -79,6 +82,24 @@ class ThreadState:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What is left in SRAM of a program that failed and tells where it was.
+
+    Parameters
+    ----------
+    address, size
+        Where it is, in bytes.
+    tell
+        Returns where the program was, from the contents.
+
+    """
+
+    address: int
+    size: int
+    tell: Callable[[NDArray[np.uint8]], str]
+
+
+@dataclass(frozen=True)
 class Call:
     """A program to run to its end, and what it works on; see `Device.call`.
 
@@ -96,7 +117,7 @@ class Call:
     outputs
         Address and size in bytes of what to read afterwards.
     evidence
-        The same of what to read if it fails; the error has the contents.
+        What to read if it fails, for the error's message.
 
     """
 
@@ -105,7 +126,7 @@ class Call:
     threads: int = 1
     inputs: tuple[tuple[int, NDArray[np.generic]], ...] = ()
     outputs: tuple[tuple[int, int], ...] = ()
-    evidence: tuple[tuple[int, int], ...] = ()
+    evidence: Evidence | None = None
 
 
 class Device:
@@ -256,7 +277,7 @@ class Device:
         threads: int = 1,
         inputs: Sequence[tuple[int, NDArray[np.generic]]] = (),
         outputs: Iterable[tuple[int, int]] = (),
-        evidence: Iterable[tuple[int, int]] = (),
+        evidence: Evidence | None = None,
         max_cycles: int,
     ) -> list[NDArray[np.uint8]]:
         """Run a program to its end and return what it left in SRAM.
@@ -280,7 +301,7 @@ class Device:
             There are not so many threads.
 
         """
-        call = Call(program, arg, threads, tuple(inputs), tuple(outputs), tuple(evidence))
+        call = Call(program, arg, threads, tuple(inputs), tuple(outputs), evidence)
         with self.lock:
             results, cycles = call_all({self: call}, max_cycles=max_cycles)
         self.call_cycles += cycles
@@ -327,15 +348,18 @@ class Device:
 
         """
         states = {thread: _thread_state(contents[thread]) for thread in range(call.threads)}
-        try:
-            self._require_success(states, max_cycles)
-        except DeviceError as error:
-            # What failed may be what would tell.
-            with suppress(DeviceError, TimeoutError):
-                wanted = [(self.base + address, size) for address, size in call.evidence]
-                error.evidence = self._exchange([], wanted)
-            raise
+        self._require_success(states, max_cycles)
         return list(contents[call.threads :])
+
+    def locate(self, error: DeviceError, call: Call) -> None:
+        """Say in an error where a call's program was, if that can still be read."""
+        if (evidence := call.evidence) is None:
+            return
+        # What failed may be what would tell.
+        with suppress(DeviceError, TimeoutError):
+            address = self.base + evidence.address
+            (contents,) = self._exchange([], [(address, evidence.size)])
+            error.locate(evidence.tell(contents))
 
     def forget_programs(self) -> None:
         """Forget the programs that were loaded: what they were in has been written."""
@@ -424,8 +448,9 @@ def call_all(
 
     The cycles are those from the first start to the end of the last. Packets to all nodes go in one
     exchange, so that they enter at all doors at once. With more than one node none starts before
-    all have what they need. After an error all behind the link has been reset. Whoever calls
-    holds their lock.
+    all have what they need, and one that faults is found before the others, which may wait for it,
+    have taken twice the cycles that it took. After an error all behind the link has been reset.
+    Whoever calls holds their lock.
 
     Parameters
     ----------
@@ -439,7 +464,7 @@ def call_all(
     Raises
     ------
     CycleLimitError, KernelFault, SramOverflowError, AccessError, ValueError
-        As for `Device.call`.
+        As for `Device.call`, the first that faulted before one that still runs.
 
     """
     link, params = (next(iter(calls)).link, next(iter(calls)).params)
@@ -454,28 +479,67 @@ def call_all(
             observe()
         before = link.cycles
         exchange(link, params, [*loads, *starts])
-        _run(link, max_cycles)
+        _run_together(calls, max_cycles)
         cycles = link.cycles - before
         if observe:
             observe()
         wanted = [wanted for of_node in ranges.values() for wanted in of_node]
         contents = iter(exchange(link, params, [], wanted))
-        outputs = {
-            node: node.results(calls[node], [next(contents) for _ in of_node], max_cycles)
-            for node, of_node in ranges.items()
-        }
-        return outputs, cycles
+        read = {node: [next(contents) for _ in of_node] for node, of_node in ranges.items()}
+        return _outputs(calls, read, max_cycles), cycles
     except BaseException:
         next(iter(calls)).reset()
         raise
 
 
-def _run(link: PacketLink, max_cycles: int) -> None:
-    """Let nodes run until they are idle or for so long."""
+def _outputs(
+    calls: Mapping[AnyDevice, Call],
+    contents: Mapping[AnyDevice, Sequence[NDArray[np.uint8]]],
+    max_cycles: int,
+) -> dict[AnyDevice, list[NDArray[np.uint8]]]:
+    """Return the outputs of calls, or say which failed: first of all one that faulted."""
+    outputs: dict[AnyDevice, list[NDArray[np.uint8]]] = {}
+    failed: dict[AnyDevice, DeviceError] = {}
+    for node, call in calls.items():
+        try:
+            outputs[node] = node.results(call, contents[node], max_cycles)
+        except DeviceError as error:
+            failed[node] = error
+    if failed:
+        node = next(
+            (n for n, e in failed.items() if isinstance(e, KernelFault)), next(iter(failed))
+        )
+        node.locate(failed[node], calls[node])
+        raise failed[node]
+    return outputs
+
+
+def _run_together(calls: Mapping[AnyDevice, Call], max_cycles: int) -> None:
+    """Let nodes run until they are idle, for so long, or until one of several has faulted."""
+    link, params = (next(iter(calls)).link, next(iter(calls)).params)
+    lines = [
+        line for node, call in calls.items() for line in node.result_ranges(call)[: call.threads]
+    ]
+    passed, turn = 0, min(_FIRST_LOOK, max_cycles) if len(calls) > 1 else max_cycles
+    while not _run(link, turn):
+        passed += turn
+        if passed == max_cycles:
+            return
+        states = map(_thread_state, exchange(link, params, [], lines))
+        if any(state.status is ThreadStatus.FAULTED for state in states):
+            return
+        turn = min(passed, max_cycles - passed)
+
+
+def _run(link: PacketLink, max_cycles: int) -> bool:
+    """Let nodes run until they are idle or for so long; return whether they are idle."""
     if max_cycles <= 0:
         raise ValueError(f"max_cycles must be positive, not {max_cycles!r}")
-    with suppress(TimeoutError):  # the status of threads says so too, and more
+    try:
         link.run(max_cycles)
+    except TimeoutError:  # the status of threads says so too, and more
+        return False
+    return True
 
 
 def _bytes(data: bytes | NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 __all__ = [
     "AccessError",
     "BoardError",
@@ -20,8 +17,6 @@ class DeviceError(RuntimeError):
 
     Members
     -------
-    evidence : list of uint8 arrays
-        What was read from SRAM to find out more, as a call asked for; nothing if it could not be.
     where : str
         What failed, in the caller's terms; nothing if that is not known.
 
@@ -29,7 +24,6 @@ class DeviceError(RuntimeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.evidence: list[NDArray[np.uint8]] = []
         self.where = ""
 
     def locate(self, where: str) -> None:

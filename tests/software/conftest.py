@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import d1.torch
+import numpy as np
 import pytest
 import torch
 from d1.c_compiler import RV64IM, compile_c
+from d1.device import Device
+from d1_golden.memory_map import EccRegister, register_address
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "software" / "examples"
 
 Compile = Callable[..., Path]
+TWO_BITS = 3
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +59,17 @@ def compile_program(tmp_path_factory: pytest.TempPathFactory) -> Compile:
 def primes_elf(compile_program: Compile) -> Path:
     """Compile the C example: it leaves 16 primes in the signature, and passes."""
     return compile_program(EXAMPLES / "start.S", EXAMPLES / "primes.c")
+
+
+@pytest.fixture(scope="session")
+def break_program() -> Callable[..., None]:
+    """Return what flips two bits, which cannot be corrected, in a word of a device's program.
+
+    It is the program that was loaded first.
+    """
+
+    def break_program_(device: Device, at: int = 0) -> None:
+        values = np.array([TWO_BITS, 0, device.code.base + at], np.uint64)
+        device.write(register_address(EccRegister.INJECT_DATA), values)
+
+    return break_program_

@@ -6,7 +6,8 @@ Every operation is a kernel of its own here; `fusion` joins them. Shapes broadca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from d1.compiler.ir import (
     Graph,
     Kernel,
     Loops,
+    Operator,
     Pack,
     Product,
     Repeat,
@@ -141,8 +143,6 @@ class Builder:
     -------
     graph : Graph
         What has been built.
-    seed : Value or None
-        Two words that the host draws for each run, if random numbers are made of them.
 
     """
 
@@ -150,7 +150,6 @@ class Builder:
         self.params = params
         self.graph = Graph(params)
         self.fp32_products = fp32_products
-        self.seed: Value | None = None
         self._count = 0
         self._random = 0
 
@@ -178,10 +177,10 @@ class Builder:
 
     def random_key(self) -> tuple[Value, int]:
         """Return the seed, and how many times it was asked for before."""
-        if self.seed is None:
-            self.seed = self.input((2,), DType.I32)
+        if self.graph.seed is None:
+            self.graph.seed = self.input((2,), DType.I32).ref.tensor
         self._random += 1
-        return self.seed, self._random - 1
+        return _whole(self.graph.seed, self.graph.seed.shape), self._random - 1
 
     def output(self, value: Value) -> Value:
         """Make a value an output; return it, in a tensor that is one."""
@@ -495,6 +494,16 @@ class Builder:
             return emit(), self.graph.kernels
         finally:
             self.graph.kernels = outer
+
+    @contextmanager
+    def naming(self, operators: tuple[Operator, ...]) -> Iterator[None]:
+        """Say of kernels that are appended inside what they are of, if it has not been said."""
+        first = len(self.graph.kernels)
+        yield
+        self.graph.kernels[first:] = [
+            kernel if kernel.operators else replace(kernel, operators=operators)
+            for kernel in self.graph.kernels[first:]
+        ]
 
     def _empty_like(self, value: Value) -> Value:
         return _whole(self.tensor(value.shape, value.dtype), value.shape)

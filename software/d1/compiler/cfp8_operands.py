@@ -18,7 +18,7 @@ from d1_golden.numerics.formats import CFP8_BIASES
 
 from d1.compiler import math_functions as f
 from d1.compiler.builder import Builder, Value
-from d1.compiler.expressions import Expr, Kind
+from d1.compiler.expressions import Expr, Kind, Ref
 from d1.compiler.ir import (
     Choice,
     DType,
@@ -39,27 +39,36 @@ __all__ = ["use_cfp8"]
 #: What streams of random numbers are apart, so that no few bits tell them from each other: 2^32 by
 #: the golden ratio, odd.
 _STREAM_STEP = 0x9E3779B9
+#: What the seeds of nodes are apart, likewise: any odd number.
+_NODE_STEP = 0x2545F491
 
 
-def use_cfp8(builder: Builder, gradients: Collection[Tensor]) -> None:
+def use_cfp8(builder: Builder, own: Collection[Tensor] = (), number: Tensor | None = None) -> None:
     """Change the products of a graph that has been built.
+
+    What is computed from a gradient is another one.
 
     Parameters
     ----------
     builder
         Of the graph.
-    gradients
-        The inputs of the graph that are gradients; what is computed from one is another.
+    own
+        On several nodes: the tensors of which each has another part. These are rounded by random
+        numbers of the node, as the errors of its part should be independent of those of others.
+    number
+        The input that holds the number of the node.
 
     """
-    change = _Change(builder, gradients)
+    change = _Change(builder, own, number)
     builder.graph.kernels = change.changed(builder.graph.kernels)
 
 
 class _Change:
-    def __init__(self, builder: Builder, gradients: Collection[Tensor]) -> None:
+    def __init__(self, builder: Builder, own: Collection[Tensor], number: Tensor | None) -> None:
         self.builder = builder
-        self.gradients = set(gradients)
+        self.own, self.number = own, number
+        self.own_seed: Value | None = None
+        self.gradients = set(builder.graph.gradients)
         self.packs: dict[Tensor, Pack] = {}
         self.formats: dict[object, Tensor] = {}
         self.streams = 0
@@ -96,33 +105,38 @@ class _Change:
         self.builder.graph.kernels.append(kernel)
 
     def _add_product(self, kernel: Product) -> None:
-        added = self.builder.graph.kernels
-        first = len(added)
         targets = self.builder.operands(kernel.domain, kernel.k, CFP8_OPERANDS)
-        left, right = (
-            self._packed(self.packs[old], new)
-            for old, new in zip((kernel.left, kernel.right), targets, strict=True)
-        )
-        product = replace(kernel, left=targets[0], right=targets[1], formats=(left, right))
-        added.append(product)
-        added[first:] = [replace(k, operators=kernel.operators) for k in added[first:]]
+        with self.builder.naming(kernel.operators):
+            left, right = (
+                self._packed(self.packs[old], new)
+                for old, new in zip((kernel.left, kernel.right), targets, strict=True)
+            )
+            product = replace(kernel, left=targets[0], right=targets[1], formats=(left, right))
+            self.builder.graph.kernels.append(product)
 
     def _packed(self, pack: Pack, target: Tensor) -> Tensor:
         """Arrange an operand in CFP8 tiles; return the word that says which CFP8."""
         is_gradient = not self.gradients.isdisjoint(reads(pack))
         which = self._format(pack, Cfp8Format.CFP8_1_5_2 if is_gradient else Cfp8Format.CFP8_1_4_3)
-        stochastic = self._stochastic() if is_gradient else None
+        stochastic = self._stochastic(pack) if is_gradient else None
         self.builder.graph.kernels.append(
             replace(pack, target=target, format=which, stochastic=stochastic)
         )
         return which
 
-    def _stochastic(self) -> Stochastic:
+    def _stochastic(self, pack: Pack) -> Stochastic:
         seed, _ = self.builder.random_key()
+        if self.number is not None and any(tensor in self.own for tensor in reads(pack)):
+            seed = self.own_seed = self.own_seed or self._seed_of_node(seed, self.number)
         self.streams += 1
         word = np.array([self.streams * _STREAM_STEP], np.int64).astype(np.int32)
         stream = self.builder.constant(word)
         return Stochastic(seed.ref.tensor, stream.ref.tensor)
+
+    def _seed_of_node(self, seed: Value, number: Tensor) -> Value:
+        step = Expr.op("vmul.i32", Expr.load(Ref(number, 0, (0,))), Expr.word(_NODE_STEP))
+        words = Expr.op("vadd.i32", self.builder.load(seed), step)
+        return self.builder.compute(seed.shape, DType.I32, words)
 
     def _format(self, pack: Pack, split: Cfp8Format) -> Tensor:
         elements = _elements(pack)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
@@ -43,8 +42,8 @@ from d1.compiler.pack_lowering import lower_pack
 from d1.compiler.pieces import Piece, Window, pieces
 from d1.compiler.product_lowering import lower_product, product_table
 from d1.compiler.tile_code import Code, RegisterPressureError
-from d1.device import Device
-from d1.errors import DeviceError, SramOverflowError
+from d1.device import Device, Evidence
+from d1.errors import SramOverflowError
 from d1.parallel.all_reduce import all_reduce_code, block_bytes
 from d1.parallel.handover import list_bytes, receive_code, send_code
 
@@ -345,26 +344,22 @@ class Executable:
 
     @property
     def table_bytes(self) -> int:
-        """Bytes of the table of kernels, where the image begins: what `naming_kernels` needs."""
+        """Bytes of the table of kernels, where the image begins."""
         return _WORD * (self.began[-1] + 1)
 
-    @contextmanager
-    def naming_kernels(self) -> Iterator[None]:
-        """Say of a device that fails inside which kernel it was at.
+    def evidence(self, base: int) -> Evidence:
+        """Return what tells in which kernel a run with its image at an address has failed.
 
         That is the last one that thread 0 called: none is called before all threads are done with
         the one before.
         """
-        try:
-            yield
-        except DeviceError as error:
-            for table in error.evidence:
-                began = table.view(np.uint64)[list(self.began[:-1])]
-                number = int(began.argmax())
-                error.locate(self._describe(number) if began[number] else "before its first kernel")
-            raise
+        return Evidence(base, self.table_bytes, self._where)
 
-    def _describe(self, number: int) -> str:
+    def _where(self, table: NDArray[np.uint8]) -> str:
+        began = table.view(np.uint64)[list(self.began[:-1])]
+        number = int(began.argmax())
+        if not began[number]:
+            return "before its first kernel"
         kernel = self.kernels[number].kernel
         operators = named(kernel.operators)
         return f"in kernel {number + 1} of {len(self.kernels)}, {str(kernel).splitlines()[0]}" + (
@@ -409,19 +404,18 @@ class Executable:
             image = self.image + np.uint64(base) * self.addresses
             start = base + image.nbytes
             places = [start + self.plan.places[tensor] for tensor in self.graph.inputs]
-            with self.naming_kernels():
-                left, *results = device.call(
-                    self.program,
-                    base,
-                    threads=device.params.threads,
-                    inputs=[(base, image), *zip(places, inputs, strict=True)],
-                    outputs=[
-                        (base, image_bytes),
-                        *((start + self.plan.places[t], t.bytes) for t in self.graph.outputs),
-                    ],
-                    evidence=[(base, self.table_bytes)],
-                    max_cycles=cycle_limit(self),
-                )
+            left, *results = device.call(
+                self.program,
+                base,
+                threads=device.params.threads,
+                inputs=[(base, image), *zip(places, inputs, strict=True)],
+                outputs=[
+                    (base, image_bytes),
+                    *((start + self.plan.places[t], t.bytes) for t in self.graph.outputs),
+                ],
+                evidence=self.evidence(base),
+                max_cycles=cycle_limit(self),
+            )
         return [result.view(np.uint32) for result in results], left.view(np.uint32)
 
 

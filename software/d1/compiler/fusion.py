@@ -167,6 +167,9 @@ def _with_producer(kernel: Kernel, producer: Loops, graph: Graph) -> Kernel | No
     (store,) = source.stores
     tensor = store.target.tensor
     cost = _operations([store.value])
+    # Words that say how to round are read without being part of a value.
+    if not any(tensor in value.tensors() for value in _values(kernel)):
+        return None
     for node in ordered(_values(kernel)):
         if node.kind is Kind.GATHER and node.attribute is tensor:
             return None

@@ -509,6 +509,10 @@ class Graph:
         What it reads.
     kernels
         In order.
+    gradients
+        The inputs that are gradients.
+    seed
+        The input of two words that the host draws for each run, if random numbers are made of them.
 
     """
 
@@ -516,6 +520,8 @@ class Graph:
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     kernels: list[Kernel] = field(default_factory=list)
+    gradients: list[Tensor] = field(default_factory=list)
+    seed: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
         """Return all tensors, in the order in which they come up."""

@@ -40,4 +40,5 @@ def _together(graph: Graph, bucket: Sequence[AllReduce]) -> AllReduce:
     sources = tuple(source for one in bucket for source in one.sources)
     results = tuple(result for one in bucket for result in one.results)
     inbox = inbox_tensor(graph.params, sources, first.nodes, first.inbox.name)
-    return AllReduce(sources, results, inbox, first.instruction, first.nodes)
+    operators = tuple(operator for one in bucket for operator in one.operators)
+    return AllReduce(sources, results, inbox, first.instruction, first.nodes, operators)

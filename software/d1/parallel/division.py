@@ -8,6 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 from d1.compiler.builder import Value
+from d1.compiler.cfp8_operands import use_cfp8
 from d1.compiler.executable import Program, build
 from d1.compiler.ir import AllReduce, Graph, Tensor
 from d1.compiler.memory_plan import plan_memory
@@ -150,7 +151,7 @@ class Division:
         return run_pipeline(self.pipeline, program, places, group, inputs)
 
 
-def over_nodes(kind: str, *levels: Level) -> Division:
+def over_nodes(kind: str, *levels: Level, cfp8: bool = False) -> Division:
     """Return a graph that all nodes compute at the same time, each its part.
 
     Parameters
@@ -159,9 +160,11 @@ def over_nodes(kind: str, *levels: Level) -> Division:
         "data", "tensor" or "data x tensor".
     levels
         The parts; each but the first is of those of the one before.
+    cfp8
+        Whether products multiply CFP8; for one level alone.
 
     """
-    graph, packed = optimized(levels[-1].partition.graph)
+    graph, packed = _optimized(levels[-1].partition, cfp8)
     graph = bucketed(graph)
     return Division(kind, levels, graph, packed, estimated(graph))
 
@@ -171,6 +174,8 @@ def in_stages(
     micro_batches: int,
     nodes: int,
     homes: Mapping[Tensor, int] | None = None,
+    *,
+    cfp8: bool = False,
 ) -> Division:
     """Return a graph that micro-batches flow through, from node to node.
 
@@ -185,6 +190,8 @@ def in_stages(
     homes
         Of a backward graph: on which nodes its inputs are at home. It flows back through them. A
         forward graph is divided so that all stages take about the same.
+    cfp8
+        Whether products multiply CFP8.
 
     Raises
     ------
@@ -192,7 +199,7 @@ def in_stages(
         A stage does not fit in the SRAM of a node, or receives from too many.
 
     """
-    graph, packed = optimized(partition.graph)
+    graph, packed = _optimized(partition, cfp8)
     rows = {t: packed[t].ref.tensor if t in packed else t for t in graph.inputs}
     wholes = {t: partition.inputs[own][0] for t, own in rows.items() if own in partition.inputs}
     known = phases(graph, [t for t, own in rows.items() if _varies(own, partition)])
@@ -217,6 +224,12 @@ def in_stages(
         tuple(nodes_of.values()),
         {wholes[t]: nodes_of[n] for t, n in pipeline.homes.items() if t in wholes},
     )
+
+
+def _optimized(partition: Partition, cfp8: bool) -> tuple[Graph, dict[Tensor, Value]]:
+    if cfp8:
+        use_cfp8(partition.builder, partition.own, partition.rank)
+    return optimized(partition.graph)
 
 
 def _varies(tensor: Tensor, partition: Partition) -> bool:

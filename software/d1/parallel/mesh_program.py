@@ -152,6 +152,7 @@ def _run_together(
                     *((places[place][tensor], words) for tensor, words in inputs[place].items()),
                 ),
                 tuple((places[place][t], t.bytes) for t in part.graph.outputs),
+                part.evidence(base),
             )
             for place, part in parts.items()
         }

@@ -64,8 +64,8 @@ class Partition:
 
     Parameters
     ----------
-    graph
-        The same for all nodes.
+    builder
+        Of the graph, which is the same for all nodes.
     inputs
         For each input of it: of which input of the whole graph, and which part.
     outputs
@@ -74,14 +74,22 @@ class Partition:
         The input that holds the number of the node, if one is needed.
     placements
         How each tensor of the whole graph comes to lie.
+    own
+        The tensors of which each node has another part.
 
     """
 
-    graph: Graph
+    builder: Builder
     inputs: dict[Tensor, tuple[Tensor, Placement]]
     outputs: dict[Tensor, tuple[Tensor, Placement]]
     rank: Tensor | None
     placements: dict[Tensor, Placement]
+    own: frozenset[Tensor]
+
+    @property
+    def graph(self) -> Graph:
+        """What each node computes."""
+        return self.builder.graph
 
 
 def partitioned(graph: Graph, nodes: tuple[int, int], splits: Mapping[Tensor, Split]) -> Partition:
@@ -110,7 +118,8 @@ def partitioned(graph: Graph, nodes: tuple[int, int], splits: Mapping[Tensor, Sp
     partitioner = _Partitioner(graph, nodes, splits)
     for kernel in graph.kernels:
         if not isinstance(kernel, Pack):
-            partitioner.add(kernel)
+            with partitioner.builder.naming(kernel.operators):
+                partitioner.add(kernel)
     return partitioner.finished()
 
 
@@ -227,7 +236,14 @@ class _Partitioner:
             outputs[tensor] = self._local(tensor, placement), placement
         graph = self.builder.graph
         graph.outputs = list(dict.fromkeys(tensor for tensor, _ in outputs.values()))
-        return Partition(graph, self.sources, outputs, self.rank, self.placements)
+        if self.graph.seed is not None:
+            graph.seed = self._local(self.graph.seed, REPLICATED)
+            self._number()
+        graph.gradients = [t for t, (of, _) in self.sources.items() if of in self.graph.gradients]
+        own = (part for (_, placement), part in self.local.items() if placement != REPLICATED)
+        return Partition(
+            self.builder, self.sources, outputs, self.rank, self.placements, frozenset(own)
+        )
 
     # What a kernel does with its operands.
 
@@ -504,11 +520,15 @@ class _Partitioner:
 
     def _index(self, j: int, domain: Sequence[int]) -> Expr:
         """Return an index along the divided dimension, counted from the start of the whole."""
-        if self.rank is None:
-            self.rank = self.builder.input((1,), DType.I32).ref.tensor
-        rank = Expr.load(Ref(self.rank, 0, len(domain) * (0,)))
+        rank = Expr.load(Ref(self._number(), 0, len(domain) * (0,)))
         first = Expr.op("vmul.i32", rank, Expr.word(domain[j] // self.nodes))
         return Expr.op("vadd.i32", Expr.index(j), first)
+
+    def _number(self) -> Tensor:
+        """Return the input that holds the number of the node."""
+        if self.rank is None:
+            self.rank = self.builder.input((1,), DType.I32).ref.tensor
+        return self.rank
 
     def _whole(self, tensor: Tensor) -> Tensor:
         """Return what every node has all of: known before, or written in a branch or a loop."""
@@ -543,11 +563,13 @@ class _Partitioner:
         elif isinstance(known, Partial) and placement == REPLICATED:
             source = self.local[tensor, known]
             result = self._new(tensor, REPLICATED)
-            self._sum((source,), (result,), known.instruction, self.grid)
+            with self.builder.naming(self.producers[tensor].operators):
+                self._sum((source,), (result,), known.instruction, self.grid)
         elif known == REPLICATED and isinstance(placement, Split):
             kernel = self.producers[tensor]
             operands = self._operands(kernel)
-            self._emit(kernel, operands, self._dimension_of(operands, tensor, placement))
+            with self.builder.naming(kernel.operators):
+                self._emit(kernel, operands, self._dimension_of(operands, tensor, placement))
         else:
             raise PartitionError(f"{tensor} is divided, and needed otherwise")
 

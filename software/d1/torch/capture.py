@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -473,10 +473,12 @@ def _program(module: GraphModule, target: Target) -> Callable[..., Sequence[Any]
             values[node] = _attribute(node)
         elif node.op == "call_function":
             values[node] = _lower(builder, node, values)
-    if chosen.precision == "cfp8":
-        use_cfp8(builder, [t for t, (n, _) in sources.items() if placeholders[n].meta[_GRADIENT]])
-    if builder.seed is not None:
-        sources[builder.seed.ref.tensor] = len(placeholders), builder.seed
+    builder.graph.gradients = [
+        tensor for tensor, (n, _) in sources.items() if placeholders[n].meta[_GRADIENT]
+    ]
+    if chosen.precision == "cfp8" or builder.graph.seed is not None:
+        seed, _ = builder.random_key()
+        sources[seed.ref.tensor] = len(placeholders), seed
     (results,) = nodes[-1].args
     results = results if isinstance(results, (tuple, list)) else (results,)
     outputs = [_output(builder, result, values) for result in results]
@@ -500,15 +502,12 @@ def _lower(builder: Builder, node: Node, values: dict[Node, Any]) -> Any:
     def known(argument: Any) -> Any:
         return torch.fx.node.map_arg(argument, lambda n: values[n])
 
-    kernels = builder.graph.kernels
-    first = len(kernels)
+    lower = LOWERINGS[node.target].function
     try:
-        value = LOWERINGS[node.target].function(builder, *known(node.args), **known(node.kwargs))
+        with builder.naming((Operator(str(node.target), _source(node)),)):
+            return lower(builder, *known(node.args), **known(node.kwargs))
     except UnsupportedError as error:
         raise _NodeError(node, str(error)) from None
-    operator = Operator(str(node.target), _source(node))
-    kernels[first:] = [replace(kernel, operators=(operator,)) for kernel in kernels[first:]]
-    return value
 
 
 def _source(node: Node) -> str:
@@ -551,6 +550,8 @@ def _finished(
         }
         division = target.parallelism.divided(builder.graph, chosen, inputs, results)
     if division is None:
+        if chosen.precision == "cfp8":
+            use_cfp8(builder)
         graph, packed = optimized(builder.graph)
         program = build(graph)
     else:

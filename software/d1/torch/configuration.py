@@ -51,8 +51,8 @@ class Settings:
     Raises
     ------
     ValueError
-        There is no such device, preset, mode, precision or rectangle of nodes, or the precision is
-        none of several nodes.
+        There is no such device, preset, mode, precision or rectangle of nodes, or graphs cannot be
+        divided like that in the precision.
 
     """
 
@@ -82,8 +82,11 @@ class Settings:
         sides = self.nodes if isinstance(self.nodes, tuple) else ()
         if len(sides) != 2 or not all(isinstance(n, int) and 1 <= n <= MAX_SIDE for n in sides):
             raise ValueError(f"nodes must be columns and rows of 1..{MAX_SIDE}, not {self.nodes!r}")
-        if self.precision == "cfp8" and self.nodes != (1, 1):
-            raise ValueError(f"nodes must be (1, 1) for precision 'cfp8', not {self.nodes!r}")
+        if self.precision == "cfp8" and self.parallel == "data x tensor":
+            raise ValueError(
+                "parallel must be 'data', 'tensor', 'pipeline' or 'auto' for precision 'cfp8', "
+                f"not {self.parallel!r}"
+            )
 
 
 @dataclass

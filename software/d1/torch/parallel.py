@@ -172,10 +172,13 @@ class Parallelism:
     ) -> Iterator[tuple[str, Callable[[], Division]]]:
         """Yield the ways in which a graph may be divided: a name, and what does it."""
         columns, rows = chosen.nodes
-        nodes = columns * rows
+        nodes, cfp8 = columns * rows, chosen.precision == "cfp8"
         if kind in ("data", "tensor"):
-            yield kind, lambda: over_nodes(kind, self._level(graph, chosen.nodes, kind, inputs))
-        if kind == "data x tensor":
+            yield (
+                kind,
+                lambda: over_nodes(kind, self._level(graph, chosen.nodes, kind, inputs), cfp8=cfp8),
+            )
+        if kind == "data x tensor" and not cfp8:
             yield kind, lambda: over_nodes(kind, *self._two_levels(graph, chosen.nodes, inputs))
         if kind != "pipeline":
             return
@@ -190,7 +193,7 @@ class Parallelism:
 
             def divide(count: int = count) -> Division:
                 partition = self._micro_batch(graph, count, inputs)
-                return in_stages(partition, count, nodes, homes)
+                return in_stages(partition, count, nodes, homes, cfp8=cfp8)
 
             yield f"pipeline of {count} micro-batch{plural}", divide
 

@@ -170,8 +170,8 @@ def test_pytorch_knows_the_backend_by_name():
         ({"mode": "slow"}, "mode must be one of graph, products, not 'slow'"),
         ({"precision": "fp64"}, "precision must be one of bf16, cfp8, fp32, not 'fp64'"),
         (
-            {"precision": "cfp8", "nodes": (2, 1)},
-            r"nodes must be \(1, 1\) for precision 'cfp8', not \(2, 1\)",
+            {"precision": "cfp8", "parallel": "data x tensor"},
+            "parallel must be .* for precision 'cfp8', not 'data x tensor'",
         ),
     ],
 )

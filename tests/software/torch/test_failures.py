@@ -1,23 +1,21 @@
 """Kernels that fail: what is said, and that the device goes on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from unittest.mock import patch
 
 import d1
 import d1.torch
 import d1.torch.eager
-import numpy as np
 import pytest
 import torch
 from d1.compiler import executable
 from d1.device import Device, shared_device
 from d1.torch import capture
 from d1_golden.csr import Cause
-from d1_golden.memory_map import EccRegister, register_address
 from d1_golden.params import LINE_BYTES
 from torch import Tensor
 
-TWO_BITS = 3
+BreakProgram = Callable[..., None]
 
 
 @pytest.fixture(params=["golden", "rtl"])
@@ -32,13 +30,9 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     d1.torch.configure(**vars(before))
 
 
-def break_program(device: Device, at: int = 0) -> None:
-    """Flip two bits, which cannot be corrected, in a word of the program that is loaded first."""
-    values = np.array([TWO_BITS, 0, device.code.base + at], np.uint64)
-    device.write(register_address(EccRegister.INJECT_DATA), values)
-
-
-def test_a_broken_program_is_a_fault_and_the_next_call_is_right(device: Device) -> None:
+def test_a_broken_program_is_a_fault_and_the_next_call_is_right(
+    device: Device, break_program: BreakProgram
+) -> None:
     model = torch.compile(lambda a, b: torch.relu(a @ b + 1), backend="d1", dynamic=False)
     operands = torch.ones(8, 12), torch.ones(12, 20)
     expected = model(*operands)
@@ -56,7 +50,7 @@ def scores(a: Tensor, b: Tensor) -> Tensor:
 
 
 def test_a_fault_names_the_kernel_its_operators_and_the_lines_they_are_from(
-    device: Device,
+    device: Device, break_program: BreakProgram
 ) -> None:
     model = torch.compile(scores, backend="d1", dynamic=False)
     operands = torch.ones(8, 12), torch.ones(12, 20)
@@ -89,7 +83,9 @@ def test_a_kernel_that_does_not_end_is_named_and_the_next_call_is_right(device: 
     assert model(torch.tensor(5.0)).item() == 8
 
 
-def test_an_operator_of_the_eager_device_that_fails_changes_nothing(device: Device) -> None:
+def test_an_operator_of_the_eager_device_that_fails_changes_nothing(
+    device: Device, break_program: BreakProgram
+) -> None:
     a = torch.full((5, 7), 2.0, device="d1")
     a * a  # is loaded, first of all
     break_program(device)
@@ -99,7 +95,9 @@ def test_an_operator_of_the_eager_device_that_fails_changes_nothing(device: Devi
     assert a.mul_(a).tolist() == torch.full((5, 7), 4.0).tolist()
 
 
-def test_a_failed_backward_leaves_the_gradients_and_can_be_done_again(device: Device) -> None:
+def test_a_failed_backward_leaves_the_gradients_and_can_be_done_again(
+    device: Device, break_program: BreakProgram
+) -> None:
     layer = torch.nn.Linear(6, 5)
     with torch.no_grad():
         layer.weight.fill_(0.5)
