@@ -1,6 +1,16 @@
 """What was measured of the GPT that sorts, and its picture."""
 
-from d1.gpt_figures import PICTURE, WANTED, Run, curves, read_figures, read_runs
+from d1.gpt_figures import (
+    CFP8,
+    GOLDEN,
+    PICTURE,
+    PYTORCH,
+    WANTED,
+    Run,
+    curves,
+    read_figures,
+    read_runs,
+)
 
 
 def test_the_picture_of_the_documentation_is_that_of_the_figures():
@@ -8,7 +18,9 @@ def test_the_picture_of_the_documentation_is_that_of_the_figures():
 
 
 def test_the_gpt_learns_to_sort_on_the_node_within_a_thousand_steps():
-    for run in read_runs().values():
+    runs = read_runs()
+    assert set(runs) == {PYTORCH, GOLDEN, CFP8}
+    for run in runs.values():
         assert run.learnt <= len(run.losses) <= 1000
         assert run.accuracies[len(run.losses)] >= WANTED
 
