@@ -228,14 +228,13 @@ class Builder:
         result = self.compute([shape[n] for n in order], dtype, function(*args))
         return result.permute(inverse(order))
 
-    def constant(self, words: NDArray[np.signedinteger[Any]]) -> Value:
-        """Return integers that are known when the graph is compiled."""
-        tensor = self.tensor(words.shape, DType.I32, "constant")
+    def constant(self, numbers: NDArray[Any]) -> Value:
+        """Return integers, truth values or others that are known when the graph is compiled."""
+        dtype, words = _words_of(numbers)
+        tensor = self.tensor(numbers.shape, dtype, "constant")
         contents = np.zeros((tensor.rows, tensor.pitch), np.uint32)
-        contents[:, : tensor.shape[-1]] = (
-            words.astype(np.int32).view(np.uint32).reshape(tensor.rows, -1)
-        )
-        return _whole(replace(tensor, contents=contents.reshape(-1)), words.shape)
+        contents[:, : tensor.shape[-1]] = words.reshape(tensor.rows, -1)
+        return _whole(replace(tensor, contents=contents.reshape(-1)), numbers.shape)
 
     def copy(self, value: Value) -> Value:
         """Return the value in a tensor of its own, in the order of its dimensions."""
@@ -517,6 +516,17 @@ class Builder:
             )
             for target, value in zip(targets, values, strict=True)
         ]
+
+
+def _words_of(numbers: NDArray[Any]) -> tuple[DType, NDArray[np.uint32]]:
+    """Return the type that numbers have on the node, and their words."""
+    match numbers.dtype.kind:
+        case "f":
+            return DType.F32, numbers.astype(np.float32).view(np.uint32)
+        case "b":
+            return DType.BOOL, numbers.astype(np.uint32)
+        case _:
+            return DType.I32, numbers.astype(np.int32).view(np.uint32)
 
 
 def inverse(order: Sequence[int]) -> tuple[int, ...]:

@@ -27,6 +27,7 @@ from d1.parallel.division import Division
 from d1.parallel.shared_group import shared_group
 from d1.torch.configuration import Settings, Statistics, count, settings
 from d1.torch.lowerings import LOWERINGS, UnsupportedError
+from d1.torch.lowerings.control_flow import known_value
 from d1.torch.operations import operations
 from d1.torch.parallel import Parallelism, parts, whole
 from d1.torch.types import DTYPES, from_words, to_tiles, to_words
@@ -371,8 +372,9 @@ def _refusal(node: Node) -> str:
     """Return why a node cannot be compiled, as far as its types tell; nothing if it may be."""
     if node.op in ("placeholder", "output"):
         return ""
-    if node.op == "get_attr" and isinstance(_attribute(node), GraphModule):
-        return ""
+    if node.op == "get_attr":
+        constant = _attribute(node)
+        return "" if isinstance(constant, GraphModule) else _refused_tensor(constant)
     if node.op != "call_function":
         return f"a node of kind {node.op}"
     if node.target not in LOWERINGS:
@@ -382,14 +384,19 @@ def _refusal(node: Node) -> str:
             return f"in it {inner.target}, {reason}"
     for value in [n.meta.get("val") for n in (node, *node.all_input_nodes)]:
         for tensor in value if isinstance(value, (tuple, list)) else [value]:
-            if not isinstance(tensor, torch.Tensor):
-                continue
-            if tensor.dtype not in DTYPES:
-                return f"tensors of {tensor.dtype}"
-            if tensor.device.type != "cpu":
-                return f"a tensor on {tensor.device}"
-            if 0 in tensor.shape:
-                return f"an empty tensor of shape {tuple(tensor.shape)}"
+            if isinstance(tensor, torch.Tensor) and (reason := _refused_tensor(tensor)):
+                return reason
+    return ""
+
+
+def _refused_tensor(tensor: torch.Tensor) -> str:
+    """Return why a tensor cannot be on the node; nothing if it can."""
+    if tensor.dtype not in DTYPES:
+        return f"tensors of {tensor.dtype}"
+    if tensor.device.type != "cpu":
+        return f"a tensor on {tensor.device}"
+    if 0 in tensor.shape:
+        return f"an empty tensor of shape {tuple(tensor.shape)}"
     return ""
 
 
@@ -399,7 +406,8 @@ def _attribute(node: Node) -> Any:
 
 def _inner_graphs(node: Node) -> list[Graph]:
     """Return the graphs that a node computes, depending on data."""
-    return [_attribute(n).graph for n in node.all_input_nodes if n.op == "get_attr"]
+    attributes = [_attribute(n) for n in node.all_input_nodes if n.op == "get_attr"]
+    return [module.graph for module in attributes if isinstance(module, GraphModule)]
 
 
 class _Support(OperatorSupportBase):
@@ -469,9 +477,7 @@ def _program(module: GraphModule, target: Target) -> Callable[..., Sequence[Any]
                 value = builder.input(tuple(example.shape), DTYPES[example.dtype])
                 sources[value.ref.tensor] = len(placeholders) - 1, value
                 values[node] = value
-        elif node.op == "get_attr":
-            values[node] = _attribute(node)
-        elif node.op == "call_function":
+        elif node.op != "output":
             values[node] = _lower(builder, node, values)
     builder.graph.gradients = [
         tensor for tensor, (n, _) in sources.items() if placeholders[n].meta[_GRADIENT]
@@ -502,12 +508,26 @@ def _lower(builder: Builder, node: Node, values: dict[Node, Any]) -> Any:
     def known(argument: Any) -> Any:
         return torch.fx.node.map_arg(argument, lambda n: values[n])
 
-    lower = LOWERINGS[node.target].function
     try:
+        if node.op == "get_attr":
+            return known_value(builder, _attribute(node))
+        lower = LOWERINGS[node.target].function
         with builder.naming((Operator(str(node.target), _source(node)),)):
-            return lower(builder, *known(node.args), **known(node.kwargs))
+            value = lower(builder, *known(node.args), **known(node.kwargs))
     except UnsupportedError as error:
         raise _NodeError(node, str(error)) from None
+    if not _is_like(value, node.meta.get("val")):
+        raise _NodeError(node, "its lowering gives another type or shape than PyTorch")
+    return value
+
+
+def _is_like(value: Any, example: Any) -> bool:
+    """Return whether results have the types and shapes that PyTorch says."""
+    if isinstance(value, (tuple, list)) and isinstance(example, (tuple, list)):
+        return all(map(_is_like, value, example))
+    if not isinstance(value, Value) or not isinstance(example, torch.Tensor):
+        return True
+    return value.shape == tuple(example.shape) and value.dtype is DTYPES[example.dtype]
 
 
 def _source(node: Node) -> str:

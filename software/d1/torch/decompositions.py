@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -155,6 +156,62 @@ def _bucketize(x: Tensor, edges: Tensor, *, out_int32: bool = False, right: bool
     return places.reshape(x.shape)
 
 
+def _repeat_places(repeats: Tensor, *, output_size: int | None = None) -> Tensor:
+    """Return the number of the element that each result repeats."""
+    if output_size is None:
+        return NotImplemented
+    return _search_sorted(
+        repeats.cumsum(0), torch.arange(output_size, device=repeats.device), right=True
+    )
+
+
+def _numbers_of_chosen(mask: Tensor) -> Tensor:
+    """Return, where a mask is true, how many before are."""
+    return mask.reshape(-1).cumsum(0).reshape(mask.shape) - 1
+
+
+def _masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    x, mask = torch.broadcast_tensors(x, mask)
+    return torch.where(mask, source.reshape(-1)[_numbers_of_chosen(mask).relu()], x)
+
+
+def _masked_scatter_backward(gradient: Tensor, mask: Tensor, shape: list[int]) -> Tensor:
+    """Return what each element that was brought to a place gets from there."""
+    mask, count = mask.expand_as(gradient), math.prod(shape)
+    places = torch.where(mask, _numbers_of_chosen(mask), count).reshape(-1)
+    result = gradient.new_zeros(count + 1).scatter_add(0, places, gradient.reshape(-1))
+    return result[:count].reshape(shape)
+
+
+def _histogram(x: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
+    if not x.numel():
+        return x.new_zeros(bins)
+    x = x.reshape(-1)
+    low, high = x.new_full((), min), x.new_full((), max)
+    if min == max:
+        low, high = x.amin(), x.amax()
+        low, high = torch.where(low == high, low - 1, low), torch.where(low == high, high + 1, high)
+    number = torch.div((x - low) * bins, high - low, rounding_mode="floor").clamp(max=bins - 1)
+    inside = (x >= low) & (x <= high)
+    of_bin = number == torch.arange(bins, dtype=x.dtype, device=x.device).unsqueeze(1)
+    return (of_bin & inside).sum(1, dtype=x.dtype)
+
+
+def _most_frequent(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """Return of the most frequent elements the least, and the last place where it is."""
+    if not x.dim():
+        return x.clone(), torch.zeros_like(x, dtype=torch.int64)
+    rows = x.movedim(dim, -1)
+    counts = (rows.unsqueeze(-1) == rows.unsqueeze(-2)).sum(-1)
+    others = counts < counts.amax(-1, keepdim=True)
+    value = torch.where(others, rows.amax(-1, keepdim=True), rows).amin(-1, keepdim=True)
+    numbers = torch.arange(rows.shape[-1], device=x.device)
+    places = torch.where(rows == value, numbers, -1).amax(-1, keepdim=True)
+    if keepdim:
+        return value.movedim(-1, dim), places.movedim(-1, dim)
+    return value.squeeze(-1), places.squeeze(-1)
+
+
 def _pad_by_edges_backward(gradient: Tensor, x: Tensor, padding: list[int]) -> Tensor:
     """Return the gradient of what was padded with its edges: an edge has those of its copies."""
     for n in range(len(padding) // 2):
@@ -188,6 +245,11 @@ _OWN: dict[Any, Callable[..., Any]] = {
     _aten.median.default: _median_of_all,
     _aten.searchsorted.Tensor: _search_sorted,
     _aten.bucketize.Tensor: _bucketize,
+    _aten.repeat_interleave.Tensor: _repeat_places,
+    _aten.masked_scatter.default: _masked_scatter,
+    _aten.masked_scatter_backward.default: _masked_scatter_backward,
+    _aten.histc.default: _histogram,
+    _aten.mode.default: _most_frequent,
     _aten.replication_pad1d_backward.default: _pad_by_edges_backward,
     _aten.replication_pad2d_backward.default: _pad_by_edges_backward,
     _aten.replication_pad3d_backward.default: _pad_by_edges_backward,

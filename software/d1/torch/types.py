@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -15,7 +16,7 @@ from d1.compiler.ir import DType, Tensor
 from d1.compiler.layout import pack_operand
 from d1.compiler.schedule import Groups
 
-__all__ = ["DTYPES", "from_words", "to_tiles", "to_words"]
+__all__ = ["DTYPES", "from_words", "to_numbers", "to_tiles", "to_words"]
 
 #: What the words of tensors of each type are. Integers have 32 bits on the node, BF16 is FP32.
 DTYPES: dict[torch.dtype, DType] = {
@@ -28,8 +29,8 @@ DTYPES: dict[torch.dtype, DType] = {
 _NUMPY = {DType.F32: np.float32, DType.I32: np.int32, DType.BOOL: np.uint32}
 
 
-def to_words(tensor: Tensor, value: torch.Tensor) -> NDArray[np.uint32]:
-    """Return what is to be written to SRAM: rows padded to whole vectors.
+def to_numbers(value: torch.Tensor) -> NDArray[Any]:
+    """Return elements as the node has them: FP32, integers of 32 bits, truth values.
 
     Raises
     ------
@@ -40,13 +41,25 @@ def to_words(tensor: Tensor, value: torch.Tensor) -> NDArray[np.uint32]:
     value = value.detach()
     if value.dtype is torch.bfloat16:
         value = value.float()
-    array = value.numpy()
-    if array.dtype == np.int64:
-        narrow = array.astype(np.int32)
-        if not np.array_equal(narrow, array):
-            raise ValueError(f"integers must be of 32 bits, not {int(np.abs(array).max())}")
-        array = narrow
-    array = array.reshape(tensor.shape).astype(_NUMPY[tensor.dtype], copy=False)
+    array: NDArray[Any] = value.numpy()
+    if array.dtype != np.int64:
+        return array
+    narrow = array.astype(np.int32)
+    if not np.array_equal(narrow, array):
+        raise ValueError(f"integers must be of 32 bits, not {int(np.abs(array).max())}")
+    return narrow
+
+
+def to_words(tensor: Tensor, value: torch.Tensor) -> NDArray[np.uint32]:
+    """Return what is to be written to SRAM: rows padded to whole vectors.
+
+    Raises
+    ------
+    ValueError
+        An integer has more than 32 bits.
+
+    """
+    array = to_numbers(value).reshape(tensor.shape).astype(_NUMPY[tensor.dtype], copy=False)
     if tensor.pitch == tensor.shape[-1]:
         return np.ascontiguousarray(array).view(np.uint32).reshape(-1)
     words = np.zeros((tensor.rows, tensor.pitch), np.uint32)

@@ -123,6 +123,32 @@ def test_choices_may_be_in_loops():
     assert (n, count) == (1, 111)
 
 
+def test_constants_of_a_model_may_be_operands_of_loops_and_choices():
+    def function(x: Tensor) -> tuple[Tensor, ...]:
+        count, y = while_loop(
+            lambda n, y: n > 5,
+            lambda n, y: (n - 1, y + torch.tensor([1.0, 0.5, -2.0])),
+            (torch.tensor(12), x),
+        )
+        sign = torch.tensor([True, False, True])
+        chosen = torch.cond(y.sum() > 0, lambda y, z: y * z, lambda y, z: y - z, (y, sign))
+        return count, y, chosen
+
+    x = torch.tensor([1.0, 2.0, 3.0])
+    for mine, theirs in zip(compiled(function)(x), function(x), strict=True):
+        assert mine.dtype == theirs.dtype and torch.equal(mine, theirs)
+    assert d1.torch.statistics().graphs == 1
+
+
+def test_a_loop_that_carries_a_number_of_python_stays_pytorchs_and_is_named():
+    def function(x: Tensor) -> tuple[int, Tensor]:
+        return while_loop(lambda n, y: n < 5, lambda n, y: (n + 1, y * 2), (0, x))
+
+    with pytest.warns(UserWarning, match="while_loop stays PyTorch's"):
+        count, y = compiled(function)(torch.ones(3))
+    assert count == 5 and torch.equal(y, torch.full((3,), 32.0))
+
+
 def test_the_rtl_branches_as_the_golden_node_does():
     run = compiled(root, device="rtl", check=True)
     x = torch.tensor([2.0, 30.0, 4.0])

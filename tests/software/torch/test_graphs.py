@@ -165,6 +165,11 @@ def test_integers_and_truth_values_come_back_with_their_types():
 def test_integers_of_more_than_32_bits_are_refused():
     with pytest.raises(ValueError, match="integers must be of 32 bits, not 4294967296"):
         compiled(lambda x: x + 1)(torch.tensor([1 << 32]))
+    with (
+        pytest.warns(UserWarning, match="stays PyTorch's: integers must be of 32 bits"),
+        pytest.raises(ValueError, match="integers must be of 32 bits, not 4294967296"),
+    ):
+        compiled(lambda x: x + torch.tensor([1 << 32]))(torch.tensor([1]))
 
 
 def test_an_mlp_learns_by_steps_of_sgd():

@@ -128,6 +128,55 @@ CASES = {
 }
 
 
+#: Operators as parts of graphs, where their types matter to what follows.
+OF_INTEGERS = {
+    "relu": lambda x, n: x.gather(1, (n - 2).relu()),
+    "power of which the exponent is real": lambda x, n: x * (n**2.0) + n**3,
+    "sign": lambda x, n: x * (n - 1).sign(),
+    "sum of real numbers": lambda x, n: x.cumsum(0, dtype=torch.int64) * n,
+    "choice between truth values": lambda x, n: torch.where(x > 0, n > 1, n == 0).sum(1),
+    "most frequent": lambda x, n: x.gather(0, n.mode(0).indices[None] % 2) * n.mode(0).values,
+    "constants": lambda x, n: x[:, torch.tensor([2, 0])] * torch.tensor([[0.5], [2.0], [3.0]]),
+}
+
+
+@pytest.mark.parametrize("case", OF_INTEGERS)
+def test_integers_in_a_graph_have_the_type_that_pytorch_gives_them(case):
+    generator = torch.Generator().manual_seed(4)
+    x = 3 * torch.randn((3, 4), generator=generator)
+    n = torch.randint(0, 4, (3, 4), generator=generator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = compiled(OF_INTEGERS[case])(x, n)
+    assert distance(result, OF_INTEGERS[case](x, n)) <= FP32
+
+
+def test_the_gradient_of_a_cumulative_product_with_zeros_is_pytorchs():
+    x = torch.tensor([[2.0, 0, 3, 0, 5], [1, 2, 0, 3, 4], [1, 2, 3, 4, 5], [0, 1, 2, 3, 4]])
+    compare(lambda x: x.cumprod(1), [x], FP32)
+
+
+def test_elements_are_repeated_as_often_as_other_elements_tell():
+    counts = torch.tensor([0, 1, 2, 3])
+
+    def function(x: Tensor) -> Tensor:
+        return torch.repeat_interleave(x, counts, dim=0, output_size=6)
+
+    compare(function, random(3, (4, 3)), FP32)
+
+
+def test_a_histogram_of_nothing_has_nothing_in_its_bins():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # There is nothing to compute on the node.
+        result = compiled(lambda x: torch.histc(x, 3))(torch.ones(5, 0))
+    assert torch.equal(result, torch.zeros(3))
+
+
+def test_elements_are_brought_to_where_a_mask_is_true():
+    mask = torch.tensor([[True, False, False, True], [False, True, True, False]])
+    compare(lambda x, y: x.masked_scatter(mask, y), random(5, (2, 4), (3, 2)), FP32)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_results_and_gradients_are_those_of_pytorch(case):
     function, shapes = CASES[case]

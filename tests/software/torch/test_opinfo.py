@@ -45,13 +45,14 @@ OPERATORS = """
     diagonal_scatter diff dist div.floor_rounding div.no_rounding_mode div.trunc_rounding dot
     dsplit dstack einsum eq erf erfc exp exp2 expand expand_as expand_copy expm1 fill flatten
     flip fliplr flipud floor floor_divide fmax fmin fmod frac full_like gather ge gradient gt
-    heaviside hsplit hstack hypot index_add index_copy index_fill index_put index_reduce.amax
+    heaviside histc hsplit hstack hypot index_add index_copy index_fill index_put index_reduce.amax
     index_reduce.amin index_reduce.mean index_reduce.prod index_select inner isclose isfinite
     isin isinf isnan isneginf isposinf isreal kron kthvalue ldexp le lerp log log10 log1p log2
     log_softmax logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit
-    logsumexp lt mH mT masked_fill matmul max.binary max.reduction_no_dim max.reduction_with_dim
-    max_pool2d_with_indices_backward maximum mean median meshgrid.list_of_tensors
-    meshgrid.variadic_tensors min.binary min.reduction_no_dim min.reduction_with_dim minimum mm
+    logsumexp lt mH mT masked_fill masked_scatter matmul max.binary max.reduction_no_dim
+    max.reduction_with_dim max_pool2d_with_indices_backward maximum mean median
+    meshgrid.list_of_tensors meshgrid.variadic_tensors min.binary min.reduction_no_dim
+    min.reduction_with_dim minimum mm mode
     movedim msort mul mv nan_to_num nanmean nansum narrow native_dropout_backward
     native_group_norm native_layer_norm ne neg nn.functional.adaptive_avg_pool1d
     nn.functional.adaptive_avg_pool2d nn.functional.avg_pool1d nn.functional.avg_pool2d

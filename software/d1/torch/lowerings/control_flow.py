@@ -6,12 +6,32 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx import GraphModule, Node
 
 from d1.compiler.builder import Builder, Value
 from d1.torch.lowerings.registry import LOWERINGS, UnsupportedError, lowering
+from d1.torch.types import to_numbers
 
 _higher_order = torch.ops.higher_order
+
+
+def known_value(builder: Builder, attribute: Any) -> Any:
+    """Return what a graph has of its own: a tensor as a constant, a graph as it is.
+
+    Raises
+    ------
+    UnsupportedError
+        An integer has more than 32 bits.
+
+    """
+    if not isinstance(attribute, torch.Tensor):
+        return attribute
+    try:
+        with unset_fake_temporarily():
+            return builder.constant(to_numbers(attribute))
+    except ValueError as error:
+        raise UnsupportedError(str(error)) from None
 
 
 def lowered_graph(builder: Builder, module: GraphModule, operands: Sequence[Value]) -> list[Value]:
@@ -34,7 +54,7 @@ def lowered_graph(builder: Builder, module: GraphModule, operands: Sequence[Valu
             case "placeholder":
                 values[node] = next(given)
             case "get_attr":
-                values[node] = getattr(module, str(node.target))
+                values[node] = known_value(builder, getattr(module, str(node.target)))
             case "call_function":
                 args, kwargs = known(node.args), known(node.kwargs)
                 values[node] = LOWERINGS[node.target].function(builder, *args, **kwargs)

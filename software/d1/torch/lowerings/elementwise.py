@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from d1.compiler import math_functions as f
-from d1.compiler.builder import Builder, Value
+from d1.compiler.builder import Builder, Value, as_word
 from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
 from d1.torch.lowerings.registry import UnsupportedError, lowering
@@ -199,7 +199,14 @@ def relu_expr(x: Expr) -> Expr:
     return Expr.op("vsel", Expr.op("vfmax.f32", x, _ZERO), x, is_number)
 
 
-_unary(aten.relu.default, relu_expr)
+@lowering(aten.relu.default)
+def relu(builder: Builder, x: Value) -> Value:
+    """Lower the greater of x and 0."""
+    if x.dtype is _F32:
+        return pointwise(builder, relu_expr, x, of=_F32)
+    return pointwise(builder, lambda a: Expr.op("vmax.i32", a, Expr.word(0)), x, of=_I32)
+
+
 _unary(aten.exp.default, f.exp)
 _unary(aten.exp2.default, lambda x: Expr.op("vfexp2.f32", x))
 _unary(aten.log.default, f.log)
@@ -287,6 +294,14 @@ def absolute(builder: Builder, x: Value) -> Value:
 @lowering(aten.sgn.default, aten.sign.default)
 def sign(builder: Builder, x: Value) -> Value:
     """Lower -1, 0 or 1."""
+    if x.dtype is _I32:
+        ends = Expr.word(1), Expr.word(-1)
+        return pointwise(
+            builder,
+            lambda a: Expr.op("vmax.i32", Expr.op("vmin.i32", a, ends[0]), ends[1]),
+            x,
+            of=_I32,
+        )
     if x.dtype is not _F32:
         raise UnsupportedError(f"operand of type {x.dtype.value}")
 
@@ -303,14 +318,15 @@ def power(builder: Builder, x: Value, exponent: Number) -> Value:
         return pointwise(builder, f.sqrt, x, of=_F32)
     if exponent == -0.5:
         return pointwise(builder, lambda a: Expr.op("vfrsqrt.f32", a), x, of=_F32)
-    whole = exponent == int(exponent) and abs(exponent) <= _MOST_FACTORS
-    if not whole or (x.dtype is not _F32 and exponent < 0):
-        if x.dtype is not _F32:
-            raise UnsupportedError(f"exponent {exponent!r} of an operand of type {x.dtype.value}")
+    of = promoted(x, exponent)
+    whole = float(exponent).is_integer() and abs(exponent) <= _MOST_FACTORS
+    if not whole or (of is not _F32 and exponent < 0):
+        if of is not _F32:
+            raise UnsupportedError(f"exponent {exponent!r} of an operand of type {of.value}")
         return pointwise(builder, _power, x, float(exponent), of=_F32)
 
     def by_products(a: Expr) -> Expr:
-        one = constant(1, x.dtype)
+        one = constant(1, of)
         result = one
         for bit in f"{abs(int(exponent)):b}":
             result = result if result is one else Expr.op(multiply, result, result)
@@ -318,8 +334,8 @@ def power(builder: Builder, x: Value, exponent: Number) -> Value:
                 result = a if result is one else Expr.op(multiply, result, a)
         return Expr.op("vfrcp.f32", result) if exponent < 0 else result
 
-    multiply = "vfmul.f32" if x.dtype is _F32 else "vmul.i32"
-    return pointwise(builder, by_products, x, of=x.dtype)
+    multiply = "vfmul.f32" if of is _F32 else "vmul.i32"
+    return pointwise(builder, by_products, x, of=of)
 
 
 #: Up to this exponent powers are products.
@@ -435,15 +451,13 @@ def logical_not(builder: Builder, x: Value) -> Value:
 def where(builder: Builder, condition: Value, a: Value | Number, b: Value | Number) -> Value:
     """Lower a choice between two."""
     of = promoted(a, b)
-    if of is _BOOL:
-        raise UnsupportedError("a choice between values of type bool")
 
     def choose(mask: Expr, x: Expr, y: Expr) -> Expr:
         chosen = [
             converted(e, dtype_of(operand), of) if isinstance(operand, Value) else e
             for e, operand in ((x, a), (y, b))
         ]
-        return Expr.op("vsel", *chosen, mask)
+        return Expr.op("vsel", *map(as_word, chosen), mask)
 
     operands = [x if isinstance(x, Value) else constant(x, of) for x in (a, b)]
     return builder.elementwise(choose, condition, *operands, dtype=of)
@@ -501,6 +515,6 @@ def clamp(
 @lowering(aten.masked_fill.Scalar, aten.masked_fill.Tensor)
 def masked_fill(builder: Builder, x: Value, mask: Value, value: Value | Number) -> Value:
     """Lower another value where a mask is true."""
-    if not isinstance(value, Value) and x.dtype is _F32:
-        value = float(value)
+    if not isinstance(value, Value):
+        value = {_F32: float, _I32: int, _BOOL: bool}[x.dtype](value)
     return where(builder, mask, value, x)

@@ -17,6 +17,7 @@ from d1.compiler.expressions import Expr
 from d1.compiler.ir import DType
 from d1.torch.lowerings.elementwise import Number, constant, converted, pointwise
 from d1.torch.lowerings.registry import UnsupportedError, lowering
+from d1.torch.types import DTYPES
 
 aten = torch.ops.aten
 
@@ -96,7 +97,9 @@ def _against(x: Value, dim: int) -> Value:
 def _cumulative(target: Any, operations: Mapping[DType, str], neutral: Number) -> None:
     @lowering(target)
     def lower(builder: Builder, x: Value, dim: int, *, dtype: torch.dtype | None = None) -> Value:
-        of = DType.F32 if x.dtype is DType.F32 or dtype is torch.float32 else DType.I32
+        of = DTYPES[dtype] if dtype else DType.F32 if x.dtype is DType.F32 else DType.I32
+        if of not in operations:
+            raise UnsupportedError(f"a result of type {of.value}")
         if not x.shape:
             return builder.compute((), of, converted(builder.load(x), x.dtype, of))
         dim %= len(x.shape)

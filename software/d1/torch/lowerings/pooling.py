@@ -144,7 +144,7 @@ def _scaled(builder: Builder, x: Value, parts: NDArray[np.float64]) -> Value:
     if np.all(parts == parts.flat[0]):
         factor = Expr.number(float(parts.flat[0]))
         return pointwise(builder, lambda e: f.multiply(e, factor), x, of=DType.F32)
-    words = builder.constant(parts.astype(np.float32).view(np.int32))
+    words = builder.constant(parts)
     return builder.elementwise(f.multiply, x, words, dtype=DType.F32)
 
 
@@ -237,7 +237,7 @@ def _weighted_sums(builder: Builder, x: Value, weights: Sequence[NDArray[np.floa
         )
         dims = n, rank + len(lead) + n
         place = Expr.op("vadd.i32", place, table(indices * x.ref.strides[len(lead) + n], *dims))
-        factor = f.multiply(factor, table(part.astype(np.float32).view(np.int32), *dims))
+        factor = f.multiply(factor, table(part, *dims))
     met = Value(replace(x.ref, strides=(0,) * len(shape)), shape)
     element = f.multiply(Expr.gather(x.ref.tensor, place), factor)
     return builder.reduce(
