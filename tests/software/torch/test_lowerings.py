@@ -111,6 +111,10 @@ CASES = {
     ),
     "mean of windows of one size": (lambda x: F.adaptive_avg_pool2d(x, (2, 1)), [(2, 3, 8, 7)]),
     "mean of windows of two sizes": (lambda x: F.adaptive_avg_pool2d(x, (3, 2)), [(2, 3, 8, 7)]),
+    "mean of windows of two sizes along three dimensions": (
+        lambda x: F.adaptive_avg_pool3d(x, (3, 2, 1)),
+        [(2, 3, 4, 3, 2)],
+    ),
     "batch norm": (
         lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
         [(4, 3, 5, 2), (3,), (3,)],

@@ -254,7 +254,7 @@ def _shares(size: int, count: int) -> NDArray[np.float64]:
     return inside / inside.sum(1, keepdims=True)
 
 
-@lowering(aten._adaptive_avg_pool2d.default)
+@lowering(aten._adaptive_avg_pool2d.default, aten._adaptive_avg_pool3d.default)
 def adaptive_mean(builder: Builder, x: Value, outputs: Sequence[int]) -> Value:
     """Lower means over windows that divide an image as well as they can."""
     sizes = x.shape[-len(outputs) :]
@@ -265,15 +265,21 @@ def adaptive_mean(builder: Builder, x: Value, outputs: Sequence[int]) -> Value:
     return _weighted_sums(builder, x, weights)
 
 
-@lowering(aten._adaptive_avg_pool2d_backward.default)
-def adaptive_mean_backward(builder: Builder, gradient: Value, x: Value) -> Value:
+def _adaptive_mean_backward(target: Any, rank: int) -> None:
     """Lower the gradient of such means."""
-    sizes, outputs = x.shape[-2:], gradient.shape[-2:]
-    kernel = _dividing(sizes, outputs)
-    if kernel:
-        return mean_backward(builder, gradient, x, kernel, kernel, (0,), False, True, None)
-    weights = [_shares(size, count).T for size, count in zip(sizes, outputs, strict=True)]
-    return _weighted_sums(builder, gradient, weights)
+
+    @lowering(target)
+    def lower(builder: Builder, gradient: Value, x: Value) -> Value:
+        sizes, outputs = x.shape[-rank:], gradient.shape[-rank:]
+        kernel = _dividing(sizes, outputs)
+        if kernel:
+            return mean_backward(builder, gradient, x, kernel, kernel, (0,), False, True, None)
+        weights = [_shares(size, count).T for size, count in zip(sizes, outputs, strict=True)]
+        return _weighted_sums(builder, gradient, weights)
+
+
+_adaptive_mean_backward(aten._adaptive_avg_pool2d_backward.default, 2)
+_adaptive_mean_backward(aten._adaptive_avg_pool3d_backward.default, 3)
 
 
 def _dividing(sizes: Sequence[int], outputs: Sequence[int]) -> tuple[int, ...]:
