@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from d1_rtl.node.sram import EARLY_CLIENT, READ_CLIENTS, Sram
 from d1_rtl.sim.native import NativeModel
 from d1_rtl.sim.on_fpga import OnFpga
-from d1_rtl.turns import TURNS, TurnCounter, collected, word_of_turn
+from d1_rtl.turns import CYCLE_CLOCKS, TURNS, TurnCounter, collected, word_of_turn
 from numpy.typing import NDArray
 
 from .gated import GatedUnit
@@ -26,41 +26,41 @@ LINE_PORTS = frozenset(
 
 
 class CycleModel:
-    """A model of an `OnFpga` that runs in cycles, whose inputs are the same in all turns.
+    """A model of an `OnFpga` that runs in cycles, whose inputs are the same in all its clocks.
 
     Parameters
     ----------
     model
         The model.
     late
-        Outputs that are there in the last turn. An input that is set after one was looked at is one
-        of the next cycle. The others are looked at in the turn that it is.
+        Outputs that are there in the last clock. An input that is set after one was looked at is one
+        of the next cycle. The others are looked at in the clock that it is.
 
     """
 
     def __init__(self, model: NativeModel, *, late: Collection[str] = ()):
         self._model = model
         self._late = late
-        self._turn = 0
+        self._clock = 0  # of the cycle
 
     def play(
         self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
     ) -> dict[str, NDArray[np.uint32]]:
         """Play a row in each cycle; return what outputs are in the last turns."""
         self._go_to(0)
-        stretched = {name: np.repeat(rows, TURNS, axis=0) for name, rows in inputs.items()}
+        stretched = {name: np.repeat(rows, CYCLE_CLOCKS, axis=0) for name, rows in inputs.items()}
         played = self._model.play(stretched, outputs)
-        return {name: rows[TURNS - 1 :: TURNS] for name, rows in played.items()}
+        return {name: rows[CYCLE_CLOCKS - 1 :: CYCLE_CLOCKS] for name, rows in played.items()}
 
     def reset(self) -> None:
         """Reset it."""
         self._model.reset()
-        self._turn = 0
+        self._clock = 0
 
     def step(self, cycles: int = 1) -> None:
         """Run to the begin of the next cycle, and some more."""
-        self._model.step(cycles * TURNS - self._turn)
-        self._turn = 0
+        self._model.step(cycles * CYCLE_CLOCKS - self._clock)
+        self._clock = 0
 
     def set(self, name: str, value: int) -> None:
         """Set an input."""
@@ -70,14 +70,14 @@ class CycleModel:
     def get(self, name: str) -> int:
         """Return an output."""
         if name in self._late:
-            self._go_to(TURNS - 1)
+            self._go_to(CYCLE_CLOCKS - 1)
         return self._model.get(name)
 
-    def _go_to(self, turn: int) -> None:
-        """Run to a turn, without a step if it is this one."""
-        if clocks := (turn - self._turn) % TURNS:
+    def _go_to(self, clock: int) -> None:
+        """Run to a clock of the cycle, without a step if it is this one."""
+        if clocks := (clock - self._clock) % CYCLE_CLOCKS:
             self._model.step(clocks)
-        self._turn = turn
+        self._clock = clock
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)

@@ -39,7 +39,7 @@ from d1_rtl.sim.model import trace_format
 from d1_rtl.sim.node_link import NodeLink
 from d1_rtl.sim.on_fpga import OnFpga
 from d1_rtl.sim.retire_order import TraceError
-from d1_rtl.turns import TURNS
+from d1_rtl.turns import CYCLE_CLOCKS
 from numpy.typing import NDArray
 
 from .checker import (
@@ -102,7 +102,7 @@ class NativeNode:
         self.params = params
         #: Thread-cycles without issue, by cause, of all runs.
         self.stalls: Counter[StallCause] = Counter()
-        self._clocks = TURNS if on_fpga else 1
+        self._clocks = CYCLE_CLOCKS if on_fpga else 1
         #: The simulated node behind its packet door.
         self.link = NodeLink(
             OnFpga(Node(params, gated=False), in_turns=False) if on_fpga else Node(params),
@@ -141,7 +141,7 @@ class NativeNode:
             path, first, last = wave
             link.trace(path, start + first, start + last)
         requests = np.concatenate([workload.load_requests(), workload.start_requests()])
-        link.exchange(requests, 20 * len(requests) + 1000)
+        link.exchange(requests, self._clocks * (20 * len(requests) + 1000))
         if traffic:
             self._interfere(workload, limit)
         with contextlib.suppress(TimeoutError):  # the comparison shows how far it came
@@ -153,7 +153,8 @@ class NativeNode:
         return Outcome(retired, thread_states(link, workload), memory_image(link, workload.end))
 
     def _count_stalls(self) -> None:
-        lines = self.link.exchange(read_requests(COUNTER_BASE, COUNTER_LINES * LINE_BYTES), 1000)
+        requests = read_requests(COUNTER_BASE, COUNTER_LINES * LINE_BYTES)
+        lines = self.link.exchange(requests, self._clocks * 1000)
         counters = lines["data"].reshape(-1).view(np.uint64)
         assert counters[CounterRegister.CYCLES], "a workload must take cycles"
         for cause in StallCause:
@@ -421,7 +422,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", type=Path, help="JSON to enter the counts of the preset into")
     parser.add_argument("--no-traffic", action="store_true", help="no packets beside the programs")
     parser.add_argument(
-        "--on-fpga", action="store_true", help="the node as on an FPGA: its cycles have four clocks"
+        "--on-fpga", action="store_true", help="the node as on an FPGA: its cycles have several clocks"
     )
     parser.add_argument("--junit", type=Path, default=Path("build/junit/regression.xml"))
     parser.add_argument(

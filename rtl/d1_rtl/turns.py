@@ -1,15 +1,14 @@
 """Units that do the work of several in turns: a cycle of an FPGA's node has several clocks."""
 
+import enum
+from itertools import accumulate
 from typing import Any
 
 from amaranth.hdl import (
     Array,
     Cat,
-    ClockDomain,
-    ClockSignal,
     Module,
     Mux,
-    ResetSignal,
     Signal,
     Value,
 )
@@ -19,10 +18,14 @@ from amaranth.lib.wiring import Out
 from .clock_gate import ClockGate
 
 __all__ = [
+    "CYCLE_CLOCKS",
     "TURNS",
+    "TURN_CLOCKS",
+    "ClockKind",
     "TurnCounter",
     "Turns",
     "caught",
+    "clocks_between",
     "collected",
     "delayed",
     "in_all_turns",
@@ -30,8 +33,39 @@ __all__ = [
     "word_of_turn",
 ]
 
-#: Clocks, and turns, of a cycle on an FPGA.
-TURNS = 4
+#: Clocks of each turn of a cycle on an FPGA. In the first turn what the registers of the cycle
+#: make, such as the choice of an address, has to get to where the turns use it.
+TURN_CLOCKS = (3, 2, 2, 2)
+#: Turns of a cycle.
+TURNS = len(TURN_CLOCKS)
+#: Clocks of a cycle.
+CYCLE_CLOCKS = sum(TURN_CLOCKS)
+
+
+class ClockKind(enum.Enum):
+    """How often registers of an FPGA's node change: in each clock, each turn or each cycle."""
+
+    CLOCK = "clock"
+    TURN = "turn"
+    CYCLE = "cycle"
+
+
+#: The clocks of a cycle that end with a change of registers.
+_EDGES = {
+    ClockKind.CLOCK: range(1, CYCLE_CLOCKS + 1),
+    ClockKind.TURN: tuple(accumulate(TURN_CLOCKS)),
+    ClockKind.CYCLE: (CYCLE_CLOCKS,),
+}
+
+
+def clocks_between(launch: ClockKind, capture: ClockKind) -> int:
+    """Return how many clocks a path has from registers of one kind to those of another.
+
+    It is the fewest from a change of the former to the next of the latter.
+    """
+    return min(
+        (end - begin - 1) % CYCLE_CLOCKS + 1 for begin in _EDGES[launch] for end in _EDGES[capture]
+    )
 
 
 class TurnCounter(wiring.Component):
@@ -63,9 +97,10 @@ class Turns(wiring.Component):
     """Lets the registers of a design change in the last turn of each cycle only.
 
     Their clock has an edge for each cycle, by a `ClockGate`, so that an analysis of timing knows
-    how long a cycle is. What the design has in the domain `turn` changes with every clock. A cycle
-    is `TURNS` clocks, so that one unit can do what as many did in a cycle: with one number after
-    the other. What comes of it is there in the last turn. Use as a `ClockGate`::
+    how long a cycle is. What the design has in the domain `turn` changes at the end of each turn,
+    with a clock of its own. A cycle is `TURNS` turns of `TURN_CLOCKS`, so that one unit can do what
+    as many did in a cycle: with one number after the other. What comes of it is there in the last
+    turn. Use as a `ClockGate`::
 
         turns = Turns()
         m.domains += turns.clock_domains
@@ -77,31 +112,32 @@ class Turns(wiring.Component):
     Members
     -------
     last : Out(1)
-        The cycle ends with this turn.
+        The cycle ends with this clock.
     """
 
-    #: The cycle ends with this turn.
+    #: The cycle ends with this clock.
     last: Out(1)
 
     def __init__(self) -> None:
-        self._gate = ClockGate(domain="cycle")
+        self._turn_gate, self._cycle_gate = ClockGate(domain="turn"), ClockGate(domain="cycle")
         #: The domains `turn` and `cycle`; to be added to those of the module around.
-        self.clock_domains = (ClockDomain("turn", local=True), self._gate.clock_domain)
+        self.clock_domains = (self._turn_gate.clock_domain, self._cycle_gate.clock_domain)
         super().__init__()
 
     def drive(self, unit: Any) -> Any:
         """Return `unit` with the registers of its `sync` clocked at the end of each cycle."""
-        return self._gate.drive(unit)
+        return self._cycle_gate.drive(unit)
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.counter = counter = TurnCounter()
-        m.submodules.gate = self._gate
+        m.submodules.turn_gate, m.submodules.cycle_gate = self._turn_gate, self._cycle_gate
+        # One bit for each clock of the cycle: the gates are enabled by a register or a few.
+        now = Signal(CYCLE_CLOCKS, init=1)
+        m.d.sync += now.eq(now.rotate_left(1))
         m.d.comb += [
-            self._gate.en.eq(counter.last),
-            ClockSignal("turn").eq(ClockSignal("sync")),
-            ResetSignal("turn").eq(ResetSignal("sync")),
-            self.last.eq(counter.last),
+            self.last.eq(now[-1]),
+            self._turn_gate.en.eq(Cat(now[end - 1] for end in _EDGES[ClockKind.TURN]).any()),
+            self._cycle_gate.en.eq(self.last),
         ]
         return m
 

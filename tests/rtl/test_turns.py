@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_rtl.sim.native import NativeModel
 from d1_rtl.sim.on_fpga import OnFpga
-from d1_rtl.turns import TURNS, TurnCounter, collected, delayed, word_of_turn
+from d1_rtl.turns import CYCLE_CLOCKS, TURNS, TurnCounter, collected, delayed, word_of_turn
 
 from testbench.on_fpga import CycleModel
 
@@ -38,7 +38,7 @@ def test_one_adder_serves_all_bytes_of_a_word_in_every_cycle():
         model = CycleModel(native)
         model.reset()
         played = model.play({"i": words.view(np.uint32)}, ["o", "cycle"])
-        assert native.cycles == 2 + TURNS * len(words)
+        assert native.cycles == 2 + CYCLE_CLOCKS * len(words)
     assert np.array_equal(played["cycle"][:, 0], np.arange(len(words)))
     # A cycle into the register, one into the adder and out of it.
     assert np.array_equal(played["o"].astype(np.uint32).view(np.uint8)[2:], words[:-2] + 1)

@@ -19,7 +19,7 @@ from typing import Any
 
 from d1_rtl.emit import emit
 from d1_rtl.sim import cache
-from d1_rtl.turns import TURNS
+from d1_rtl.turns import ClockKind, clocks_between
 
 from .fpga_top import FpgaTop
 
@@ -28,7 +28,7 @@ __all__ = [
     "FpgaToolError",
     "Report",
     "build_bitstream",
-    "cycle_constraints",
+    "gated_clocks",
     "top_verilog",
 ]
 
@@ -47,8 +47,9 @@ _SEED = 1
 _SPLIT = "splitnets; "
 #: Where a step leaves how long it took.
 _SECONDS = "seconds.txt"
-#: What a `d1_clock_gate` is. On an FPGA only `Turns` have one.
+#: What a `d1_clock_gate` is. On an FPGA only `Turns` have some, which are of these parts.
 _CLOCK_GATE = "DCCA"
+_GATES = {"turn_gate": ClockKind.TURN, "cycle_gate": ClockKind.CYCLE}
 #: Headings in the logs of yosys and nextpnr.
 _PHASE = re.compile(
     r"(?:Info: )?((?:[\d.]+ Executing \w+|Packing|Plac|Rout|Creating initial|Running).*)"
@@ -79,8 +80,9 @@ class Report:
     board, device, preset
         What was built for what.
     clock_hz, fmax_hz
-        The node's clock as wanted, and the fastest by nextpnr's own timing: what changes once in a
-        cycle of several turns has the cycle, and paths between that and the clock have a turn.
+        The node's clock as wanted, and the fastest by nextpnr's own timing. A path between
+        registers that change once in a cycle or turn of several clocks has these
+        (`d1_rtl.turns.clocks_between`), all others have one.
     used, available
         Cells by kind: `lut` (LUT4, those of adders and small memories too), `ff`, `ram` (write
         ports of small memories), `dsp` (18 x 18 multipliers) and `bram` (18 kbit memories).
@@ -160,33 +162,44 @@ def top_verilog(top: FpgaTop) -> str:
     return emit(top, name=_TOP, extra_sources=sources, platform=top.board)
 
 
-def cycle_constraints(netlist: bytes, clock_hz: int) -> str:
-    """Return, for nextpnr, the frequency of the clocks that have an edge in each cycle."""
+def gated_clocks(netlist: bytes) -> dict[str, ClockKind]:
+    """Return the clocks of a synthesized design that have no edge in some clocks, by their nets."""
     top = json.loads(netlist)["modules"][_TOP]
-    gated = {
-        bit
-        for cell in top["cells"].values()
+    # A net has several names; nextpnr knows it by each.
+    names = {net["bits"][0]: name for name, net in top["netnames"].items() if net["bits"]}
+    return {
+        names[bit]: next(kind for part, kind in _GATES.items() if part in name.split("."))
+        for name, cell in sorted(top["cells"].items())
         if cell["type"] == _CLOCK_GATE
         for bit in cell["connections"]["CLKO"]
     }
-    # A net has several names; nextpnr knows it by each.
-    names = {net["bits"][0]: name for name, net in top["netnames"].items() if net["bits"]}
+
+
+def _constraints(clocks: Mapping[str, ClockKind], clock_hz: int) -> str:
+    """Return, for nextpnr, the frequencies of gated clocks."""
     return "".join(
-        f'FREQUENCY NET "{names[bit]}" {clock_hz / TURNS / 1e6} MHZ;\n' for bit in sorted(gated)
+        f'FREQUENCY NET "{net}" {clock_hz / clocks_between(kind, kind) / 1e6} MHZ;\n'
+        for net, kind in clocks.items()
     )
 
 
-def _fastest_hz(placed: Mapping[str, Any], clock_hz: int) -> int:
-    """Return the fastest clock of what was placed, if all others change with it."""
-    factors = [clock["achieved"] / clock["constraint"] for clock in placed["fmax"].values()]
+def _fastest_hz(placed: Mapping[str, Any], clocks: Mapping[str, ClockKind]) -> int:
+    """Return the fastest clock of what was placed, if all others change with it.
+
+    What nextpnr says of each clock is right for that clock; here are the paths from one to another.
+    """
+    fastest = [
+        clock["achieved"] * 1e6 * clocks_between(kind, kind)
+        for name, clock in placed["fmax"].items()
+        for kind in [clocks.get(name, ClockKind.CLOCK)]
+    ]
     for path in placed["critical_paths"]:
-        clocks = {path["from"], path["to"]}
-        if len(clocks) == 2 and all(
-            clock.removeprefix("posedge ") in placed["fmax"] for clock in clocks
-        ):
+        launch, capture = (path[end].removeprefix("posedge ") for end in ("from", "to"))
+        if launch != capture and {launch, capture} <= placed["fmax"].keys():
             delay_ns = sum(part["delay"] for part in path["path"])
-            factors.append(1e9 / clock_hz / delay_ns)
-    return round(clock_hz * min(factors))
+            kinds = (clocks.get(name, ClockKind.CLOCK) for name in (launch, capture))
+            fastest.append(clocks_between(*kinds) * 1e9 / delay_ns)
+    return round(min(fastest))
 
 
 def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
@@ -225,6 +238,7 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
         {"top.v": verilog.encode()},
     )
     netlist = (synthesis / "netlist.json").read_bytes()
+    clocks = gated_clocks(netlist)
     placement = _step(
         f"{name}-placement",
         (
@@ -235,7 +249,7 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
         ),
         {
             "netlist.json": netlist,
-            "top.lpf": (board.constraints() + cycle_constraints(netlist, clock_hz)).encode(),
+            "top.lpf": (board.constraints() + _constraints(clocks, clock_hz)).encode(),
         },
     )  # fmt: skip
     packing = _step(
@@ -251,7 +265,7 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
         device=board.device,
         preset=name,
         clock_hz=clock_hz,
-        fmax_hz=_fastest_hz(placed, clock_hz),
+        fmax_hz=_fastest_hz(placed, clocks),
         used={kind: cell["used"] for kind, cell in cells.items()},
         available={kind: cell["available"] for kind, cell in cells.items()},
         seconds={"emit": round(emit_s, 1)}

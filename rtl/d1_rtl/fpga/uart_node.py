@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, ResetInserter
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.fpga.uart import UartParams
@@ -58,7 +58,13 @@ class UartNode(wiring.Component):
         door: Any = UartDoor(self._uart)
         m.submodules.door = door
         node = self._node
-        m.submodules.node = ResetInserter(door.node_reset)(node)
+        # A domain, since a node has others that are reset with its own.
+        m.domains.session = ClockDomain(local=True)
+        m.d.comb += [
+            ClockSignal("session").eq(ClockSignal()),
+            ResetSignal("session").eq(ResetSignal() | door.node_reset),
+        ]
+        m.submodules.node = DomainRenamer("session")(node)
         wiring.connect(m, door.o_request, node.i_request)
         wiring.connect(m, node.o_reply, door.i_reply)
         wiring.connect(m, node.o_request, door.i_request)

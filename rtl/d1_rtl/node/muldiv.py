@@ -175,26 +175,25 @@ class Divider(wiring.Component):
         m.submodules.turns = turns = TurnCounter()
         divisor, left = Signal(64), Signal(range(64 // TURNS + 1))
         # The bits of the dividend leave `quotient` at the top while digits enter it.
+        remainder, quotient = Signal(64), Signal(64)
         rest, difference = Signal(65), Signal(66)
+        following = [Signal(64, name=f"next_{name}") for name in ("remainder", "quotient")]
         m.d.comb += [
-            rest.eq(Cat(self.quotient[-1], self.remainder)),
+            rest.eq(Cat(quotient[-1], remainder)),
             difference.eq(rest - divisor),
+            following[0].eq(Mux(difference[-1], rest, difference)),
+            following[1].eq(Cat(~difference[-1], quotient[:-1])),
         ]
         with m.If(self.start & turns.last):
-            m.d.turn += [
-                self.remainder.eq(0),
-                self.quotient.eq(self.dividend),
-                divisor.eq(self.divisor),
-                left.eq(64 // TURNS),
-                self.done.eq(0),
-            ]
+            m.d.turn += [remainder.eq(0), quotient.eq(self.dividend)]
+        with m.Else():
+            m.d.turn += [remainder.eq(following[0]), quotient.eq(following[1])]
+        with m.If(self.start):
+            m.d.sync += [divisor.eq(self.divisor), left.eq(64 // TURNS), self.done.eq(0)]
         with m.Elif(left != 0):
-            m.d.turn += [
-                self.remainder.eq(Mux(difference[-1], rest, difference)),
-                self.quotient.eq(Cat(~difference[-1], self.quotient[:-1])),
-            ]
-            with m.If(turns.last):
-                m.d.turn += [left.eq(left - 1), self.done.eq(left == 1)]
+            m.d.sync += [left.eq(left - 1), self.done.eq(left == 1)]
+        with m.If(left == 1):
+            m.d.sync += [self.remainder.eq(following[0]), self.quotient.eq(following[1])]
         return m
 
     def _step(self, m: Module, divisor: Value, triple: Value) -> None:

@@ -86,30 +86,41 @@ class Node(wiring.Component):
         m.domains += turns.clock_domains
         m.submodules.turns = turns
         m.submodules.parts = turns.drive(parts)
+        # What is between the clocks of node and ports comes from registers, on either way.
         for name, outer, inner in (
             ("request", self.i_request, parts.i_request),
             ("reply", self.i_reply, parts.i_reply),
         ):
-            # What comes in during a cycle waits for the next one, so that all its turns see it.
             offered = Signal(name=f"{name}_offered")
+            taken = Signal.like(inner.payload, name=f"{name}_taken", reset_less=True)
             m.d.comb += [
                 inner.valid.eq(offered),
-                inner.payload.eq(outer.payload),
-                outer.ready.eq(offered & inner.ready & turns.last),
+                inner.payload.eq(taken),
+                outer.ready.eq(~offered & turns.last),
             ]
-            with m.If(turns.last):
-                m.d.sync += offered.eq(outer.valid & ~outer.ready)
+            with m.If(offered):
+                m.d.cycle += offered.eq(~inner.ready)
+            with m.Else():
+                m.d.cycle += [offered.eq(outer.valid), taken.eq(outer.payload)]
         for name, outer, inner in (
             ("reply", self.o_reply, parts.o_reply),
             ("request", self.o_request, parts.o_request),
         ):
-            # The line is there in the last turn only.
             made = Signal.like(inner.payload, name=f"{name}_made", reset_less=True)
-            m.d.comb += [outer.payload.eq(made), inner.ready.eq(~outer.valid | outer.ready)]
-            with m.If(outer.ready):
-                m.d.sync += outer.valid.eq(0)
-            with m.If(turns.last & inner.valid & inner.ready):
-                m.d.sync += [made.eq(inner.payload), outer.valid.eq(1)]
+            is_made, left = Signal(name=f"{name}_is_made"), Signal(name=f"{name}_left")
+            m.d.comb += [
+                inner.ready.eq(~is_made),
+                outer.valid.eq(is_made & ~left),
+                outer.payload.eq(made),
+            ]
+            with m.If(is_made):
+                m.d.cycle += is_made.eq(~left)
+            with m.Else():  # the line is there in the last turn only
+                m.d.cycle += [is_made.eq(inner.valid), made.eq(inner.payload)]
+            with m.If(outer.valid & outer.ready):
+                m.d.sync += left.eq(1)
+            with m.Elif(turns.last):
+                m.d.sync += left.eq(0)
         m.d.comb += [
             parts.node_id.eq(self.node_id),
             self.idle.eq(parts.idle),

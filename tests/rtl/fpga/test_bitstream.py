@@ -3,7 +3,6 @@
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import re
 
@@ -14,14 +13,14 @@ from d1_rtl.fpga.bitstream import (
     FpgaToolError,
     Report,
     build_bitstream,
-    cycle_constraints,
+    gated_clocks,
     top_verilog,
 )
 from d1_rtl.fpga.boards import BOARDS
 from d1_rtl.fpga.fpga_top import FpgaTop
 from d1_rtl.node.node import Node
 from d1_rtl.sim.on_fpga import OnFpga
-from d1_rtl.turns import TURNS
+from d1_rtl.turns import TURN_CLOCKS, ClockKind
 
 from testbench.memory_node import MemoryNode
 
@@ -82,37 +81,51 @@ def test_a_design_with_an_error_is_refused_with_the_end_of_the_tools_log(tmp_pat
         build_bitstream(top, name="broken", folder=tmp_path)
 
 
-def test_the_node_of_the_fpga_preset_becomes_verilog_for_the_board_with_one_gated_clock():
+def test_the_node_of_the_fpga_preset_becomes_verilog_for_the_board_with_two_gated_clocks():
     node = Node(preset("fpga"), gated=False)
     verilog = top_verilog(FpgaTop(node, _BOARD, clock_hz=_CLOCK_HZ))
     modules = set(re.findall(r"^module (\w+)", verilog, re.MULTILINE))
     assert {"top", "d1_pll", "d1_sram"} <= modules
-    assert len(re.findall(r"^ +d1_clock_gate ", verilog, re.MULTILINE)) == 1  # that of cycles
+    assert len(re.findall(r"^ +d1_clock_gate ", verilog, re.MULTILINE)) == 2  # of turns, cycles
     assert "EHXPLLL" in verilog
 
 
-def test_what_changes_once_in_a_cycle_has_a_clock_of_its_own(tmp_path):
+def test_what_changes_once_in_a_turn_or_cycle_has_a_clock_of_its_own(tmp_path):
     top = FpgaTop(OnFpga(MemoryNode()), _BOARD, clock_hz=_CLOCK_HZ)
     report = build_bitstream(top, name="turning", folder=tmp_path).report
     placed = json.loads((tmp_path / "nextpnr.json").read_text())
-    constraints = sorted(clock["constraint"] * 1e6 for clock in placed["fmax"].values())
-    assert constraints == pytest.approx([_CLOCK_HZ / TURNS, _CLOCK_HZ])
-    # All paths but those to and from pins count, those between the two clocks too.
-    clocks = [f"posedge {name}" for name in placed["fmax"]]
-    paths = {(path["from"], path["to"]): path["path"] for path in placed["critical_paths"]}
-    turns_ns = [
-        sum(part["delay"] for part in paths[pair]) / (TURNS if set(pair) == {slow} else 1)
-        for slow in [min(clocks, key=lambda name: placed["fmax"][name[8:]]["constraint"])]
-        for pair in itertools.product(clocks, repeat=2)
+    turn, cycle = min(TURN_CLOCKS[1:]), sum(TURN_CLOCKS)
+    # How many clocks a path has, by the frequencies of the two clocks.
+    clocks = {
+        f"posedge {name}": round(_CLOCK_HZ / (clock["constraint"] * 1e6))
+        for name, clock in placed["fmax"].items()
+    }
+    assert sorted(clocks.values()) == [1, turn, cycle]
+    between = {(turn, turn): turn, (cycle, cycle): cycle} | {
+        (cycle, turn): TURN_CLOCKS[0], (turn, cycle): TURN_CLOCKS[-1],
+    }  # fmt: skip
+    # All paths but those to and from pins count.
+    fastest = [
+        between.get((clocks[path["from"]], clocks[path["to"]]), 1)
+        * 1e9
+        / sum(part["delay"] for part in path["path"])
+        for path in placed["critical_paths"]
+        if {path["from"], path["to"]} <= clocks.keys()
     ]
-    assert report.fmax_hz == pytest.approx(1e9 / max(turns_ns), rel=1e-3)
+    assert len(fastest) > len(clocks)
+    assert report.fmax_hz == pytest.approx(min(fastest), rel=1e-3)
     assert report.meets_timing
 
 
-def test_the_clock_of_cycles_is_found_whatever_its_net_is_called():
+def test_gated_clocks_are_found_whatever_their_nets_are_called():
     """The mapper gives a net the name of any module that it passes."""
-    gate = {"type": "DCCA", "connections": {"CLKI": [2], "CE": [3], "CLKO": [4]}}
-    nets = {"clk": {"bits": [2]}, "enable": {"bits": [3]}, "node.arbiter.clk": {"bits": [4]}}
-    top = {"cells": {"gate": gate}, "netnames": nets | {"unused": {"bits": []}}}
-    constraints = cycle_constraints(json.dumps({"modules": {"top": top}}).encode(), _CLOCK_HZ)
-    assert constraints == 'FREQUENCY NET "node.arbiter.clk" 6.25 MHZ;\n'
+    gates = {
+        f"node.turns.{name}.cell.buffer": {"type": "DCCA", "connections": {"CLKO": [bit]}}
+        for name, bit in (("turn_gate", 3), ("cycle_gate", 4))
+    }
+    nets = {"clk": {"bits": [2]}, "gate.clk": {"bits": [3]}, "node.arbiter.clk": {"bits": [4]}}
+    top = {"cells": gates, "netnames": nets | {"unused": {"bits": []}}}
+    assert gated_clocks(json.dumps({"modules": {"top": top}}).encode()) == {
+        "gate.clk": ClockKind.TURN,
+        "node.arbiter.clk": ClockKind.CYCLE,
+    }

@@ -5,6 +5,8 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
 from d1_golden.fpga.board import BOARD_NODE
 from d1_golden.fpga.endpoint import HostEnd
 from d1_golden.fpga.uart import UartParams
@@ -13,6 +15,7 @@ from d1_rtl.fpga.bitstream import build_bitstream
 from d1_rtl.fpga.boards import BOARDS
 from d1_rtl.fpga.fpga_top import FpgaTop
 from d1_rtl.sim.native import NativeModel
+from d1_rtl.sim.on_fpga import OnFpga
 from d1_rtl.sim.uart_line import UartLine
 
 from testbench.ecp5_netlist import Ecp5Netlist, write_cells
@@ -45,10 +48,14 @@ def model(request, tmp_path_factory):
 
 
 class Host:
-    """A host at the other end of the line, with a session that was just opened."""
+    """A host at the other end of the line, with a session that was just opened.
 
-    def __init__(self, model):
-        model.reset()
+    The board was just switched on, unless it is `plugged` since long.
+    """
+
+    def __init__(self, model, *, plugged=False):
+        if not plugged:
+            model.reset()
         self.line = UartLine(model, _UART)
         self.line.run(100)  # the PLL locks
         self.end = HostEnd()
@@ -113,6 +120,32 @@ def test_the_light_of_errors_is_on_from_a_refused_request_to_the_next_session(mo
 def test_the_node_is_idle_without_requests_and_what_the_board_wants_high_is_high(model):
     Host(model)
     assert (model.get("busy"), model.get("wifi_gpio0")) == (0, 1)
+
+
+class Remembering(wiring.Component):
+    """Has the ports of a node, takes everything and is not idle from the first request on."""
+
+    def __init__(self):
+        super().__init__(MemoryNode().signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        used = Signal()
+        m.d.sync += used.eq(used | self.i_request.valid)
+        m.d.comb += [self.i_request.ready.eq(used), self.idle.eq(~used)]
+        return m
+
+
+def test_a_session_resets_a_node_whose_cycles_have_clocks_of_their_own():
+    top = FpgaTop(OnFpga(Remembering()), BOARDS["ulx3s"], clock_hz=_CLOCK_HZ)
+    with NativeModel(top, name="fpga_top_session") as model:
+        host = Host(model)
+        assert model.get("busy") == 0
+        host.tell(write_requests(_NODE_ADDRESS, bytes(64))[0])
+        host.line.run(100)
+        assert model.get("busy") == 1
+        Host(model, plugged=True).line.run(100)
+        assert model.get("busy") == 0
 
 
 def test_a_light_of_inverted_pins_is_on_when_low():
