@@ -33,7 +33,7 @@ class CycleModel:
     model
         The model.
     late
-        Outputs that are there in the last clock. An input that is set after one was looked at is one
+        Outputs that are there in the last clock. An input that is set after a look at one is one
         of the next cycle. The others are looked at in the clock that it is.
 
     """

@@ -422,7 +422,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", type=Path, help="JSON to enter the counts of the preset into")
     parser.add_argument("--no-traffic", action="store_true", help="no packets beside the programs")
     parser.add_argument(
-        "--on-fpga", action="store_true", help="the node as on an FPGA: its cycles have several clocks"
+        "--on-fpga",
+        action="store_true",
+        help="the node as on an FPGA: cycles of several clocks",
     )
     parser.add_argument("--junit", type=Path, default=Path("build/junit/regression.xml"))
     parser.add_argument(

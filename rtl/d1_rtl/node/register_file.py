@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.hdl import Array, Cat, Module, Signal, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.params import NodeParams
@@ -72,7 +72,7 @@ class RegisterFile(wiring.Component):
             for result in self.writes:
                 self._write(m, store, result)
             for register, value in zip(self.registers, self.values, strict=True):
-                self._read(m, store, register, value)
+                self._show_writes(m, register, self._read(m, store, register), value)
             return m
 
         m.submodules.turns = turns = TurnCounter()
@@ -86,19 +86,25 @@ class RegisterFile(wiring.Component):
             domain="turn",
         )
         for first in range(0, len(self.writes), TURNS):
-            results = _for_turns(self.writes, first)
+            results = list(self.writes[first : first + TURNS])
+            # The first once more, rather than the last: no result comes only in the first turn.
+            results = [results[0]] * (TURNS - len(results)) + results
             self._write(m, store, Array(results)[turns.number], domain="turn")
         for first in range(0, len(self.values), TURNS):
             value = Signal(64, name=f"value_{first}")
-            registers = _for_turns(self.registers, first)
-            self._read(m, store, Array(registers)[turns.number], value)
+            register = Array(_for_turns(self.registers, first))[turns.number]
+            stored = self._read(m, store, register)
+            self._show_writes(m, register, stored, value)
             *earlier, last = self.values[first : first + TURNS]
             m.d.comb += last.eq(value)
             for turn, output in enumerate(earlier):
                 kept = Signal(64, name=f"kept_{first + turn}", reset_less=True)
                 with m.If(turns.number == turn):
-                    m.d.turn += kept.eq(value)
-                m.d.comb += output.eq(kept)
+                    m.d.turn += kept.eq(value if turn else stored)
+                if turn:
+                    m.d.comb += output.eq(kept)
+                else:  # what a load writes is not there in the first turn
+                    self._show_writes(m, self.registers[first], kept, output)
         return m
 
     def _write(self, m: Module, store: Any, result: Any, domain: str = "sync") -> None:
@@ -110,13 +116,15 @@ class RegisterFile(wiring.Component):
             write.data.eq(result.value),
         ]
 
-    def _read(self, m: Module, store: Any, register: Any, value: Signal) -> None:
-        """Read a register, or take the result of this cycle."""
+    def _read(self, m: Module, store: Any, register: Any) -> Value:
+        """Return what is stored for a register."""
         read = store.read_port(domain="comb")
-        m.d.comb += [
-            read.addr.eq(Cat(register.number, register.thread)),
-            value.eq(read.data),
-        ]
+        m.d.comb += read.addr.eq(Cat(register.number, register.thread))
+        return read.data
+
+    def _show_writes(self, m: Module, register: Any, stored: Value, value: Value) -> None:
+        """Make the value of a register: the result of this cycle, or what is stored."""
+        m.d.comb += value.eq(stored)
         for result in self.writes:
             same = (result.rd == register.number) & (result.thread == register.thread)
             with m.If(result.valid & same):

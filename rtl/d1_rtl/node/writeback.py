@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from d1_golden.memory_map import LOCAL_BITS
 from d1_golden.params import LINE_BYTES
 
-from ..turns import TurnCounter, caught
+from ..turns import TurnCounter
 from .interfaces import THREAD_BITS, HardwareError, ScalarResult
 
 __all__ = ["Load", "Writeback"]
@@ -32,7 +32,7 @@ class Writeback(wiring.Component):
 
     A load is taken over `load`; in the next cycle its line or control register is there, and
     combinationally its result on `result`. One load per cycle. On an FPGA the line is there in the
-    first turn of that cycle.
+    first turn of that cycle, and the result from the second turn on.
 
     Members
     -------
@@ -70,8 +70,10 @@ class Writeback(wiring.Component):
         wrong = self.uncorrectable.bit_select(load.address[3:6], 1)
         if platform is not None:
             m.submodules.turns = turns = TurnCounter()
-            kept = caught(m, Cat(here, wrong), turns.number == 0, "first")
-            here, wrong = kept[: len(word)], kept[len(word)]
+            kept = Signal(len(word) + 1, reset_less=True)
+            with m.If(turns.number == 0):
+                m.d.turn += kept.eq(Cat(here, wrong))
+            here, wrong = kept[:-1], kept[-1]
         m.d.comb += word.eq(here >> (load.address[:3] << 3))
         with m.Switch(load.size_log2):
             for size_log2 in range(4):
