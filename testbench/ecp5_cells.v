@@ -31,3 +31,16 @@ module EHXPLLL (
   assign CLKOS = CLKI;
   assign LOCK = &edges;
 endmodule
+
+// A buffer of a global network with an enable that is taken while its input is low.
+module DCCA (
+    input  CLKI,
+    input  CE,
+    output CLKO
+);
+  reg enabled = 1'b1;
+  always_latch begin
+    if (!CLKI) enabled = CE;
+  end
+  assign CLKO = CLKI & enabled;
+endmodule

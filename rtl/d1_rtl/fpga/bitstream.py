@@ -47,7 +47,7 @@ _SEED = 1
 _SPLIT = "splitnets; "
 #: Where a step leaves how long it took.
 _SECONDS = "seconds.txt"
-#: What a `d1_clock_gate` is. On an FPGA only `Turns` have some, which are of these parts.
+#: What a `d1_clock_gate` is, among others. On an FPGA only `Turns` have some, in these parts.
 _CLOCK_GATE = "DCCA"
 _GATES = {"turn_gate": ClockKind.TURN, "cycle_gate": ClockKind.CYCLE}
 #: Headings in the logs of yosys and nextpnr.
@@ -168,10 +168,12 @@ def gated_clocks(netlist: bytes) -> dict[str, ClockKind]:
     # A net has several names; nextpnr knows it by each.
     names = {net["bits"][0]: name for name, net in top["netnames"].items() if net["bits"]}
     return {
-        names[bit]: next(kind for part, kind in _GATES.items() if part in name.split("."))
+        names[bit]: kind
         for name, cell in sorted(top["cells"].items())
         if cell["type"] == _CLOCK_GATE
         for bit in cell["connections"]["CLKO"]
+        for part, kind in _GATES.items()
+        if part in name.split(".")
     }
 
 

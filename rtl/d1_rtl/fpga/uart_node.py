@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    DomainRenamer,
+    Instance,
+    Module,
+    ResetSignal,
+    Signal,
+)
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from d1_golden.fpga.uart import UartParams
@@ -60,9 +69,12 @@ class UartNode(wiring.Component):
         node = self._node
         # A domain, since a node has others that are reset with its own.
         m.domains.session = ClockDomain(local=True)
+        reset, buffered = Signal(init=1), Signal()
+        m.d.sync += reset.eq(door.node_reset)
+        m.submodules.reset = Instance("d1_reset_buffer", i_reset=reset, o_buffered=buffered)
         m.d.comb += [
             ClockSignal("session").eq(ClockSignal()),
-            ResetSignal("session").eq(ResetSignal() | door.node_reset),
+            ResetSignal("session").eq(buffered),
         ]
         m.submodules.node = DomainRenamer("session")(node)
         wiring.connect(m, door.o_request, node.i_request)

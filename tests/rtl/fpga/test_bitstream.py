@@ -121,7 +121,7 @@ def test_gated_clocks_are_found_whatever_their_nets_are_called():
     """The mapper gives a net the name of any module that it passes."""
     gates = {
         f"node.turns.{name}.cell.buffer": {"type": "DCCA", "connections": {"CLKO": [bit]}}
-        for name, bit in (("turn_gate", 3), ("cycle_gate", 4))
+        for name, bit in (("turn_gate", 3), ("cycle_gate", 4), ("no_gate", 5))
     }
     nets = {"clk": {"bits": [2]}, "gate.clk": {"bits": [3]}, "node.arbiter.clk": {"bits": [4]}}
     top = {"cells": gates, "netnames": nets | {"unused": {"bits": []}}}

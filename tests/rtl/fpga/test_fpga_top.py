@@ -50,16 +50,16 @@ def model(request, tmp_path_factory):
 class Host:
     """A host at the other end of the line, with a session that was just opened.
 
-    The board was just switched on, unless it is `plugged` since long.
+    The first session begins when the board is switched on.
     """
 
-    def __init__(self, model, *, plugged=False):
-        if not plugged:
+    def __init__(self, model, *, session=1):
+        if session == 1:
             model.reset()
         self.line = UartLine(model, _UART)
         self.line.run(100)  # the PLL locks
         self.end = HostEnd()
-        self.end.open(0xD1)
+        self.end.open(session)
         self._until(lambda: self.end.is_open, "the session")
 
     def ask(self, packet):
@@ -144,7 +144,7 @@ def test_a_session_resets_a_node_whose_cycles_have_clocks_of_their_own():
         host.tell(write_requests(_NODE_ADDRESS, bytes(64))[0])
         host.line.run(100)
         assert model.get("busy") == 1
-        Host(model, plugged=True).line.run(100)
+        Host(model, session=2).line.run(100)
         assert model.get("busy") == 0
 
 
