@@ -5,9 +5,11 @@ import dataclasses
 import hashlib
 import json
 import re
+from typing import Any
 
 import pytest
-from amaranth.hdl import Instance, Module
+from amaranth.hdl import Instance, Module, Signal
+from amaranth.lib import wiring
 from d1_golden.params import preset
 from d1_rtl.fpga.bitstream import (
     FpgaToolError,
@@ -20,7 +22,7 @@ from d1_rtl.fpga.boards import BOARDS
 from d1_rtl.fpga.fpga_top import FpgaTop
 from d1_rtl.node.node import Node
 from d1_rtl.sim.on_fpga import OnFpga
-from d1_rtl.turns import TURN_CLOCKS, ClockKind
+from d1_rtl.turns import TURN_CLOCKS, ClockKind, TurnCounter, collected, word_of_turn
 
 from testbench.memory_node import MemoryNode
 
@@ -90,8 +92,31 @@ def test_the_node_of_the_fpga_preset_becomes_verilog_for_the_board_with_two_gate
     assert "EHXPLLL" in verilog
 
 
+class _TurningMemory(MemoryNode):
+    """A memory behind which lines go through in turns; it is idle when the last one was even."""
+
+    def elaborate(self, platform):
+        m = Module()
+        memory: Any = MemoryNode()
+        m.submodules.memory = memory
+        m.submodules.turns = turns = TurnCounter()
+        wiring.connect(m, wiring.flipped(self.i_request), memory.i_request)
+        line, even = Signal(512), Signal()
+        word = word_of_turn(memory.o_reply.payload.data, turns.number, 128)
+        m.d.sync += even.eq(~line.xor())
+        m.d.comb += [
+            line.eq(collected(m, word, "word")),
+            self.idle.eq(even),
+            self.o_reply.payload.eq(memory.o_reply.payload),
+            self.o_reply.payload.data.eq(line),
+            self.o_reply.valid.eq(memory.o_reply.valid),
+            memory.o_reply.ready.eq(self.o_reply.ready),
+        ]
+        return m
+
+
 def test_what_changes_once_in_a_turn_or_cycle_has_a_clock_of_its_own(tmp_path):
-    top = FpgaTop(OnFpga(MemoryNode()), _BOARD, clock_hz=_CLOCK_HZ)
+    top = FpgaTop(OnFpga(_TurningMemory()), _BOARD, clock_hz=_CLOCK_HZ)
     report = build_bitstream(top, name="turning", folder=tmp_path).report
     placed = json.loads((tmp_path / "nextpnr.json").read_text())
     turn, cycle = min(TURN_CLOCKS[1:]), sum(TURN_CLOCKS)
