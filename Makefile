@@ -73,7 +73,7 @@ routing: $(INSTALLED) ## route 1000 dies with random dead routers; writes docs/r
 	$(BIN)/python tools/routing_figures.py
 	$(BIN)/python tools/write_docs.py
 
-training: $(INSTALLED) ## train the example's GPT, compare steps on the RTL; renews docs/training.md: half an hour
+training: $(INSTALLED) ## train the example's GPT, compare steps on the RTL; renews docs/training.md: about an hour
 	$(BIN)/python tools/train_gpt.py curve
 	$(BIN)/python tools/train_gpt.py rtl
 	$(BIN)/python tools/write_docs.py

@@ -11,7 +11,6 @@ from d1_golden.memory_map import ThreadRegister, register_address
 from d1_golden.node import GoldenNode
 from d1_golden.packet import read_requests
 from d1_golden.params import LINE_BYTES
-from d1_rtl.turns import CYCLE_CLOCKS
 from numpy.typing import NDArray
 
 from .workload import Workload
@@ -71,11 +70,10 @@ class Mismatch:
     cycle: int | None = None
 
 
-def memory_image(link: _Link, size: int) -> NDArray[np.uint8]:
-    """Read SRAM from address 0."""
+def memory_image(link: _Link, size: int, *, clocks: int = 1) -> NDArray[np.uint8]:
+    """Read SRAM from address 0, of a node whose cycles have so many clocks."""
     requests = read_requests(0, size)
-    # On an FPGA a cycle has several clocks.
-    replies = link.exchange(requests, 10 * CYCLE_CLOCKS * len(requests) + 1000)
+    replies = link.exchange(requests, clocks * (10 * len(requests) + 1000))
     return replies["data"].reshape(-1)
 
 

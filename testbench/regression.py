@@ -150,7 +150,8 @@ class NativeNode:
         assert dropped == 0, f"retire_capacity must hold {len(retired) + dropped} instructions"
         retired["cycle"] -= start
         self._count_stalls()
-        return Outcome(retired, thread_states(link, workload), memory_image(link, workload.end))
+        image = memory_image(link, workload.end, clocks=self._clocks)
+        return Outcome(retired, thread_states(link, workload), image)
 
     def _count_stalls(self) -> None:
         requests = read_requests(COUNTER_BASE, COUNTER_LINES * LINE_BYTES)

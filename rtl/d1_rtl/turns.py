@@ -147,9 +147,9 @@ def word_of_turn(value: Value, number: Value, width: int) -> Value:
     return Array(value.word_select(n, width) for n in range(len(value) // width))[number]
 
 
-def delayed(m: Module, value: Value, clocks: int, name: str) -> Value:
-    """Return a value so many clocks later."""
-    for n in range(clocks):
+def delayed(m: Module, value: Value, turns: int, name: str) -> Value:
+    """Return a value so many turns later."""
+    for n in range(turns):
         register = Signal(len(value), name=f"{name}_{n + 1}", reset_less=True)
         m.d.turn += register.eq(value)
         value = register

@@ -446,8 +446,8 @@ class _SerialElements(wiring.Component):
     of the cycle after next.
     """
 
-    #: Clocks from the operands of an element to its result: they are decoded first.
-    _CLOCKS = 3
+    #: Turns from the operands of an element to its result: they are decoded first.
+    _PIPELINE_TURNS = 3
 
     turn: Signal
     operation: Any
@@ -497,7 +497,7 @@ class _SerialElements(wiring.Component):
         m.submodules.memory = store
         step, read = (store.read_port(domain="comb") for _ in range(2))
         write = store.write_port(domain="turn")
-        result = delayed(m, dot.result, 2 * TURNS - self._CLOCKS, "result")
+        result = delayed(m, dot.result, 2 * TURNS - self._PIPELINE_TURNS, "result")
         m.d.comb += [
             step.addr.eq(Cat(self.acc, self.turn)),
             read.addr.eq(Cat(self.read_acc, self.turn)),

@@ -26,8 +26,8 @@ class Node(wiring.Component):
     Everything goes in and out as packets: programs are written to SRAM, threads are started by
     writes to their control registers, results are read back; and programs send packets themselves.
     Latencies of packets are those of `NetworkInterface`, of instructions those of
-    `docs/pipeline.md`. On an FPGA, where it must not be `gated`, each of its cycles has `TURNS`
-    clocks (`Turns`).
+    `docs/pipeline.md`. On an FPGA, where it must not be `gated`, each of its cycles has
+    `CYCLE_CLOCKS` clocks (`Turns`).
 
     Golden twin: `d1_golden.node.GoldenNode`.
 

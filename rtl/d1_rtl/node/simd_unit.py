@@ -230,8 +230,8 @@ class _SerialLanes(wiring.Component):
     Operands are taken in the turns of a cycle; `result` is there in those of the cycle after next.
     """
 
-    #: Clocks from the operands of a lane to what comes out of its units: operands are registered.
-    _CLOCKS = 3
+    #: Turns from the operands of a lane to what comes out of its units: operands are registered.
+    _PIPELINE_TURNS = 3
 
     op: Any
     again: Signal
@@ -288,14 +288,14 @@ class _SerialLanes(wiring.Component):
         ]
         m.d.comb += alu.product.eq(fma.product)
         is_alu, is_integer = (
-            delayed(m, flag, self._CLOCKS, name)
+            delayed(m, flag, self._PIPELINE_TURNS, name)
             for flag, name in (
                 (_is_any(self.op, _ALU), "is_alu"),
                 (self.op == SimdOp.VCVT_I32_F32, "is_integer"),
             )
         )
         value = Mux(is_alu, alu.value, Mux(is_integer, fma.integer, fma.result))
-        m.d.comb += self.result.eq(delayed(m, value, 2 * TURNS - self._CLOCKS, "value"))
+        m.d.comb += self.result.eq(delayed(m, value, 2 * TURNS - self._PIPELINE_TURNS, "value"))
         return m
 
 
