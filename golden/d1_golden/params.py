@@ -112,10 +112,8 @@ class NodeParams:
                 raise ValueError(f"{name} must be a power of two of at least 4, not {value!r}")
         if self.semaphores != 32:
             raise ValueError(f"semaphores must be 32, not {self.semaphores!r}")
-        if not _is_power_of_two(self.sram_banks) or self.sram_banks < 2:
-            raise ValueError(
-                f"sram_banks must be a power of two of at least 2, not {self.sram_banks!r}"
-            )
+        if not _is_power_of_two(self.sram_banks):
+            raise ValueError(f"sram_banks must be a power of two, not {self.sram_banks!r}")
         if self.sram_bytes % (self.sram_banks * LINE_BYTES) or self.sram_bytes > 1 << 23:
             raise ValueError(
                 f"sram_bytes must be a multiple of {self.sram_banks * LINE_BYTES} (banks x line) "
@@ -182,7 +180,7 @@ PRESETS: dict[str, NodeParams] = {
             instruction_lines=16,
             branch_targets=16,
             sram_bytes=256 * 1024,
-            sram_banks=2,
+            sram_banks=1,
         ),
         NodeParams(
             name="tiny",

@@ -136,22 +136,27 @@ def _median_of_all(x: Tensor) -> Tensor:
 
 def _search_sorted(
     row: Tensor,
-    x: Tensor,
+    x: Tensor | float,
     *,
     out_int32: bool = False,
     right: bool = False,
     side: str | None = None,
     sorter: Tensor | None = None,
 ) -> Tensor:
-    """Return how many elements of a row are before each element."""
+    """Return how many elements of a row are before each element, or before a number."""
     if sorter is not None:
         row = row.gather(-1, sorter)
-    row, each = row.unsqueeze(-2), x.unsqueeze(-1)
-    before = row <= each if right or side == "right" else row < each
+    if isinstance(x, Tensor):
+        row, x = row.unsqueeze(-2), x.unsqueeze(-1)
+    before = row <= x if right or side == "right" else row < x
     return before.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
 
 
-def _bucketize(x: Tensor, edges: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+def _bucketize(
+    x: Tensor | float, edges: Tensor, *, out_int32: bool = False, right: bool = False
+) -> Tensor:
+    if not isinstance(x, Tensor):
+        return _search_sorted(edges, x, out_int32=out_int32, right=right)
     places = _search_sorted(edges, x.reshape(-1), out_int32=out_int32, right=right)
     return places.reshape(x.shape)
 
@@ -244,7 +249,9 @@ _OWN: dict[Any, Callable[..., Any]] = {
     _aten.median.dim: _median,
     _aten.median.default: _median_of_all,
     _aten.searchsorted.Tensor: _search_sorted,
+    _aten.searchsorted.Scalar: _search_sorted,
     _aten.bucketize.Tensor: _bucketize,
+    _aten.bucketize.Scalar: _bucketize,
     _aten.repeat_interleave.Tensor: _repeat_places,
     _aten.masked_scatter.default: _masked_scatter,
     _aten.masked_scatter_backward.default: _masked_scatter_backward,

@@ -140,6 +140,11 @@ OF_INTEGERS = {
     "sum of real numbers": lambda x, n: x.cumsum(0, dtype=torch.int64) * n,
     "choice between truth values": lambda x, n: torch.where(x > 0, n > 1, n == 0).sum(1),
     "most frequent": lambda x, n: x.gather(0, n.mode(0).indices[None] % 2) * n.mode(0).values,
+    "place of a number": lambda x, n: (
+        torch.searchsorted(x[0].sort().values, 0.5)
+        - torch.searchsorted(n[1].sort().values, 2, right=True, out_int32=True)
+        + torch.bucketize(1.5, n[0].sort().values)
+    ),
     "constants": lambda x, n: x[:, torch.tensor([2, 0])] * torch.tensor([[0.5], [2.0], [3.0]]),
 }
 
