@@ -100,8 +100,8 @@ formal: $(INSTALLED) ## prove what tests/formal claims: about 1 minute
 verilog: $(INSTALLED) ## write build/verilog/PRESET.v for every preset
 	$(BIN)/python tools/write_verilog.py build/verilog
 
-bitstream: $(INSTALLED) ## make build/fpga/BOARD/top.bit of a node on an FPGA: BOARD= FPGA_PRESET= CLOCK= in MHz
-	$(BIN)/python tools/bitstream.py --board $(BOARD) --preset $(FPGA_PRESET) --clock $(CLOCK)
+bitstream: $(INSTALLED) ## make build/fpga/BOARD/top.bit of a node on an FPGA: BOARD= FPGA_PRESET= CLOCK= in MHz, RECORD=--record
+	$(BIN)/python tools/bitstream.py --board $(BOARD) --preset $(FPGA_PRESET) --clock $(CLOCK) $(RECORD)
 
 docs: $(INSTALLED) ## write the generated pages of docs/ anew
 	$(BIN)/python tools/write_docs.py

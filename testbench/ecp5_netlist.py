@@ -57,7 +57,10 @@ def write_cells(path: Path) -> Path:
 
 
 def _block_ram() -> str:
-    """Return a model of a DP16KD without output registers, both ports equally wide, all zero."""
+    """Return a model of a DP16KD without output registers, all zero.
+
+    If both ports are used they must be equally wide.
+    """
     inputs, outputs, body = [], [], []
     for port in "AB":
         buses = {f"DI{port}": 18, f"AD{port}": 14, f"CS{port}": 3}
@@ -105,7 +108,9 @@ module DP16KD (input {", ".join(inputs)}, output {", ".join(outputs)});
   end else begin : g_narrow{"".join(each)}
   end
   initial
-    if (DATA_WIDTH_A != DATA_WIDTH_B || REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || |({zero}))
-      $fatal(1, "DP16KD: no model of unequal widths, output registers and initial values");
+    if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || |({zero}))
+      $fatal(1, "DP16KD: no model of output registers and initial values");
+  always @(posedge CLKB)
+    if (CEB && DATA_WIDTH_A != DATA_WIDTH_B) $fatal(1, "DP16KD: no model of unequal widths");
 endmodule
 """

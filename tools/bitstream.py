@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from d1.fpga_figures import FIGURES
 from d1_golden.params import PRESETS, preset
 from d1_rtl.fpga.bitstream import FpgaToolError, build_bitstream
 from d1_rtl.fpga.boards import BOARDS
@@ -19,6 +20,7 @@ def main() -> int:
     parser.add_argument("--board", choices=sorted(BOARDS), default="ulx3s")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="fpga")
     parser.add_argument("--clock", type=float, default=25.0, help="the node's clock in MHz")
+    parser.add_argument("--record", action="store_true", help="keep the report in docs/")
     arguments = parser.parse_args()
     board = BOARDS[arguments.board]
     try:
@@ -30,6 +32,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(made.report.text(), end="")
+    if arguments.record:
+        made.report.write(FIGURES)
     print(f"{made.bitstream.relative_to(ROOT)}: {made.report.bitstream_bytes} bytes")
     if not made.report.meets_timing:
         print("error: the clock is faster than the design", file=sys.stderr)

@@ -19,7 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from d1 import gpt_figures
+from d1 import fpga_figures, gpt_figures
 from d1.c_header import HEADER, c_header
 from d1.link_figures import MODELS, PICTURE, curves, read_figures, read_soak
 from d1.pipeline_figures import read_pipeline_figures, steady
@@ -267,7 +267,7 @@ def _presets() -> str:
             f"{p.accumulators} x {p.matrix_rows} x {p.matrix_cols} FP32",
             p.threads,
             p.scalar_slots,
-            f"{p.sram_bytes // 1024} KiB in {p.sram_banks} banks",
+            p.sram_text,
             p.dot_fraction_bits,
         )
         for p in PRESETS.values()
@@ -482,6 +482,27 @@ def _gpt_training() -> str:
     )
 
 
+def _fpga_report() -> str:
+    """Return what the node of a board takes, and how fast it is."""
+    report = fpga_figures.read_report()
+    rows = [
+        (name, f"{used:,}", f"{available:,}", f"{used / available:.1%}")
+        for kind, name in fpga_figures.KINDS.items()
+        for used, available in [(report["used"][kind], report["available"][kind])]
+    ]
+    seconds = ", ".join(f"{step} {taken:.0f} s" for step, taken in report["seconds"].items())
+    tools = ", ".join(f"{name} {number}" for name, number in report["tools"].items())
+    return (
+        table(("cells", "used", "of", "part"), rows)
+        + f"\nClock: {report['fmax_hz'] / 1e6:.2f} MHz at most, "
+        f"{report['clock_hz'] / 1e6:g} MHz wanted, by nextpnr's timing of what it routed. "
+        f"With {report['cycle_clocks']} clocks each, the node has "
+        f"{fpga_figures.node_hz(report) / 1e6:.2f} million cycles a second. "
+        f"Built in {fpga_figures.build_seconds(report) / 60:.0f} minutes: {seconds}. "
+        f"Bitstream: {report['bitstream_bytes']:,} bytes. Made with {tools}.\n"
+    )
+
+
 def _routing_figures() -> str:
     """Return what `make routing` measured."""
     figures = json.loads((ROOT / "docs" / "routing_figures.json").read_text())
@@ -663,6 +684,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "pipeline speed": _pipeline_speed,
     "routing figures": _routing_figures,
     "gpt training": _gpt_training,
+    "fpga report": _fpga_report,
     "regression record": _regression_record,
     "packet fields": lambda: _fields(packet.FIELDS),
     "packet opcodes": _packet_opcodes,
@@ -716,6 +738,7 @@ def main() -> int:
     sections = {name: partial(str, make()) for name, make in SECTIONS.items()}
     new = {page: fill(page.read_text(), sections) for page in pages}
     new |= {HEADER: c_header(), PICTURE: str(curves(read_figures()))}
+    new[fpga_figures.PICTURE] = str(fpga_figures.utilisation(fpga_figures.read_report()))
     new[gpt_figures.PICTURE] = str(gpt_figures.curves(gpt_figures.read_runs()))
     stale = [path for path, text in new.items() if not path.exists() or path.read_text() != text]
     for path in stale:

@@ -152,6 +152,12 @@ class NodeParams:
         """Lines in one SRAM bank."""
         return self.sram_bytes // (self.sram_banks * LINE_BYTES)
 
+    @property
+    def sram_text(self) -> str:
+        """Size and banks of SRAM, for people."""
+        banks = f"{self.sram_banks} banks" if self.sram_banks > 1 else "one bank"
+        return f"{self.sram_bytes // 1024} KiB in {banks}"
+
 
 #: The named presets. `d1` is the machine itself, `fpga` fits an ECP5-85F, `tiny` is the smallest
 #: node that exercises every path.

@@ -35,7 +35,7 @@ __all__ = [
 
 #: Clocks of each turn of a cycle on an FPGA. In the first turn what the registers of the cycle
 #: make, such as the choice of an address, has to get to where the turns use it.
-TURN_CLOCKS = (3, 2, 2, 2)
+TURN_CLOCKS = (4, 2, 2, 2)
 #: Turns of a cycle.
 TURNS = len(TURN_CLOCKS)
 #: Clocks of a cycle.

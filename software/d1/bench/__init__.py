@@ -9,6 +9,7 @@ from rich.console import Console
 
 from d1.bench.compiler import COMPILER_METRICS
 from d1.bench.fabric import FABRIC_METRICS
+from d1.bench.fpga import FPGA_METRICS
 from d1.bench.metric import Metric, Results
 from d1.bench.node import NODE_METRICS
 from d1.bench.parallel import PARALLEL_METRICS
@@ -25,6 +26,7 @@ METRICS: tuple[Metric, ...] = (
     *FABRIC_METRICS,
     *PARALLEL_METRICS,
     *SERDES_METRICS,
+    *FPGA_METRICS,
 )
 
 

@@ -146,7 +146,7 @@ def _search_sorted(
     """Return how many elements of a row are before each element, or before a number."""
     if sorter is not None:
         row = row.gather(-1, sorter)
-    if isinstance(x, Tensor):
+    if isinstance(x, Tensor) and x.dim():
         row, x = row.unsqueeze(-2), x.unsqueeze(-1)
     before = row <= x if right or side == "right" else row < x
     return before.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib import wiring
+from d1.fpga_figures import FIGURES
 from d1_golden.params import preset
 from d1_rtl.fpga.bitstream import (
     FpgaToolError,
@@ -83,13 +84,32 @@ def test_a_design_with_an_error_is_refused_with_the_end_of_the_tools_log(tmp_pat
         build_bitstream(top, name="broken", folder=tmp_path)
 
 
-def test_the_node_of_the_fpga_preset_becomes_verilog_for_the_board_with_two_gated_clocks():
+@pytest.fixture(scope="module")
+def node_verilog():
+    """Return the Verilog of the node of preset fpga on the board: half a minute."""
     node = Node(preset("fpga"), gated=False)
-    verilog = top_verilog(FpgaTop(node, _BOARD, clock_hz=_CLOCK_HZ))
-    modules = set(re.findall(r"^module (\w+)", verilog, re.MULTILINE))
+    return top_verilog(FpgaTop(node, _BOARD, clock_hz=_CLOCK_HZ))
+
+
+def test_the_node_of_the_fpga_preset_becomes_verilog_for_the_board_with_two_gated_clocks(
+    node_verilog,
+):
+    modules = set(re.findall(r"^module (\w+)", node_verilog, re.MULTILINE))
     assert {"top", "d1_pll", "d1_sram"} <= modules
-    assert len(re.findall(r"^ +d1_clock_gate ", verilog, re.MULTILINE)) == 2  # of turns, cycles
-    assert "EHXPLLL" in verilog
+    assert len(re.findall(r"^ +d1_clock_gate ", node_verilog, re.MULTILINE)) == 2  # turns, cycles
+    assert "EHXPLLL" in node_verilog
+
+
+def test_the_report_that_is_kept_is_of_these_sources_and_fits_with_the_clock_that_is_wanted(
+    node_verilog,
+):
+    report = Report.read(FIGURES)
+    assert (report.board, report.preset, report.clock_hz) == ("ulx3s", "fpga", _CLOCK_HZ)
+    digest = hashlib.sha256(node_verilog.encode()).hexdigest()
+    assert report.verilog_sha256 == digest, "run `make bitstream RECORD=--record`"
+    assert report.meets_timing
+    assert report.used["lut"] <= 0.9 * report.available["lut"]
+    assert sum(report.seconds.values()) <= 45 * 60
 
 
 class _TurningMemory(MemoryNode):
@@ -148,9 +168,10 @@ def test_gated_clocks_are_found_whatever_their_nets_are_called():
         f"node.turns.{name}.cell.buffer": {"type": "DCCA", "connections": {"CLKO": [bit]}}
         for name, bit in (("turn_gate", 3), ("cycle_gate", 4), ("no_gate", 5))
     }
-    nets = {"clk": {"bits": [2]}, "gate.clk": {"bits": [3]}, "node.arbiter.clk": {"bits": [4]}}
-    top = {"cells": gates, "netnames": nets | {"unused": {"bits": []}}}
+    nets = {"clk": [2], "gate.clk": [3], "node.arbiter.clk": [4], "node.clk": [4], "unused": []}
+    netnames = {name: {"bits": bits} for name, bits in nets.items()}
+    top = {"cells": gates, "netnames": netnames}
     assert gated_clocks(json.dumps({"modules": {"top": top}}).encode()) == {
-        "gate.clk": ClockKind.TURN,
-        "node.arbiter.clk": ClockKind.CYCLE,
+        ClockKind.TURN: ["gate.clk"],
+        ClockKind.CYCLE: ["node.arbiter.clk", "node.clk"],
     }
