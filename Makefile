@@ -18,7 +18,7 @@ FPGA_PRESET ?= fpga
 CLOCK ?= 25
 
 .DELETE_ON_ERROR:
-.PHONY: help demo die test lint format operators bench tune link routing training soak regression million coverage formal verilog bitstream docs lock clean
+.PHONY: help demo die test lint format operators bench tune link routing training soak regression million coverage formal verilog bitstream netlist docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -102,6 +102,9 @@ verilog: $(INSTALLED) ## write build/verilog/PRESET.v for every preset
 
 bitstream: $(INSTALLED) ## make build/fpga/BOARD/top.bit of a node on an FPGA: BOARD= FPGA_PRESET= CLOCK= in MHz, RECORD=--record
 	$(BIN)/python tools/bitstream.py --board $(BOARD) --preset $(FPGA_PRESET) --clock $(CLOCK) $(RECORD)
+
+netlist: $(INSTALLED) ## classify digits on the netlist of a node on an FPGA, bit by bit against golden: an hour, most of it the bitstream's
+	$(BIN)/python tools/netlist_inference.py
 
 docs: $(INSTALLED) ## write the generated pages of docs/ anew
 	$(BIN)/python tools/write_docs.py

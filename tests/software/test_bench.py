@@ -58,6 +58,12 @@ KEYS = [
     "serdes_latency_flight_cycles",
     "serdes_bring_up_cycles",
     "serdes_recovery_cycles",
+    "fpga_fmax_mhz",
+    "fpga_node_mhz",
+    "fpga_lut",
+    "fpga_dsp",
+    "fpga_bram",
+    "fpga_build_s",
 ]
 GOOD = {
     "sim_native_cycles_per_s": 60e3,
@@ -106,6 +112,7 @@ GOOD = {
     "serdes_bring_up_cycles": 20_000,
     "serdes_recovery_cycles": 50,
     "fpga_fmax_mhz": 25.0,
+    "fpga_node_mhz": 2.5,
     "fpga_lut": 75_276,
     "fpga_dsp": 156,
     "fpga_bram": 208,
