@@ -109,7 +109,6 @@ def test_the_report_that_is_kept_is_of_these_sources_and_fits_with_the_clock_tha
     assert report.verilog_sha256 == digest, "run `make bitstream RECORD=--record`"
     assert report.meets_timing
     assert report.used["lut"] <= 0.9 * report.available["lut"]
-    assert sum(report.seconds.values()) <= 45 * 60
 
 
 class _TurningMemory(MemoryNode):
