@@ -494,7 +494,8 @@ def _fpga_report() -> str:
     tools = ", ".join(f"{name} {number}" for name, number in report["tools"].items())
     return (
         table(("cells", "used", "of", "part"), rows)
-        + f"\nClock: {report['fmax_hz'] / 1e6:.2f} MHz at most, "
+        + f"\nOf the LUT4 {report['left_free']:,} more are left free beforehand. "
+        f"Clock: {report['fmax_hz'] / 1e6:.2f} MHz at most, "
         f"{report['clock_hz'] / 1e6:g} MHz wanted, by nextpnr's timing of what it routed. "
         f"With {report['cycle_clocks']} clocks each, the node has "
         f"{fpga_figures.node_hz(report) / 1e6:.2f} million cycles a second. "

