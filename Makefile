@@ -103,7 +103,7 @@ verilog: $(INSTALLED) ## write build/verilog/PRESET.v for every preset
 bitstream: $(INSTALLED) ## make build/fpga/BOARD/top.bit of a node on an FPGA: BOARD= FPGA_PRESET= CLOCK= in MHz, RECORD=--record
 	$(BIN)/python tools/bitstream.py --board $(BOARD) --preset $(FPGA_PRESET) --clock $(CLOCK) $(RECORD)
 
-netlist: $(INSTALLED) ## classify digits on the netlist of a node on an FPGA, bit by bit against golden: an hour, most of it the bitstream's
+netlist: $(INSTALLED) ## run digits through two layers on the netlist of a node on an FPGA, bit by bit against golden: an hour, most of it the bitstream's
 	$(BIN)/python tools/netlist_inference.py
 
 docs: $(INSTALLED) ## write the generated pages of docs/ anew

@@ -1,8 +1,8 @@
-"""Classify digits on the netlist of a board's FPGA, as the host would on the board itself.
+"""Run digits through two layers on the netlist of a board's FPGA, as the host would on the board.
 
 The netlist is what yosys made of the node, with the serial door, PLL and lights; its cells are the
 vendor's models that come with yosys, and ours of block RAM, multiplier and PLL. Every bit of both
-products is compared with golden arithmetic.
+products is compared with golden arithmetic. Weights are random: it is bits that count here.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def board_top() -> FpgaTop:
     return FpgaTop(Node(PARAMS, gated=False), BOARDS["ulx3s"], clock_hz=_CLOCK_HZ)
 
 
-def classify(device: Device, images: np.ndarray) -> int:
+def differing_bits(device: Device, images: np.ndarray) -> int:
     """Return how many bits of two layers differ from golden arithmetic."""
     rng = np.random.default_rng(1)
     shapes = (images.shape[1], _HIDDEN), (_HIDDEN, 10)
@@ -73,7 +73,7 @@ def main() -> int:
         with SerialBoard(model, UartParams(clock_hz=_CLOCK_HZ)) as board:
             link = BoardLink(PARAMS, board.port, answer_seconds=_ANSWER_S)
             with Device(link, PARAMS, "") as device:
-                return int(classify(device, images.numpy().astype(bfloat16)) > 0)
+                return int(differing_bits(device, images.numpy().astype(bfloat16)) > 0)
 
 
 if __name__ == "__main__":
